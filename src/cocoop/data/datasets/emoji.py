@@ -1,0 +1,26 @@
+"""Emoji-styles: emoji by several vendors under their Unicode names, embedded in the package.
+
+Eight groups, each a dataset of its own. Colour drawings are split into train, val and test; "mono"
+holds monochrome drawings of the same classes, a shifted domain. See docs/embedded.md.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from cocoop.data.datasets import DATASETS
+from cocoop.data.spec import Dataset
+from cocoop.data.splits import read_split
+
+GROUPS = ("activities", "animals", "food", "objects", "people", "smileys", "symbols", "travel")
+TEMPLATE = "a photo of a {}."
+
+_ASSETS = Path(__file__).parents[2] / "assets" / "emoji-styles"
+
+
+def _open(group: str) -> Dataset:
+    splits = read_split(_ASSETS / f"{group}.json")
+    return Dataset(f"emoji/{group}", TEMPLATE, _ASSETS / "images.zip", splits)
+
+
+for _group in GROUPS:
+    DATASETS.register(f"emoji/{_group}")(partial(_open, _group))

@@ -1,0 +1,98 @@
+"""Image files to tensors: CLIP's test transform and the few-shot training augmentation."""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+from cocoop.data.spec import Item
+from cocoop.errors import CocoopError
+from cocoop.seeding import seeded
+
+
+def read_bytes(root: Path, path: str) -> bytes:
+    """Return the file at `path` under `root`, a folder or a .zip archive."""
+    if root.suffix == ".zip":
+        return _archive(root).read(path)
+    return (root / path).read_bytes()
+
+
+def open_image(root: Path, path: str) -> Image.Image:
+    """Open and decode one image as RGB.
+
+    Raises:
+        CocoopError: the file is missing, unreadable or not an image.
+    """
+    try:
+        with Image.open(io.BytesIO(read_bytes(root, path))) as image:
+            return image.convert("RGB")
+    except (OSError, KeyError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+        raise CocoopError(f"cannot read the image {path} under {root}: {error}") from error
+
+
+@lru_cache(maxsize=4)
+def _archive(path: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(path)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """The pixels a backbone expects.
+
+    Attributes:
+        size: edge of the square input, in pixels.
+        mean: of the RGB channels, on the scale [0, 1].
+        std: of the RGB channels, on the same scale.
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def test(self, image: Image.Image) -> Float[Tensor, "3 s s"]:
+        """Shorter edge to `size` (bicubic), centre crop, normalise."""
+        return self._test(image)
+
+    def train(self, image: Image.Image, seed: int) -> Float[Tensor, "3 s s"]:
+        """Random resized crop (scale 0.08 to 1, bicubic), random flip, normalise; drawn from `seed`."""
+        with seeded(seed):
+            return self._train(image)
+
+    @cached_property
+    def _test(self) -> v2.Compose:
+        resize = v2.Resize(self.size, interpolation=InterpolationMode.BICUBIC)
+        return v2.Compose([resize, v2.CenterCrop(self.size), *self._to_tensor])
+
+    @cached_property
+    def _train(self) -> v2.Compose:
+        crop = v2.RandomResizedCrop(self.size, scale=(0.08, 1.0), interpolation=InterpolationMode.BICUBIC)
+        return v2.Compose([crop, v2.RandomHorizontalFlip(), *self._to_tensor])
+
+    @cached_property
+    def _to_tensor(self) -> list[v2.Transform]:
+        return [
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(list(self.mean), list(self.std)),
+        ]
+
+
+def test_batch(root: Path, items: Sequence[Item], preprocess: Preprocess) -> Float[Tensor, "b 3 s s"]:
+    """Load `items` for evaluation."""
+    return torch.stack([preprocess.test(open_image(root, item.path)) for item in items])
+
+
+def train_batch(
+    root: Path, items: Sequence[Item], preprocess: Preprocess, seeds: Sequence[int]
+) -> Float[Tensor, "b 3 s s"]:
+    """Load `items` for training, the view of each drawn from its own seed."""
+    pairs = zip(items, seeds, strict=True)
+    return torch.stack([preprocess.train(open_image(root, item.path), seed) for item, seed in pairs])

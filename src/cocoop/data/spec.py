@@ -1,0 +1,52 @@
+"""A dataset: lists of labelled image paths under one root, and the words its prompts use."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from cocoop.errors import unknown
+
+
+class Item(NamedTuple):
+    """One labelled image.
+
+    Attributes:
+        path: of the image, relative to the dataset's root, with forward slashes.
+        label: class index, from 0.
+        name: class name as the data spells it (underscores become spaces only in prompts).
+    """
+
+    path: str
+    label: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images with the facts that methods and protocols ask for.
+
+    Attributes:
+        name: the registered name.
+        template: the zero-shot prompt, with `{}` for the class name.
+        root: a folder, or a .zip archive, that the items' paths are relative to.
+        splits: "train", "val" and "test" items, and any further test lists (a shifted domain).
+    """
+
+    name: str
+    template: str
+    root: Path
+    splits: Mapping[str, tuple[Item, ...]]
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """Names by label, read off the training items as the published protocol does."""
+        names = {item.label: item.name for item in self.splits["train"]}
+        return tuple(names[label] for label in sorted(names))
+
+    def items(self, split: str) -> tuple[Item, ...]:
+        """Return one split. Raises UsageError where the dataset has no such list."""
+        if split not in self.splits:
+            raise unknown(f"split of {self.name}", split, self.splits)
+        return self.splits[split]
