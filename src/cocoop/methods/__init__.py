@@ -1,0 +1,63 @@
+"""One file a method: how context vectors are made, and where in the prompt they stand."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cocoop.backbone import Backbone
+from cocoop.prompts import Prompt
+from cocoop.recipe import Preset
+from cocoop.registry import Registry
+
+
+@runtime_checkable
+class Method(Protocol):
+    """What a class in this folder is: an `nn.Module` that maps image features to context vectors.
+
+    Class names, data and optimiser are arguments elsewhere and never its state, so that a state dict
+    loads strictly for any other class names.
+
+    Attributes:
+        config_type: frozen dataclass of the method's settings.
+        presets: named settings, the default first.
+        prompts: the prompt, or the prompts of an ensemble, that the vectors are put into.
+        transferable: whether the learned vectors fit other class names.
+    """
+
+    config_type: ClassVar[type]
+    presets: ClassVar[Mapping[str, Preset]]
+    prompts: tuple[Prompt, ...]
+    transferable: bool
+
+    def __init__(self, cfg: Any, backbone: Backbone, *, template: str, n_classes: int, seed: int) -> None:
+        """Build the untrained method.
+
+        Args:
+            cfg: its settings.
+            backbone: the frozen CLIP, asked for sizes and word embeddings.
+            template: the dataset's zero-shot template.
+            n_classes: classes it will be trained on, for class-specific vectors.
+            seed: of everything drawn at random.
+        """
+        ...
+
+    def __call__(self, zimg: Float[Tensor, "b d"]) -> Float[Tensor, "#b #c m w"]:
+        """Return context vectors; 1 in the first place: for all images, in the second: for all classes."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield what is learned, as `nn.Module` does."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what is learned by name, as `nn.Module` does."""
+        ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True) -> Any:
+        """Put learned values back, as `nn.Module` does."""
+        ...
+
+
+METHODS: Registry[type[Any]] = Registry("method", __name__)

@@ -1,0 +1,61 @@
+"""CoCoOp: a shared context, shifted by a vector that the Meta-Net computes from the image (CVPR 2022)."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cocoop.backbone import Backbone
+from cocoop.methods import METHODS
+from cocoop.prompts import Prompt, context_template, init_context
+from cocoop.recipe import Preset, Recipe
+from cocoop.seeding import seeded
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of CoCoOp (section 4.1).
+
+    Attributes:
+        ctx_init: words whose embeddings the context starts from, or None for random vectors.
+        n_ctx: M, the number of random vectors; with `ctx_init` it is the number of its tokens.
+        reduction: the Meta-Net's hidden layer is this many times smaller than the image feature.
+    """
+
+    ctx_init: str | None = "a photo of a"
+    n_ctx: int = 4
+    reduction: int = 16
+
+
+@METHODS.register("cocoop")
+class CoCoOp(nn.Module):
+    """Context conditioned on each image: v_m(x) = v_m + h(x), h the Meta-Net (section 3.2)."""
+
+    config_type: ClassVar[type] = Config
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "cocoop-paper": Preset(Config(), Recipe(epochs=10, batch_size=1), "the CoCoOp paper, section 4.1"),
+        "cocoop-quick": Preset(Config(), Recipe(epochs=5, batch_size=1), "half of the paper's epochs"),
+    }
+    transferable = True
+
+    def __init__(self, cfg: Config, backbone: Backbone, *, template: str, n_classes: int, seed: int) -> None:
+        super().__init__()
+        ctx = init_context(backbone, cfg.ctx_init, cfg.n_ctx, seed)
+        hidden = max(1, backbone.embed_dim // cfg.reduction)
+        self.prompts = (Prompt(context_template(cfg.ctx_init, len(ctx)), len(ctx)),)
+        self.ctx = nn.Parameter(ctx)  # (m, w)
+        with seeded(seed):
+            self.meta_net = nn.Sequential(
+                OrderedDict(
+                    linear1=nn.Linear(backbone.embed_dim, hidden),
+                    relu=nn.ReLU(),
+                    linear2=nn.Linear(hidden, backbone.width),
+                )
+            )
+
+    def forward(self, zimg: Float[Tensor, "b d"]) -> Float[Tensor, "b 1 m w"]:
+        """Shift every context vector by the Meta-Net's answer to the image."""
+        return (self.ctx + self.meta_net(zimg)[:, None])[:, None]
