@@ -1,0 +1,88 @@
+"""How much memory a token tree needs, and how to cut the work so that it fits a budget."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from cocoop.errors import UsageError
+from cocoop.prompts import Slot
+from cocoop.text.tower import TextTower
+from cocoop.text.tree import build_tree
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the work is cut.
+
+    Attributes:
+        images: contexts (images) encoded together.
+        classes: classes encoded together.
+        recompute: whether activations are recomputed in the backward pass instead of kept.
+    """
+
+    images: int
+    classes: int
+    recompute: bool
+
+
+def plan(
+    slots: Sequence[tuple[Slot, ...]], tower: TextTower, images: int, budget: int, itemsize: int, grad: bool
+) -> Plan:
+    """Choose the largest chunks whose activations stay within `budget` bytes.
+
+    Images are split first: a chunk of all classes shares every token it can. Only where one image alone
+    does not fit are the classes split too.
+
+    Raises:
+        UsageError: one class of one image does not fit; the message says what it needs.
+    """
+    classes = len(slots)
+    ordered = sorted(slots)
+
+    def need(count: int) -> int:  # of the costliest chunk, for one image
+        starts = range(0, classes, count)
+        return max(_chunk_bytes(ordered[start : start + count], tower, itemsize, grad) for start in starts)
+
+    whole = need(classes)
+    if images * whole <= budget:
+        return Plan(images, classes, recompute=False)
+    if whole <= budget:
+        return Plan(max(1, budget // whole), classes, recompute=True)
+    low, high = 1, classes  # the smallest chunk fits or nothing does; `high` does not
+    if (least := need(1)) > budget:
+        raise UsageError(f"a memory budget of {budget} bytes is too small: one class needs {least}")
+    while high - low > max(1, low // 16):
+        middle = (low + high) // 2
+        low, high = (middle, high) if need(middle) <= budget else (low, middle)
+    return Plan(1, low, recompute=True)
+
+
+def _chunk_bytes(slots: Sequence[tuple[Slot, ...]], tower: TextTower, itemsize: int, grad: bool) -> int:
+    """Bytes of activations of one image: kept over all blocks for a backward pass, else of one block."""
+    tree = build_tree(slots)
+    width, places = tower.width, tree.paths.numel()
+    block = KEPT_PER_NODE * tree.varying + KEPT_PER_PLACE * places
+    kept = block * (len(tower.blocks) if grad else 0)
+    working = WORKING_PER_NODE * tree.varying + WORKING_PER_PLACE * places
+    return (kept + working) * width * itemsize
+
+
+# In units of one vector of the tower's width. Kept for the backward pass: both layer norms' inputs and
+# the MLP's hidden layer twice (before and after its activation); queries, keys, values and attention
+# output at every place of every path.
+KEPT_PER_NODE = 10
+KEPT_PER_PLACE = 4
+# At work within one block, beyond what is kept.
+WORKING_PER_NODE = 16
+WORKING_PER_PLACE = 8
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes free on the device, or on the machine for the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    limit = os.environ.get("COCOOP_MEMORY")  # for containers whose limit the system does not show
+    return int(limit) if limit else int(psutil.virtual_memory().available)

@@ -1,0 +1,190 @@
+"""Exact text features at the cost of the distinct tokens.
+
+The nodes of a token tree go through the matrix products as one flat batch; only attention sees
+prompts. Nothing is padded to CLIP's 77 tokens, constant nodes are computed once, the last block runs
+for EOT alone, and frozen weights leave nothing behind for a weight gradient. The result, and every
+gradient, is that of encoding each prompt of each image on its own.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from cocoop.backbone import Backbone
+from cocoop.prompts import Prompt, Slot
+from cocoop.text.budget import Plan, available_memory, plan
+from cocoop.text.tower import TextTower
+from cocoop.text.tree import TokenTree, build_tree
+
+
+class TextEncoder:
+    """Encodes one list of class names under the prompts of a method.
+
+    Args:
+        backbone: the frozen CLIP.
+        prompts: one prompt, or several whose normalised features are averaged (an ensemble).
+        class_names: candidates, in the order of the logits; equal names are allowed.
+        memory_budget: bytes the encoder may use beyond the loaded model; None takes half of what
+            the machine has free. Where all activations do not fit, the work is cut into chunks of
+            images and classes that are recomputed in the backward pass.
+
+    Raises:
+        CocoopError: the text tower is not one the token tree is exact for.
+        UsageError: bad class names, or a budget too small for one class.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        prompts: Sequence[Prompt],
+        class_names: Sequence[str],
+        memory_budget: int | None = None,
+    ) -> None:
+        self.class_names = tuple(class_names)
+        self.memory_budget = memory_budget
+        self._tower = TextTower(backbone.model)
+        self._slots = [prompt.slots(backbone.tokenize, class_names) for prompt in prompts]
+        self._chunks: dict[tuple[int, int, int], _Chunk] = {}
+
+    def __call__(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
+        """Return the L2-normalised text feature of every class, for every image's contexts.
+
+        Args:
+            contexts: the learned vectors; 1 in the first place means the same for all images, 1 in the
+                second the same for all classes.
+        """
+        features = [self._encode(index, contexts) for index in range(len(self._slots))]
+        if len(features) == 1:
+            return features[0]
+        return F.normalize(torch.stack(features).mean(0), dim=-1)
+
+    def _encode(self, index: int, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
+        slots = self._slots[index]
+        grad = torch.is_grad_enabled() and contexts.requires_grad
+        budget = self.memory_budget or available_memory(contexts.device) // 2
+        layout: Plan = plan(slots, self._tower, len(contexts), budget, contexts.element_size(), grad)
+        order = sorted(range(len(slots)), key=slots.__getitem__)  # names that start alike share a chunk
+        parts = []
+        for images in contexts.split(layout.images):
+            columns = []
+            for start in range(0, len(order), layout.classes):
+                chunk = self._chunk(index, order, start, layout.classes)
+                if layout.recompute and grad:
+                    columns.append(checkpoint(chunk, images, use_reentrant=False, preserve_rng_state=False))
+                else:
+                    columns.append(chunk(images))
+            parts.append(torch.cat(columns, dim=1))
+        back = torch.tensor(order, device=contexts.device).argsort()
+        return torch.cat(parts)[:, back]
+
+    def _chunk(self, index: int, order: list[int], start: int, size: int) -> "_Chunk":
+        key = (index, start, size)
+        if key not in self._chunks:
+            slots = self._slots[index]
+            self._chunks[key] = _Chunk(self._tower, [slots[label] for label in order[start : start + size]])
+        return self._chunks[key]
+
+
+class _Chunk:
+    """The token tree of some classes, with the states of its constant nodes."""
+
+    def __init__(self, tower: TextTower, slots: Sequence[Sequence[Slot]]) -> None:
+        self._tower = tower
+        tree = build_tree(slots)
+        device = tower.token_embedding.device
+        self._constant = tree.constant
+        self._paths = tree.paths.to(device)
+        self._lengths = tree.lengths.to(device)
+        self._prompt_of = tree.prompt_of.to(device)
+        self._leaves = (tree.leaves - tree.constant).to(device)  # among the varying nodes
+        varying = slice(tree.constant, None)
+        learned = tree.ctx[varying] >= 0
+        self._learned = learned.nonzero()[:, 0].to(device)
+        self._ctx = tree.ctx[varying][learned].to(device)
+        self._cls = tree.cls[varying][learned].clamp(min=0).to(device)
+        self._rows = _row_of_node(tree).to(device)
+        with torch.no_grad():
+            embedded = tower.token_embedding[tree.token.clamp(min=0).to(device)]
+            embedded = embedded + tower.positional_embedding[tree.depth.to(device)]
+            self._embedded = embedded[varying]
+            self._positions = tower.positional_embedding[tree.depth[varying][learned].to(device)]
+            self._past, final = self._run_constant(embedded[: tree.constant])
+            self._fixed = tower.project(final[tree.leaves.to(device)]) if not tree.varying else None
+
+    def __call__(self, contexts: Float[Tensor, "b classes m w"]) -> Float[Tensor, "b c d"]:
+        if self._fixed is not None:
+            features = self._fixed[None]
+        else:
+            features = self._tower.project(self._run(self._insert(contexts)))
+        return F.normalize(features, dim=-1)[:, self._prompt_of]
+
+    def _insert(self, contexts: Float[Tensor, "b classes m w"]) -> Float[Tensor, "b n w"]:
+        """Put the learned vectors at their nodes."""
+        cls = self._cls if contexts.shape[1] > 1 else torch.zeros_like(self._cls)
+        learned = contexts[:, cls, self._ctx] + self._positions
+        nodes = self._embedded.to(contexts.dtype).expand(len(contexts), -1, -1)
+        return nodes.index_copy(1, self._learned, learned)
+
+    def _run(self, x: Float[Tensor, "b n w"]) -> Float[Tensor, "b u w"]:
+        """Run the varying nodes through all blocks; return the states at EOT."""
+        *blocks, last = self._tower.blocks
+        rows = self._rows[self._constant :]
+        for block, past in zip(blocks, self._past, strict=False):
+            qkv = torch.cat([past.expand(len(x), -1, -1), block.qkv(x)], dim=1)
+            x = block.finish(x, self._attend(qkv, self._paths)[:, rows])
+        ends = x[:, self._leaves]
+        width = x.shape[-1]
+        past = self._past[-1][:, width:]
+        kv = torch.cat([past.expand(len(x), -1, -1), last.kv(x)], dim=1)
+        return last.finish(ends, self._attend_ends(last.q(ends), kv))
+
+    def _run_constant(
+        self, x: Float[Tensor, "n w"]
+    ) -> tuple[list[Float[Tensor, "n w3"]], Float[Tensor, "n w"]]:
+        """Run the constant nodes alone; return their projections in each block and their last state."""
+        paths = torch.where(self._paths < self._constant, self._paths, 0)  # beyond: read by no constant node
+        rows = self._rows[: self._constant]
+        past = []
+        for block in self._tower.blocks:
+            past.append(block.qkv(x))
+            x = block.finish(x, self._attend(past[-1][None], paths)[0, rows])
+        return past, x
+
+    def _attend(self, qkv: Float[Tensor, "b n w3"], paths: Int[Tensor, "u t"]) -> Float[Tensor, "b ut w"]:
+        """Causal attention along every path; one row for each place on each path."""
+        q, k, v = _gather(qkv, paths).unflatten(-1, (3, self._tower.heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        out = F.scaled_dot_product_attention(_merge(q), _merge(k), _merge(v), is_causal=True)
+        return out.transpose(1, 2).reshape(len(qkv), paths.numel(), -1)
+
+    def _attend_ends(self, q: Float[Tensor, "b u w"], kv: Float[Tensor, "b n w2"]) -> Float[Tensor, "b u w"]:
+        """Attention of the EOT of every path to that path."""
+        heads = self._tower.heads
+        k, v = _gather(kv, self._paths).unflatten(-1, (2, heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        queries = q.unflatten(-1, (heads, -1)).flatten(0, 1)[:, :, None]
+        mask = torch.arange(self._paths.shape[1], device=q.device) < self._lengths[:, None]
+        mask = mask.repeat(len(q), 1)[:, None, None]
+        out = F.scaled_dot_product_attention(queries, _merge(k), _merge(v), attn_mask=mask)
+        return out.flatten(1).unflatten(0, q.shape[:2])
+
+
+def _gather(values: Float[Tensor, "b n w"], paths: Int[Tensor, "u t"]) -> Float[Tensor, "b u t w"]:
+    # as an embedding look-up, whose backward adds up shared rows in a fixed order
+    offsets = torch.arange(len(values), device=values.device)[:, None, None] * values.shape[1]
+    return F.embedding(paths + offsets, values.flatten(0, 1))
+
+
+def _merge(part: Float[Tensor, "b u h t e"]) -> Float[Tensor, "bu h t e"]:
+    return part.flatten(0, 1)
+
+
+def _row_of_node(tree: TokenTree) -> Int[Tensor, " n"]:
+    """For every node a row of the flattened paths where it stands."""
+    rows = torch.empty(tree.nodes, dtype=torch.long)
+    places = torch.arange(tree.paths.numel()).view_as(tree.paths)
+    real = torch.arange(tree.paths.shape[1]) < tree.lengths[:, None]
+    rows[tree.paths[real]] = places[real]
+    return rows

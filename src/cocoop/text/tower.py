@@ -1,0 +1,122 @@
+"""A frozen text tower taken apart: the steps of a transformer block as functions of its weights.
+
+Only what the token tree is exact for is accepted: causal attention, the feature read at EOT, the
+standard pre-norm block. Every other tower is refused with the reason.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cocoop.errors import CocoopError
+
+EOT_POOLS = ("argmax", "eos")
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One pre-norm residual attention block with frozen weights."""
+
+    norm_1: nn.Module
+    attention: nn.MultiheadAttention
+    scale_1: nn.Module
+    norm_2: nn.Module
+    mlp: nn.Module
+    scale_2: nn.Module
+
+    def qkv(self, x: Float[Tensor, "*n w"]) -> Float[Tensor, "*n w3"]:
+        """Normalise, then project to queries, keys and values side by side."""
+        return F.linear(self.norm_1(x), self.attention.in_proj_weight, self.attention.in_proj_bias)
+
+    def q(self, x: Float[Tensor, "*n w"]) -> Float[Tensor, "*n w"]:
+        """Normalise, then project to queries."""
+        weight, bias = self.attention.in_proj_weight, self.attention.in_proj_bias
+        width = x.shape[-1]
+        return F.linear(self.norm_1(x), weight[:width], bias[:width])
+
+    def kv(self, x: Float[Tensor, "*n w"]) -> Float[Tensor, "*n w2"]:
+        """Normalise, then project to keys and values side by side."""
+        weight, bias = self.attention.in_proj_weight, self.attention.in_proj_bias
+        width = x.shape[-1]
+        return F.linear(self.norm_1(x), weight[width:], bias[width:])
+
+    def finish(self, x: Float[Tensor, "*n w"], attended: Float[Tensor, "*n w"]) -> Float[Tensor, "*n w"]:
+        """Add the projected attention output to the residual stream, then the MLP's."""
+        x = x + self.scale_1(self.attention.out_proj(attended))
+        return x + self.scale_2(self.mlp(self.norm_2(x)))
+
+
+class TextTower:
+    """The weights of an open_clip text transformer, of either model class.
+
+    Args:
+        model: an open_clip `CLIP` or `CustomTextCLIP`.
+
+    Raises:
+        CocoopError: the tower is not a causal, EOT-pooled CLIP text transformer.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        text: Any = getattr(model, "text", model)
+        if reason := _refusal(model, text):
+            raise CocoopError(f"the text tower of this backbone cannot be used: {reason}")
+        self.token_embedding: Tensor = text.token_embedding.weight
+        self.positional_embedding: Tensor = text.positional_embedding
+        self.blocks = [_block(block) for block in text.transformer.resblocks]
+        self.heads: int = self.blocks[0].attention.num_heads
+        self.width: int = int(self.token_embedding.shape[1])
+        self._norm: nn.Module = text.ln_final
+        self._projection: nn.Linear | Tensor | None = text.text_projection
+
+    @property
+    def embed_dim(self) -> int:
+        """d, the size of the text features."""
+        if self._projection is None:
+            return self.width
+        return int(
+            self._projection.weight.shape[0]
+            if isinstance(self._projection, nn.Linear)
+            else self._projection.shape[1]
+        )
+
+    def project(self, x: Float[Tensor, "*n w"]) -> Float[Tensor, "*n d"]:
+        """Final layer norm and projection into the joint embedding."""
+        x = self._norm(x)
+        if self._projection is None:
+            return x
+        return self._projection(x) if isinstance(self._projection, nn.Linear) else x @ self._projection
+
+
+def _block(block: Any) -> Block:
+    return Block(block.ln_1, block.attn, block.ls_1, block.ln_2, block.mlp, block.ls_2)
+
+
+def _refusal(model: Any, text: Any) -> str | None:
+    if not hasattr(text, "transformer") or not hasattr(text.transformer, "resblocks"):
+        return "it is not an open_clip text transformer (a Hugging Face tower, for instance)"
+    pool = getattr(text, "text_pool_type", getattr(text, "pool_type", None))
+    if pool not in EOT_POOLS:
+        return f"its feature is pooled by {pool!r}, not read at the end-of-text token"
+    if text.attn_mask is None or not _is_causal(text.attn_mask):
+        return "its attention is not causal"
+    if getattr(text, "cls_emb", None) is not None:
+        return "it appends a class token of its own (CoCa)"
+    if getattr(model, "logit_bias", None) is not None:
+        return "its logits have a learned bias (SigLIP)"
+    if not all(_is_standard(block) for block in text.transformer.resblocks):
+        return "its transformer blocks are not CLIP's"
+    return None
+
+
+def _is_causal(mask: Tensor) -> bool:
+    future = torch.ones_like(mask, dtype=torch.bool).triu(1)
+    return bool((mask[future] == -torch.inf).all() and (mask[~future] == 0).all())
+
+
+def _is_standard(block: Any) -> bool:
+    parts = ("ln_1", "attn", "ls_1", "ln_2", "mlp", "ls_2")
+    return all(hasattr(block, part) for part in parts) and isinstance(block.attn, nn.MultiheadAttention)

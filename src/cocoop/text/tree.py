@@ -1,0 +1,101 @@
+"""Prompts as a token tree: what several prompts share from their start on is one chain of nodes.
+
+CLIP's text tower is causal, so the state at a position depends on the tokens up to it and on nothing
+behind. Prompts that start alike have, up to where they part, the same states: one node stands for all
+of them. A node is constant where no learned vector stands at it or before it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from cocoop.prompts import Slot
+
+
+@dataclass(frozen=True, eq=False)
+class TokenTree:
+    """Nodes in an order in which parents precede children and constant nodes all others.
+
+    Attributes:
+        token: vocabulary index of each node, -1 where a learned vector stands.
+        ctx: index of the learned vector of each node, -1 for a token.
+        cls: class of the learned vector, -1 where all classes share it.
+        depth: position in the prompt, 0 for SOT.
+        constant: how many nodes are constant; they are the first ones.
+        paths: for every distinct prompt its nodes from SOT to EOT, padded by repeating EOT.
+        lengths: how many tokens each distinct prompt has.
+        prompt_of: the row in `paths` of every class; equal names share one.
+    """
+
+    token: Int[Tensor, " n"]
+    ctx: Int[Tensor, " n"]
+    cls: Int[Tensor, " n"]
+    depth: Int[Tensor, " n"]
+    constant: int
+    paths: Int[Tensor, "u t"]
+    lengths: Int[Tensor, " u"]
+    prompt_of: Int[Tensor, " c"]
+
+    @property
+    def nodes(self) -> int:
+        """N, the number of distinct positions."""
+        return len(self.token)
+
+    @property
+    def varying(self) -> int:
+        """How many nodes have a learned vector at or before them."""
+        return self.nodes - self.constant
+
+    @property
+    def leaves(self) -> Int[Tensor, " u"]:
+        """The EOT node of every distinct prompt."""
+        return self.paths[:, -1]
+
+    def is_constant(self) -> Bool[Tensor, " n"]:
+        """Whether each node is constant."""
+        return torch.arange(self.nodes) < self.constant
+
+
+def build_tree(prompts: Sequence[Sequence[Slot]]) -> TokenTree:
+    """Build the tree of `prompts`, each a sequence of slots that ends with EOT.
+
+    Raises:
+        ValueError: there is no prompt, or one is empty.
+    """
+    if not prompts or not all(prompts):
+        raise ValueError("a token tree needs at least one prompt, and every prompt at least one token")
+    children: dict[tuple[int, Slot], int] = {}  # (parent, slot) -> node
+    slots: list[Slot] = []
+    depths: list[int] = []
+    constant: list[bool] = []
+    paths: dict[tuple[int, ...], int] = {}  # distinct prompt -> row
+    prompt_of: list[int] = []
+    for prompt in prompts:
+        path: list[int] = []
+        parent = -1
+        for slot in prompt:
+            node = children.setdefault((parent, slot), len(slots))
+            if node == len(slots):
+                slots.append(slot)
+                depths.append(len(path))
+                constant.append(slot.ctx < 0 and (parent < 0 or constant[parent]))
+            path.append(node)
+            parent = node
+        prompt_of.append(paths.setdefault(tuple(path), len(paths)))
+    order = sorted(range(len(slots)), key=lambda node: (not constant[node], node))
+    place = {node: index for index, node in enumerate(order)}
+    longest = max(map(len, paths))
+    rows = [[place[node] for node in path] + [place[path[-1]]] * (longest - len(path)) for path in paths]
+    return TokenTree(
+        token=torch.tensor([slots[node].token for node in order]),
+        ctx=torch.tensor([slots[node].ctx for node in order]),
+        cls=torch.tensor([slots[node].cls for node in order]),
+        depth=torch.tensor([depths[node] for node in order]),
+        constant=sum(constant),
+        paths=torch.tensor(rows),
+        lengths=torch.tensor([len(path) for path in paths]),
+        prompt_of=torch.tensor(prompt_of),
+    )

@@ -1,0 +1,56 @@
+"""Small towers for every test, and a feature cache of the test run's own."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+
+from cocoop import Backbone, load_backbone
+from cocoop.seeding import seeded
+
+VISION = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+VISION_VIT = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
+TEXT = {"context_length": 32, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
+
+# every kind of tower that the token tree must be exact for
+TOWERS = {
+    "clip-quickgelu": (open_clip.CLIP, VISION, TEXT, True),
+    "clip-gelu-deep": (open_clip.CLIP, VISION_VIT, TEXT | {"layers": 4, "heads": 4}, False),
+    "clip-one-block": (open_clip.CLIP, VISION, TEXT | {"layers": 1}, True),
+    "custom-text": (open_clip.CustomTextCLIP, VISION_VIT, TEXT, True),
+    "layer-scale": (open_clip.CustomTextCLIP, VISION, TEXT | {"ls_init_value": 0.3}, False),
+    "eos-pool": (open_clip.CLIP, VISION, TEXT | {"pool_type": "eos", "eos_id": 49407}, True),
+    "projection-bias": (open_clip.CustomTextCLIP, VISION, TEXT | {"proj_bias": True}, True),
+}
+
+
+def make_tower(name: str, dtype: torch.dtype = torch.float64) -> Backbone:
+    kind, vision, text, quick_gelu = TOWERS[name]
+    with seeded(7):
+        model = kind(16, vision, text, quick_gelu=quick_gelu)
+        for parameter in model.parameters():  # the usual initialisation leaves attention nearly uniform
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
+    tokenizer = open_clip.SimpleTokenizer(context_length=text["context_length"])
+    return Backbone(name, model.to(dtype), tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tower() -> Callable[[str], Backbone]:
+    made: dict[str, Backbone] = {}
+    return lambda name: made.setdefault(name, make_tower(name))
+
+
+@pytest.fixture(scope="session")
+def toy() -> Backbone:
+    return load_backbone("toy")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("COCOOP_CACHE", str(folder))
+    monkeypatch.delenv("COCOOP_DEBUG", raising=False)
+    yield folder
