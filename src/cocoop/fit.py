@@ -1,0 +1,99 @@
+"""The only training loop: SGD on cross-entropy over the training classes, by a recipe."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from cocoop.errors import CocoopError
+from cocoop.logits import Classifier
+from cocoop.recipe import Recipe
+
+Views = Callable[[int], Float[Tensor, "n d"]]  # epoch -> features of that epoch's augmented views
+
+
+@dataclass
+class Trace:
+    """What happened in a fit: one learning rate an epoch, one loss a step, and the time it took."""
+
+    lr: list[float] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Mean wall time of a step."""
+        return self.seconds / max(1, len(self.loss))
+
+
+def fit(
+    classifier: Classifier,
+    views: Views,
+    labels: Int[Tensor, " n"],
+    recipe: Recipe,
+    seed: int,
+    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> Trace:
+    """Train the classifier's method in place.
+
+    Args:
+        classifier: the method over the training classes.
+        views: image features of each epoch.
+        labels: class of every image.
+        recipe: epochs, batch size and schedule.
+        seed: of the order of the images.
+        on_epoch: called after every epoch with its number from 0 and its mean loss.
+
+    Raises:
+        CocoopError: the loss is no finite number any more, or there are no images.
+    """
+    if not len(labels):
+        raise CocoopError("there are no training images; check the dataset's split and the class subset")
+    labels = labels.to(classifier.device)
+    optimizer = torch.optim.SGD(
+        classifier.method.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+    )
+    trace = Trace()
+    for epoch in range(recipe.epochs):
+        features = views(epoch)
+        start = time.perf_counter()
+        rate = recipe.lr_at(epoch)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        trace.lr.append(rate)
+        first = len(trace.loss)
+        for batch in batches(len(labels), recipe.batch_size, seed, epoch):
+            loss = F.cross_entropy(classifier(features[batch]), labels[batch])
+            _guard(loss, classifier, labels[batch], epoch, len(trace.loss))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            trace.loss.append(loss.item())
+        trace.seconds += time.perf_counter() - start
+        on_epoch(epoch, float(np.mean(trace.loss[first:])))
+    return trace
+
+
+def batches(count: int, size: int, seed: int, epoch: int) -> Iterator[Int[Tensor, " b"]]:
+    """Yield index batches of one epoch, shuffled by (seed, epoch); a short last one only if it is alone."""
+    state = int(np.random.SeedSequence((seed, epoch, count)).generate_state(1)[0])
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(state))
+    last = count - count % size if count >= size else count
+    yield from order[:last].split(size)
+
+
+def _guard(loss: Tensor, classifier: Classifier, labels: Tensor, epoch: int, step: int) -> None:
+    if not torch.isfinite(loss):
+        names = ", ".join(sorted({classifier.class_names[label] for label in labels.tolist()}))
+        raise CocoopError(
+            f"training diverged: the loss is {loss.item()} at epoch {epoch + 1}, step {step + 1} "
+            f"(classes in the batch: {names}). Lower the learning rate."
+        )

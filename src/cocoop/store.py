@@ -1,0 +1,140 @@
+"""A run folder: one JSON record a finished cell, trained prompts and predictions beside them."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from cocoop.cells import Cell, Training
+from cocoop.errors import CocoopError
+from cocoop.files import write_bytes, write_json, write_text
+
+SCHEMA = 1
+
+
+class Record(BaseModel):
+    """The result of one cell.
+
+    Attributes:
+        correct: test images whose highest logit is the true class.
+        total: test images.
+        metrics: further values by name.
+        class_names: the candidates, in label order.
+        train_images: images trained on.
+        lr: learning rate of every epoch.
+        loss: mean training loss of every epoch.
+        seconds_per_step: mean wall time of a training step.
+        peak_memory_mb: highest resident memory of the process until now.
+        files: digest of the training and test lists (path, label, name).
+        environment: versions, commit and machine.
+        created: when, in UTC.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = SCHEMA
+    cell: Cell
+    correct: int
+    total: int
+    metrics: dict[str, float]
+    class_names: list[str]
+    train_images: int
+    lr: list[float]
+    loss: list[float]
+    seconds_per_step: float
+    peak_memory_mb: float
+    files: str
+    environment: dict[str, str]
+    created: str
+
+    @property
+    def accuracy(self) -> float:
+        """Percent of test images classified correctly."""
+        return 100 * self.correct / self.total
+
+
+class Store:
+    """Reads and writes one run folder.
+
+    Args:
+        folder: made when something is first written.
+
+    Raises:
+        CocoopError: the folder holds runs of another format.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._check_format()
+
+    def has(self, cell: Cell) -> bool:
+        """Whether a cell is finished: its record exists."""
+        return self._record_path(cell).exists()
+
+    def write(self, record: Record, top: dict[str, Tensor]) -> None:
+        """Store a finished cell; the record is written last, so it vouches for the predictions."""
+        if not (self.folder / "format.json").exists():
+            write_json(self.folder / "format.json", {"cocoop_runs": SCHEMA})
+        write_bytes(self._predictions_path(record.cell), save(top))
+        write_text(self._record_path(record.cell), record.model_dump_json(indent=2) + "\n")
+
+    def records(self) -> Iterator[Record]:
+        """Yield all records. Raises CocoopError for one that cannot be read."""
+        for path in sorted((self.folder / "records").glob("*/*/*.json")):
+            try:
+                yield Record.model_validate_json(path.read_bytes())
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, first["loc"]))
+                raise CocoopError(
+                    f"{path} is damaged or not a record of this version ({where}: {first['msg']}); "
+                    "delete it and run again"
+                ) from None
+
+    def predictions(self, cell: Cell) -> tuple[Int[Tensor, "n k"], Float[Tensor, "n k"]]:
+        """Return the classes and probabilities of the highest logits of every test image."""
+        path = self._predictions_path(cell)
+        try:
+            top = load(path.read_bytes())
+            return top["classes"].long(), top["probabilities"].float()
+        except (OSError, SafetensorError, KeyError) as error:
+            raise CocoopError(f"{path} is missing or damaged; delete its record and run again") from error
+
+    def prompt_path(self, training: Training) -> Path:
+        """Where a trained prompt is, or would be."""
+        return self.folder / "prompts" / f"{_slug(training.label)}-{training.key}.safetensors"
+
+    def _record_path(self, cell: Cell) -> Path:
+        train, test = cell.training, cell.testing
+        stem = f"{_slug(train.label)}-seed{train.seed}-{test.subset}-{test.split}-{cell.key}.json"
+        return self.folder / "records" / cell.protocol / _slug(test.dataset) / stem
+
+    def _predictions_path(self, cell: Cell) -> Path:
+        return self.folder / "predictions" / f"{cell.key}.safetensors"
+
+    def _check_format(self) -> None:
+        path = self.folder / "format.json"
+        if self.folder.exists() and not self.folder.is_dir():
+            raise CocoopError(f"{self.folder} is a file; a run folder is needed")
+        if not path.exists():
+            return
+        try:
+            found: Any = json.loads(path.read_text()).get("cocoop_runs")
+        except (ValueError, AttributeError):
+            found = "unreadable"
+        if found != SCHEMA:
+            raise CocoopError(
+                f"{self.folder} holds runs of format {found}, this version of cocoop has {SCHEMA}; "
+                "use another folder"
+            )
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
