@@ -1,6 +1,6 @@
 """Small towers for every test, and a feature cache of the test run's own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import open_clip
@@ -49,8 +49,8 @@ def toy() -> Backbone:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("COCOOP_CACHE", str(folder))
     monkeypatch.delenv("COCOOP_DEBUG", raising=False)
-    yield folder
+    return folder

@@ -13,7 +13,7 @@ from cocoop import Backbone
 from cocoop.errors import CocoopError, UsageError
 from cocoop.prompts import Prompt
 from cocoop.text import TextEncoder
-from cocoop.text.reference import reference_features
+from cocoop.text.reference import ReferenceEncoder
 from cocoop.text.tower import TextTower
 
 from .conftest import TEXT, TOWERS, VISION, make_tower
@@ -39,7 +39,7 @@ def assert_same(
     )
     encoder = TextEncoder(backbone, [prompt], names, budget)
     ours = features_and_gradient(encoder, contexts)
-    theirs = features_and_gradient(lambda ctx: reference_features(backbone, prompt, names, ctx), contexts)
+    theirs = features_and_gradient(ReferenceEncoder(backbone, prompt, names), contexts)
     for mine, reference in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, reference, rtol=1e-9, atol=1e-12)
 
@@ -140,7 +140,7 @@ def test_single_precision_bound() -> None:
     prompt = Prompt("a photo of a {}.", 4)
     contexts = torch.randn(2, 1, 4, double.width, dtype=torch.float64)
     image = F.normalize(torch.randn(2, double.embed_dim, dtype=torch.float64), dim=-1)
-    exact = torch.einsum("bd,bcd->bc", image, reference_features(double, prompt, NAMES, contexts))
+    exact = torch.einsum("bd,bcd->bc", image, ReferenceEncoder(double, prompt, NAMES)(contexts))
     ours = TextEncoder(single, [prompt], NAMES)(contexts.float())
     assert (100 * (torch.einsum("bd,bcd->bc", image, ours.double()) - exact)).abs().max() < 1e-3
 

@@ -15,33 +15,42 @@ from cocoop.backbone import Backbone
 from cocoop.prompts import Prompt
 
 
-def reference_features(
-    backbone: Backbone, prompt: Prompt, class_names: Sequence[str], contexts: Float[Tensor, "b #c m w"]
-) -> Float[Tensor, "b c d"]:
-    """Return the L2-normalised text features of every class for every image's contexts, the naive way."""
-    slots = prompt.slots(backbone.tokenize, class_names)
-    tokens = torch.zeros(len(slots), backbone.context_length, dtype=torch.long, device=contexts.device)
-    for row, prompt_slots in enumerate(slots):
-        tokens[row, : len(prompt_slots)] = torch.tensor([max(slot.token, 0) for slot in prompt_slots])
-    ends = torch.tensor([len(prompt_slots) - 1 for prompt_slots in slots], device=contexts.device)
-    embedded = backbone.token_embedding[tokens]
-    return torch.stack([_one_image(backbone, embedded, ends, slots, image) for image in contexts])
+class ReferenceEncoder:
+    """Text features the naive way, with the call of `TextEncoder`.
 
+    Args:
+        backbone: the frozen CLIP.
+        prompt: one prompt; ensembles are averages of several encoders.
+        class_names: candidates.
+    """
 
-def _one_image(backbone: Backbone, embedded: Tensor, ends: Tensor, slots: list, context: Tensor) -> Tensor:
-    rows = []
-    for label, prompt_slots in enumerate(slots):
-        own = context[label if len(context) > 1 else 0]
-        vectors = [
-            own[slot.ctx] if slot.ctx >= 0 else embedded[label, place]
-            for place, slot in enumerate(prompt_slots)
-        ]
-        rows.append(torch.cat([torch.stack(vectors), embedded[label, len(vectors) :]]))
-    text = backbone.text_tower
-    x = torch.stack(rows) + text.positional_embedding
-    x = text.ln_final(text.transformer(x, attn_mask=text.attn_mask))
-    x = x[torch.arange(len(x)), ends]
-    projection = text.text_projection
-    if projection is not None:
-        x = projection(x) if isinstance(projection, nn.Linear) else x @ projection
-    return F.normalize(x, dim=-1)
+    def __init__(self, backbone: Backbone, prompt: Prompt, class_names: Sequence[str]) -> None:
+        self._backbone = backbone
+        slots = prompt.slots(backbone.tokenize, class_names)
+        tokens = torch.zeros(len(slots), backbone.context_length, dtype=torch.long)
+        learned: list[tuple[int, int, int, int]] = []  # row, column, class, vector
+        for row, prompt_slots in enumerate(slots):
+            for column, slot in enumerate(prompt_slots):
+                if slot.ctx >= 0:
+                    learned.append((row, column, max(slot.cls, 0), slot.ctx))
+                else:
+                    tokens[row, column] = slot.token
+        self._embedded = backbone.token_embedding[tokens.to(backbone.device)]
+        self._ends = torch.tensor([len(prompt_slots) - 1 for prompt_slots in slots], device=backbone.device)
+        self._learned = torch.tensor(learned, device=backbone.device).view(-1, 4).unbind(1)
+
+    def __call__(self, contexts: Float[Tensor, "b #c m w"]) -> Float[Tensor, "b c d"]:
+        """Return the L2-normalised text features of every class for every image's contexts."""
+        return torch.stack([self._one_image(context) for context in contexts])
+
+    def _one_image(self, context: Float[Tensor, "#c m w"]) -> Float[Tensor, "c d"]:
+        text = self._backbone.text_tower
+        rows, columns, classes, vectors = self._learned
+        x = self._embedded.index_put((rows, columns), context[classes, vectors])
+        x = x + text.positional_embedding
+        x = text.ln_final(text.transformer(x, attn_mask=text.attn_mask))
+        x = x[torch.arange(len(x)), self._ends]
+        projection = text.text_projection
+        if projection is not None:
+            x = projection(x) if isinstance(projection, nn.Linear) else x @ projection
+        return F.normalize(x, dim=-1)

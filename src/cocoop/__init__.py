@@ -1,0 +1,49 @@
+"""Prompt learning for CLIP: zero-shot CLIP, CoOp and CoCoOp on a frozen backbone."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cocoop.backbone import Backbone, load_backbone
+    from cocoop.data import Dataset, Item, open_dataset
+    from cocoop.errors import CocoopError, UsageError
+    from cocoop.experiment import run
+    from cocoop.logits import Classifier
+    from cocoop.model import load_prompt
+
+__all__ = [
+    "Backbone",
+    "Classifier",
+    "CocoopError",
+    "Dataset",
+    "Item",
+    "UsageError",
+    "load_backbone",
+    "load_prompt",
+    "open_dataset",
+    "run",
+]
+
+_HOME = {
+    "Backbone": "backbone",
+    "load_backbone": "backbone",
+    "Dataset": "data",
+    "Item": "data",
+    "open_dataset": "data",
+    "CocoopError": "errors",
+    "UsageError": "errors",
+    "run": "experiment",
+    "Classifier": "logits",
+    "load_prompt": "model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that `cocoop --help` does not wait for torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'cocoop' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"cocoop.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,112 @@
+"""Time and memory, measured so that a noisy machine disturbs both sides alike."""
+
+import gc
+import importlib.metadata
+import multiprocessing
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+Job = Callable[[], object]
+
+
+def alternate(jobs: Mapping[str, Job], repeats: int) -> dict[str, list[float]]:
+    """Run the jobs in turns, `repeats` times after one warm-up each; return seconds of every run."""
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for job in jobs.values():
+        job()
+    for _ in range(repeats):
+        for name, job in jobs.items():
+            start = time.perf_counter()
+            job()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def compare(seconds: Mapping[str, list[float]], floor_ratio: float) -> dict[str, float]:
+    """Return medians, their ratio, the extremes, and the share of the floor that the engine reaches.
+
+    Args:
+        seconds: of "reference" and "engine".
+        floor_ratio: the engine's counted work over the reference's. The floor is the reference's time
+            scaled by it: what the engine would take at the reference's rate of arithmetic.
+    """
+    reference, engine = (statistics.median(seconds[name]) for name in ("reference", "engine"))
+    return {
+        "reference_s": reference,
+        "engine_s": engine,
+        "ratio": reference / engine,
+        "floor_share": reference * floor_ratio / engine,
+        "reference_min_s": min(seconds["reference"]),
+        "reference_max_s": max(seconds["reference"]),
+        "engine_min_s": min(seconds["engine"]),
+        "engine_max_s": max(seconds["engine"]),
+        "repeats": len(seconds["engine"]),
+    }
+
+
+def peak_memory_mb(prepare: Callable[..., Job], *arguments: Any) -> float:
+    """Peak resident memory of a job over the loaded model, in MiB, measured in a process of its own.
+
+    `prepare(*arguments)` runs first, in that process, and returns the job.
+    """
+    context = multiprocessing.get_context("spawn")
+    receive, send = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(send, prepare, arguments))
+    process.start()
+    send.close()
+    try:
+        peak: float = receive.recv()
+    except EOFError:
+        raise MemoryError("the measuring process died, most likely for lack of memory") from None
+    finally:
+        process.join()
+    return peak
+
+
+def _child(send: Any, prepare: Callable[..., Job], arguments: tuple[Any, ...]) -> None:
+    job = prepare(*arguments)
+    gc.collect()
+    before = psutil.Process().memory_info().rss
+    _reset_peak()
+    job()
+    send.send(max(0, _peak() - before) / (1 << 20))
+    send.close()
+
+
+def _reset_peak() -> None:
+    clear = Path("/proc/self/clear_refs")
+    if not clear.exists():
+        raise OSError("peak memory is measured through /proc, which this system does not have")
+    clear.write_text("5")  # sets the high-water mark to what is resident now
+
+
+def _peak() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("VmHWM"))
+    return int(line.split()[1]) << 10
+
+
+def machine() -> str:
+    """The machine in words: processor, threads, memory."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line
+        ]
+        cpu = names[0] if names else cpu
+    memory = psutil.virtual_memory().total / (1 << 30)
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{cpu} ({capability}), {torch.get_num_threads()} threads, {memory:.0f} GiB"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the figures depend on."""
+    return {name: importlib.metadata.version(name) for name in ("cocoop", "torch", "open_clip_torch")}

@@ -1,0 +1,198 @@
+"""The command `cocoop`."""
+
+import fnmatch
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cocoop.bench.command import app as bench_app
+from cocoop.bench.command import parse_bytes
+from cocoop.errors import CocoopError, UsageError, unknown
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Prompt learning for CLIP: zero-shot CLIP, CoOp and CoCoOp.",
+)
+app.add_typer(bench_app, name="bench")
+out = Console()
+err = Console(stderr=True)
+
+
+class Format(str, Enum):
+    """What a report is written as."""
+
+    table = "table"
+    md = "md"
+    csv = "csv"
+    html = "html"
+
+
+class Listing(str, Enum):
+    """What can be listed."""
+
+    methods = "methods"
+    presets = "presets"
+    datasets = "datasets"
+    protocols = "protocols"
+    backbones = "backbones"
+
+
+Out = Annotated[Path, typer.Option(help="Folder for records, trained prompts and the report.")]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--memory-budget", help="Memory for the text encoder, e.g. 512MB. [default: half of what is free]"
+    ),
+]
+
+
+@app.callback()
+def _global(debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False) -> None:
+    if debug:
+        os.environ["COCOOP_DEBUG"] = "1"
+
+
+@app.command("list")
+def list_(what: Annotated[Listing | None, typer.Argument(help="One kind; all by default.")] = None) -> None:
+    """List methods, presets, datasets, protocols and backbones."""
+    from cocoop import listing
+
+    for kind in [what] if what else list(Listing):
+        out.print(listing.table(kind.value, full=what is not None))
+
+
+@app.command()
+def run(
+    protocol: Annotated[str, typer.Argument(help="See `cocoop list protocols`.")],
+    datasets: Annotated[str, typer.Option(help="Names or patterns, separated by commas.")] = "emoji/*",
+    methods: Annotated[str, typer.Option(help="Names, separated by commas.")] = "zeroshot,coop,cocoop",
+    seeds: Annotated[str, typer.Option(help="Numbers, separated by commas.")] = "1,2,3",
+    shots: Annotated[int, typer.Option(help="Training images a class.")] = 16,
+    backbone: Annotated[str, typer.Option(help="See `cocoop list backbones`.")] = "tiny-clip",
+    folder: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs"),
+    preset: Annotated[
+        list[str] | None, typer.Option(help="Settings by name, one a method; repeatable.")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE; repeatable.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    memory_budget: Budget = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
+) -> None:
+    """Run a protocol; finished cells are skipped, so the same command goes on after an interruption."""
+    from cocoop import experiment
+
+    with _interruptible():
+        experiment.run(
+            protocol,
+            datasets=_matching(datasets),
+            methods=_words(methods),
+            seeds=_numbers(seeds),
+            shots=shots,
+            backbone=backbone,
+            folder=folder,
+            presets=preset or [],
+            overrides=set_ or [],
+            device=device,
+            memory_budget=parse_bytes(memory_budget),
+            dry_run=dry_run,
+            console=out,
+        )
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("demo-run"),
+    full: Annotated[bool, typer.Option("--full", help="The paper's epochs and three seeds.")] = False,
+) -> None:
+    """Zero-shot CLIP, CoOp and CoCoOp on the embedded data, then the table and a report."""
+    from cocoop import experiment
+
+    with _interruptible():
+        experiment.demo(folder, full, out)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUNS", help="A run folder.")],
+    format: Annotated[Format, typer.Option(help="html writes RUNS/report.html.")] = Format.table,
+) -> None:
+    """Show the tables of a run folder, or write its page."""
+    from cocoop import experiment
+
+    experiment.report(folder, format.value, out)
+
+
+@app.command()
+def cache(
+    prune: Annotated[
+        str | None, typer.Option(help="Delete the longest unused beyond this size, e.g. 1GB.")
+    ] = None,
+) -> None:
+    """Show the size of the image-feature cache, or prune it."""
+    from cocoop.features import FeatureCache, default_cache
+
+    features = FeatureCache(default_cache())
+    limit = parse_bytes(prune)
+    if limit is not None:
+        out.print(f"freed {features.prune(limit) / 1e6:.1f} MB")
+    out.print(f"{features.folder}: {len(features.entries())} entries, {features.size() / 1e6:.1f} MB")
+
+
+class _Interrupted(CocoopError):
+    exit_code = 130
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise _Interrupted(
+            "interrupted; what was finished is kept, and the same command goes on from there"
+        ) from None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in _words(text))
+    except ValueError:
+        raise UsageError(f"{text!r} is not a list of whole numbers such as 1,2,3") from None
+
+
+def _matching(text: str) -> tuple[str, ...]:
+    from cocoop.data import DATASETS
+
+    found: dict[str, None] = {}
+    for word in _words(text):
+        names = fnmatch.filter(DATASETS.names(), word)
+        if not names:
+            raise unknown("dataset", word, DATASETS.names())
+        found.update(dict.fromkeys(names))
+    return tuple(found)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit: 0 done, 1 the run failed, 2 the call was wrong, 130 interrupted."""
+    logging.basicConfig(level=logging.ERROR)
+    try:
+        app(args=list(arguments) if arguments is not None else None)
+    except CocoopError as error:
+        if os.environ.get("COCOOP_DEBUG"):
+            raise
+        err.print(f"[bold red]error:[/] {error}", highlight=False, markup=True, soft_wrap=True)
+        sys.exit(error.exit_code)

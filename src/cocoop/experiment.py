@@ -1,0 +1,216 @@
+"""From names to finished runs and their report, with progress: what the commands and `cocoop.run` share."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from cocoop.backbone import EMBEDDED, Backbone, load_backbone
+from cocoop.cells import Cell
+from cocoop.data import DATASETS, open_dataset
+from cocoop.errors import CocoopError, UsageError, unknown
+from cocoop.features import FeatureCache, default_cache
+from cocoop.protocols import PROTOCOLS, Settings
+from cocoop.report import html, tables
+from cocoop.runs import Notify
+from cocoop.runs import run as run_cells
+from cocoop.settings import MethodChoice, parse_overrides, resolve
+from cocoop.settings import presets as all_presets
+from cocoop.store import Record, Store
+
+ALL_SHOTS = 16  # the paper's; more than the embedded classes have, so all of theirs are used
+
+
+def run(
+    protocol: str,
+    *,
+    datasets: Sequence[str],
+    methods: Sequence[str] = ("zeroshot", "coop", "cocoop"),
+    seeds: Sequence[int] = (1, 2, 3),
+    shots: int = ALL_SHOTS,
+    backbone: str = EMBEDDED,
+    folder: Path = Path("runs"),
+    presets: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    device: str = "cpu",
+    memory_budget: int | None = None,
+    dry_run: bool = False,
+    console: Console | None = None,
+) -> list[Record]:
+    """Run a protocol and return its records; finished cells are not run again.
+
+    Args:
+        protocol: registered name, e.g. "base-to-new".
+        datasets: registered names.
+        methods: registered names.
+        seeds: one training each.
+        shots: training images a class; a class with fewer gives all it has.
+        backbone: name for `load_backbone`.
+        folder: the run folder.
+        presets: names of presets, at most one a method; the others take their first.
+        overrides: "METHOD.FIELD=VALUE" words.
+        device: where to compute.
+        memory_budget: bytes for the text encoder; None for what the machine allows.
+        dry_run: only print what would be run.
+        console: where progress and tables go; None for nowhere.
+
+    Raises:
+        UsageError: an unknown name or an impossible setting.
+        CocoopError: a cell failed; finished ones are kept.
+    """
+    console = console or Console(quiet=True)
+    plan = PROTOCOLS.get(protocol)
+    choices = choose(methods, presets, overrides)
+    for dataset in datasets:
+        DATASETS.get(dataset)
+    store = Store(folder)
+    clip = load_backbone(backbone, device)
+    settings = Settings(tuple(datasets), choices, tuple(seeds), shots, backbone, clip.weights_digest)
+    cells = plan.cells(settings)
+    _say_few(settings, console)
+    if dry_run:
+        _say_plan(settings, cells, store, console)
+        return []
+    _run(cells, store, clip, memory_budget, console)
+    wanted = {cell.key for cell in cells}
+    records = [record for record in store.records() if record.cell.key in wanted]
+    _show(protocol, records, console)
+    return records
+
+
+def demo(folder: Path, full: bool, console: Console) -> None:
+    """Run base-to-new with the three methods on all embedded groups, show the table, write the report."""
+    names = [name for name in DATASETS.names() if name.startswith("emoji/")]
+    quick = () if full else ("coop-quick", "cocoop-quick")
+    run("base-to-new", datasets=names, folder=folder, presets=quick, console=console)
+    console.print(f"report: {html.write(Store(folder))}", soft_wrap=True, highlight=False)
+
+
+def report(folder: Path, format: str, console: Console) -> None:
+    """Print the tables of a run folder, or write its page and print where it is.
+
+    Raises:
+        CocoopError: there is nothing in the folder to report.
+    """
+    store = Store(folder)
+    records = list(store.records())
+    if not records:
+        raise CocoopError(
+            f"{folder} holds no finished runs; make some with: cocoop run base-to-new --out {folder}"
+        )
+    if format == "html":
+        console.print(f"report: {html.write(store)}", soft_wrap=True, highlight=False)
+        return
+    for protocol in sorted({record.cell.protocol for record in records}):
+        of_protocol = [record for record in records if record.cell.protocol == protocol]
+        if format == "table":
+            _show(protocol, of_protocol, console)
+            continue
+        frame = tables.in_order(PROTOCOLS.get(protocol).table(of_protocol))
+        words = tables.markdown(frame) if format == "md" else frame.to_csv(index=False)
+        console.print(words, soft_wrap=True, highlight=False, markup=False)
+
+
+def choose(
+    methods: Sequence[str], presets: Sequence[str], overrides: Sequence[str]
+) -> tuple[MethodChoice, ...]:
+    """Resolve method names, preset names and "METHOD.FIELD=VALUE" words. Raises UsageError."""
+    known = all_presets()
+    chosen: dict[str, str] = {}
+    for name in presets:
+        if name not in known:
+            raise unknown("preset", name, known)
+        method = known[name][0]
+        if method not in methods:
+            raise UsageError(f"preset {name!r} is for {method}, which is not among the methods")
+        if method in chosen:
+            raise UsageError(f"two presets for {method}: {chosen[method]} and {name}")
+        chosen[method] = name
+    values = parse_overrides(overrides)
+    if stray := set(values) - set(methods):
+        raise unknown("method in --set", sorted(stray)[0], methods)
+    return tuple(resolve(method, chosen.get(method), values.get(method)) for method in methods)
+
+
+def _run(cells: Sequence[Cell], store: Store, clip: Backbone, budget: int | None, console: Console) -> None:
+    missing = sum(not store.has(cell) for cell in cells)
+    if not missing:
+        console.print(f"all {len(cells)} cells are finished in {store.folder}; nothing to run")
+        return
+    start = time.monotonic()
+    with _progress(cells, store, console) as notify:
+        run_cells(cells, store, clip, FeatureCache(default_cache()), budget, notify)
+    took = time.monotonic() - start
+    console.print(f"{missing} of {len(cells)} cells run in {took:.0f} s, records in {store.folder}")
+
+
+@contextmanager
+def _progress(cells: Sequence[Cell], store: Store, console: Console) -> Iterator[Notify]:
+    """Show a bar over the missing cells with what the current one is doing."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+    )
+    missing = {cell.key for cell in cells if not store.has(cell)}
+    with Progress(*columns, console=console, speed_estimate_period=600) as bar:
+        task = bar.add_task("starting", total=len(missing))
+
+        def notify(cell: Cell, doing: str, share: float) -> None:
+            if doing == "done":
+                if cell.key in missing:
+                    bar.advance(task)
+            else:
+                bar.update(task, description=f"{cell.title}, {doing} ({share:.0%})")
+
+        yield notify
+        bar.update(task, description="done")
+
+
+def _show(protocol: str, records: Sequence[Record], console: Console) -> None:
+    plan = PROTOCOLS.get(protocol)
+    frame = tables.in_order(plan.table(records))
+    if frame.empty:
+        console.print(f"{plan.title}: no complete rows yet")
+        return
+    console.print(tables.terminal(frame, plan.title))
+    for line in tables.notes(frame, records):
+        console.print(line, highlight=False)
+
+
+def _say_few(settings: Settings, console: Console) -> None:
+    """Say where classes have fewer images than the shots asked for."""
+    few = []
+    for name in settings.datasets:
+        least = min(Counter(item.label for item in open_dataset(name).items("train")).values())
+        if least < settings.shots:
+            few.append(f"{name} ({least})")
+    if few:
+        console.print(
+            f"fewer than {settings.shots} training images in some classes, all of theirs are used: "
+            f"{', '.join(few)}",
+            highlight=False,
+        )
+
+
+def _say_plan(settings: Settings, cells: Sequence[Cell], store: Store, console: Console) -> None:
+    missing = sum(not store.has(cell) for cell in cells)
+    console.print(f"{len(cells)} cells, {missing} to run, into {store.folder}; shots {settings.shots}")
+    for choice in settings.methods:
+        console.print(f"{choice.label}: preset {choice.preset}", highlight=False)
+        console.print(f"  {choice.config}", highlight=False)
+        console.print(f"  {choice.recipe or 'nothing is learned'}", highlight=False)

@@ -1,0 +1,63 @@
+"""The benchmarks run, agree, and count right; no test asserts a time."""
+
+import json
+
+import pytest
+
+from cocoop import UsageError
+from cocoop.bench.features import bench_features
+from cocoop.bench.fit import bench_fit
+from cocoop.bench.measure import compare
+from cocoop.bench.text import bench_text, class_names
+from cocoop.cli import main
+
+
+def test_text_has_the_promised_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", "text", "--classes", "4", "--backbone", "toy", "--repeats", "1", "--json"])
+    result = json.loads(capsys.readouterr().out)
+    for part in ("train", "eval"):
+        assert {"reference_s", "engine_s", "ratio", "floor_share"} <= result[part].keys()
+    assert {"reference_mb", "engine_mb", "ratio"} <= result["memory"].keys()
+    assert result["max_logit_diff"] < 1e-3
+    assert result["max_grad_diff"] < 1e-3 * max(1, result["max_grad"])
+    assert result["work"]["reference_tokens"] == 4 * 32
+    assert {"machine", "versions"} <= result.keys()
+
+
+def test_the_engine_can_be_measured_alone() -> None:
+    result = bench_text(3, 2, "toy", repeats=1, memory_budget=10**6, reference=False)
+    assert "max_logit_diff" not in result
+    assert set(result["memory"]) == {"engine_mb"}
+
+
+def test_work_is_counted_by_nodes() -> None:
+    """tench, goldfish, great white shark: 4 context nodes, then 2-3 tokens a name, stop and end."""
+    work = bench_text(1, 1, "toy", repeats=1, reference=False)["work"]
+    tokens = work["engine_tokens"]
+    blocks = 3  # of the toy tower
+    width, dim = 32, 16
+    expected = (blocks - 1) * 12 * width**2 * tokens + 2 * width**2 * tokens + 10 * width**2 + width * dim
+    assert work["engine_gflop"] == pytest.approx(2e-9 * expected)
+
+
+def test_fit_gives_the_same_losses_and_accuracy() -> None:
+    result = bench_fit("emoji/activities", "toy", epochs=1, shots=1)
+    assert result["steps"] == 32
+    assert result["max_relative_loss_diff"] < 1e-4
+    assert result["reference_correct"] == result["engine_correct"]
+
+
+def test_features_agree() -> None:
+    assert bench_features("emoji/food", "toy", images=5, repeats=1)["max_feature_diff"] < 1e-5
+
+
+def test_ratios_are_of_medians() -> None:
+    got = compare({"reference": [10.0, 12.0, 50.0], "engine": [1.0, 2.0, 3.0]}, floor_ratio=0.1)
+    assert (got["ratio"], got["floor_share"], got["engine_max_s"]) == (6.0, pytest.approx(0.6), 3.0)
+
+
+def test_impossible_numbers_of_classes() -> None:
+    for count in (0, 1001):
+        with pytest.raises(UsageError, match="between 1 and 1000"):
+            class_names(count)
