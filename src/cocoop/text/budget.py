@@ -1,8 +1,10 @@
 """How much memory a token tree needs, and how to cut the work so that it fits a budget."""
 
+import ctypes
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import psutil
 import torch
@@ -64,20 +66,19 @@ def _chunk_bytes(slots: Sequence[tuple[Slot, ...]], tower: TextTower, itemsize: 
     """Bytes of activations of one image: kept over all blocks for a backward pass, else of one block."""
     tree = build_tree(slots)
     width, places = tower.width, tree.paths.numel()
-    block = KEPT_PER_NODE * tree.varying + KEPT_PER_PLACE * places
-    kept = block * (len(tower.blocks) if grad else 0)
+    kept = KEPT_PER_NODE * tree.varying * (len(tower.blocks) if grad else 0)
     working = WORKING_PER_NODE * tree.varying + WORKING_PER_PLACE * places
-    return (kept + working) * width * itemsize
+    return int(HELD_PER_USED * (kept + working) * width * itemsize)
 
 
-# In units of one vector of the tower's width. Kept for the backward pass: both layer norms' inputs and
-# the MLP's hidden layer twice (before and after its activation); queries, keys, values and attention
-# output at every place of every path.
-KEPT_PER_NODE = 10
-KEPT_PER_PLACE = 4
-# At work within one block, beyond what is kept.
-WORKING_PER_NODE = 16
-WORKING_PER_PLACE = 8
+# In units of one vector of the tower's width. Kept for the backward pass: the input of both layer norms,
+# queries, keys and values, and the MLP's hidden layer. At work within one block beyond that: the hidden
+# layer's gradients; queries, keys, values, output and their gradients laid out path by path.
+KEPT_PER_NODE = 9
+WORKING_PER_NODE = 12
+WORKING_PER_PLACE = 10
+# What the allocator holds for every byte in use, by measurement; blocks of unequal size leave gaps.
+HELD_PER_USED = 2.0
 
 
 def available_memory(device: torch.device) -> int:
@@ -86,3 +87,20 @@ def available_memory(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     limit = os.environ.get("COCOOP_MEMORY")  # for containers whose limit the system does not show
     return int(limit) if limit else int(psutil.virtual_memory().available)
+
+
+def release_free_memory() -> None:
+    """Ask the C library to hand freed memory back; chunks of unequal size would fragment it otherwise."""
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.malloc_trim  # noqa: B018  (an AttributeError elsewhere than in glibc)
+    except (OSError, AttributeError):
+        return None
+    return libc

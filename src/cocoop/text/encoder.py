@@ -6,7 +6,7 @@ for EOT alone, and frozen weights leave nothing behind for a weight gradient. Th
 gradient, is that of encoding each prompt of each image on its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -16,7 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 from cocoop.backbone import Backbone
 from cocoop.prompts import Prompt, Slot
-from cocoop.text.budget import Plan, available_memory, plan
+from cocoop.text.attention import end_attention, path_attention
+from cocoop.text.budget import Plan, available_memory, plan, release_free_memory
 from cocoop.text.tower import TextTower
 from cocoop.text.tree import TokenTree, build_tree
 
@@ -74,7 +75,9 @@ class TextEncoder:
             for start in range(0, len(order), layout.classes):
                 chunk = self._chunk(index, order, start, layout.classes)
                 if layout.recompute and grad:
-                    columns.append(checkpoint(chunk, images, use_reentrant=False, preserve_rng_state=False))
+                    columns.append(
+                        checkpoint(_compact(chunk), images, use_reentrant=False, preserve_rng_state=False)
+                    )
                 else:
                     columns.append(chunk(images))
             parts.append(torch.cat(columns, dim=1))
@@ -87,6 +90,16 @@ class TextEncoder:
             slots = self._slots[index]
             self._chunks[key] = _Chunk(self._tower, [slots[label] for label in order[start : start + size]])
         return self._chunks[key]
+
+
+def _compact(chunk: "_Chunk") -> Callable[[Tensor], Tensor]:
+    """Give a chunk's freed memory back to the system before the next one is computed."""
+
+    def run(images: Tensor) -> Tensor:
+        release_free_memory()
+        return chunk(images)
+
+    return run
 
 
 class _Chunk:
@@ -135,12 +148,14 @@ class _Chunk:
         rows = self._rows[self._constant :]
         for block, past in zip(blocks, self._past, strict=False):
             qkv = torch.cat([past.expand(len(x), -1, -1), block.qkv(x)], dim=1)
-            x = block.finish(x, self._attend(qkv, self._paths)[:, rows])
+            x = block.finish(x, path_attention(qkv, self._paths, rows, self._tower.heads))
         ends = x[:, self._leaves]
         width = x.shape[-1]
         past = self._past[-1][:, width:]
         kv = torch.cat([past.expand(len(x), -1, -1), last.kv(x)], dim=1)
-        return last.finish(ends, self._attend_ends(last.q(ends), kv))
+        return last.finish(
+            ends, end_attention(last.q(ends), kv, self._paths, self._lengths, self._tower.heads)
+        )
 
     def _run_constant(
         self, x: Float[Tensor, "n w"]
@@ -151,34 +166,8 @@ class _Chunk:
         past = []
         for block in self._tower.blocks:
             past.append(block.qkv(x))
-            x = block.finish(x, self._attend(past[-1][None], paths)[0, rows])
+            x = block.finish(x, path_attention(past[-1][None], paths, rows, self._tower.heads)[0])
         return past, x
-
-    def _attend(self, qkv: Float[Tensor, "b n w3"], paths: Int[Tensor, "u t"]) -> Float[Tensor, "b ut w"]:
-        """Causal attention along every path; one row for each place on each path."""
-        q, k, v = _gather(qkv, paths).unflatten(-1, (3, self._tower.heads, -1)).permute(3, 0, 1, 4, 2, 5)
-        out = F.scaled_dot_product_attention(_merge(q), _merge(k), _merge(v), is_causal=True)
-        return out.transpose(1, 2).reshape(len(qkv), paths.numel(), -1)
-
-    def _attend_ends(self, q: Float[Tensor, "b u w"], kv: Float[Tensor, "b n w2"]) -> Float[Tensor, "b u w"]:
-        """Attention of the EOT of every path to that path."""
-        heads = self._tower.heads
-        k, v = _gather(kv, self._paths).unflatten(-1, (2, heads, -1)).permute(3, 0, 1, 4, 2, 5)
-        queries = q.unflatten(-1, (heads, -1)).flatten(0, 1)[:, :, None]
-        mask = torch.arange(self._paths.shape[1], device=q.device) < self._lengths[:, None]
-        mask = mask.repeat(len(q), 1)[:, None, None]
-        out = F.scaled_dot_product_attention(queries, _merge(k), _merge(v), attn_mask=mask)
-        return out.flatten(1).unflatten(0, q.shape[:2])
-
-
-def _gather(values: Float[Tensor, "b n w"], paths: Int[Tensor, "u t"]) -> Float[Tensor, "b u t w"]:
-    # as an embedding look-up, whose backward adds up shared rows in a fixed order
-    offsets = torch.arange(len(values), device=values.device)[:, None, None] * values.shape[1]
-    return F.embedding(paths + offsets, values.flatten(0, 1))
-
-
-def _merge(part: Float[Tensor, "b u h t e"]) -> Float[Tensor, "bu h t e"]:
-    return part.flatten(0, 1)
 
 
 def _row_of_node(tree: TokenTree) -> Int[Tensor, " n"]:

@@ -4,11 +4,13 @@ Only what the token tree is exact for is accepted: causal attention, the feature
 standard pre-norm block. Every other tower is refused with the reason.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float
+from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,7 +27,9 @@ class Block:
     attention: nn.MultiheadAttention
     scale_1: nn.Module
     norm_2: nn.Module
-    mlp: nn.Module
+    widen: nn.Linear
+    activation: Callable[[Tensor], Tensor]
+    narrow: nn.Linear
     scale_2: nn.Module
 
     def qkv(self, x: Float[Tensor, "*n w"]) -> Float[Tensor, "*n w3"]:
@@ -47,7 +51,8 @@ class Block:
     def finish(self, x: Float[Tensor, "*n w"], attended: Float[Tensor, "*n w"]) -> Float[Tensor, "*n w"]:
         """Add the projected attention output to the residual stream, then the MLP's."""
         x = x + self.scale_1(self.attention.out_proj(attended))
-        return x + self.scale_2(self.mlp(self.norm_2(x)))
+        hidden = self.activation(self.widen(self.norm_2(x)))
+        return x + self.scale_2(self.narrow(hidden))
 
 
 class TextTower:
@@ -92,7 +97,17 @@ class TextTower:
 
 
 def _block(block: Any) -> Block:
-    return Block(block.ln_1, block.attn, block.ls_1, block.ln_2, block.mlp, block.ls_2)
+    mlp = block.mlp
+    activation = quick_gelu if isinstance(mlp.gelu, QuickGELU) else mlp.gelu
+    return Block(block.ln_1, block.attn, block.ls_1, block.ln_2, mlp.c_fc, activation, mlp.c_proj, block.ls_2)
+
+
+def quick_gelu(x: Float[Tensor, "*n h"]) -> Float[Tensor, "*n h"]:
+    """x sigmoid(1.702 x) through a fused kernel that keeps one tensor for its backward pass, not two.
+
+    Overwrites `x`, which nothing else needs: the layer before it is frozen.
+    """
+    return F.silu(x.mul_(1.702)).mul_(1 / 1.702)
 
 
 def _refusal(model: Any, text: Any) -> str | None:
