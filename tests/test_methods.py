@@ -220,5 +220,5 @@ def test_wrong_choices(methods: list[str], presets: list[str], overrides: list[s
 
 def test_settings_are_named_in_labels() -> None:
     choices = choose(["coop", "cocoop"], ["coop-quick"], ["coop.n_ctx=8", "coop.ctx_init=null"])
-    assert [choice.label for choice in choices] == ["coop (coop-quick, n_ctx=8, ctx_init=None)", "cocoop"]
+    assert [choice.label for choice in choices] == ["coop (quick, n_ctx=8, ctx_init=None)", "cocoop"]
     assert choices[0].config.ctx_init is None

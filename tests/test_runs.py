@@ -207,3 +207,19 @@ def test_the_demo_runs_all_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     demo(tmp_path, False, Console(quiet=True))
     assert len(seen["datasets"]) == 8
     assert seen["protocol"] == "base-to-new"
+
+
+def test_shots_are_not_averaged_as_if_they_were_seeds(finished: Path, tmp_path: Path) -> None:
+    folder = copy(finished, tmp_path)
+    cocoop.run(
+        "base-to-new",
+        folder=folder,
+        **(ARGUMENTS | {"shots": 2, "methods": ["coop"]} | {"overrides": ["coop.epochs=1"]}),
+    )
+    labels = {record.cell.training.label for record in Store(folder).records()}
+    assert labels == {
+        "zeroshot",
+        "coop (epochs=1) (1 shots)",
+        "coop (epochs=1) (2 shots)",
+        "cocoop (epochs=1) (1 shots)",
+    }

@@ -40,7 +40,7 @@ def run(
     seeds: Sequence[int] = (1, 2, 3),
     shots: int = ALL_SHOTS,
     backbone: str = EMBEDDED,
-    folder: Path = Path("runs"),
+    folder: str | Path = Path("runs"),
     presets: Sequence[str] = (),
     overrides: Sequence[str] = (),
     device: str = "cpu",
@@ -74,7 +74,7 @@ def run(
     choices = choose(methods, presets, overrides)
     for dataset in datasets:
         DATASETS.get(dataset)
-    store = Store(folder)
+    store = Store(Path(folder))
     clip = load_backbone(backbone, device)
     settings = Settings(tuple(datasets), choices, tuple(seeds), shots, backbone, clip.weights_digest)
     cells = plan.cells(settings)
@@ -93,7 +93,8 @@ def demo(folder: Path, full: bool, console: Console) -> None:
     """Run base-to-new with the three methods on all embedded groups, show the table, write the report."""
     names = [name for name in DATASETS.names() if name.startswith("emoji/")]
     quick = () if full else ("coop-quick", "cocoop-quick")
-    run("base-to-new", datasets=names, folder=folder, presets=quick, console=console)
+    seeds = (1, 2, 3) if full else (1, 2)
+    run("base-to-new", datasets=names, seeds=seeds, folder=folder, presets=quick, console=console)
     console.print(f"report: {html.write(Store(folder))}", soft_wrap=True, highlight=False)
 
 

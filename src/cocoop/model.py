@@ -62,7 +62,7 @@ def save_prompt(path: Path, method: Method, card: PromptCard) -> None:
     write_bytes(path, save(tensors, {"cocoop": card.model_dump_json()}))
 
 
-def load_prompt(path: Path, backbone: Backbone) -> tuple[Method, PromptCard]:
+def load_prompt(path: str | Path, backbone: Backbone) -> tuple[Method, PromptCard]:
     """Read a prompt file back into a method on `backbone`.
 
     Raises:

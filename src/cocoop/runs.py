@@ -177,7 +177,7 @@ def environment() -> dict[str, str]:
     versions = {name: importlib.metadata.version(name) for name in packages}
     return versions | {
         "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "machine": f"{platform.machine()}, threads: {torch.get_num_threads()}",
         "commit": _commit(),
     }
 

@@ -67,7 +67,7 @@ def resolve(
                 f"setting of {method}", field, [*_fields(config), *(_fields(recipe) if recipe else [])]
             )
     changes = [f"{field}={value}" for field, value in (overrides or {}).items()]
-    marks = ([] if name == default else [name]) + changes
+    marks = ([] if name == default else [name.removeprefix(f"{method}-")]) + changes
     return MethodChoice(method, name, f"{method} ({', '.join(marks)})" if marks else method, config, recipe)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,14 @@ class Store:
         write_text(self._record_path(record.cell), record.model_dump_json(indent=2) + "\n")
 
     def records(self) -> Iterator[Record]:
-        """Yield all records. Raises CocoopError for one that cannot be read."""
+        """Yield all records, with labels that tell apart what differs in more than the seed.
+
+        Raises:
+            CocoopError: a record cannot be read.
+        """
+        yield from _tell_apart(list(self._read()))
+
+    def _read(self) -> Iterator[Record]:
         for path in sorted((self.folder / "records").glob("*/*/*.json")):
             try:
                 yield Record.model_validate_json(path.read_bytes())
@@ -134,6 +141,20 @@ class Store:
                 f"{self.folder} holds runs of format {found}, this version of cocoop has {SCHEMA}; "
                 "use another folder"
             )
+
+
+def _tell_apart(records: Sequence[Record]) -> Iterator[Record]:
+    """Add shots and backbone to the labels of methods where the folder holds several of them."""
+    trainings = [record.cell.training for record in records]
+    several_shots = len({training.shots for training in trainings if training.recipe}) > 1
+    several_backbones = len({training.weights for training in trainings}) > 1
+    for record in records:
+        training = record.cell.training
+        marks = [f"{training.shots} shots"] if several_shots and training.recipe else []
+        marks += [training.backbone] if several_backbones else []
+        label = f"{training.label} ({', '.join(marks)})" if marks else training.label
+        cell = record.cell.model_copy(update={"training": training.model_copy(update={"label": label})})
+        yield record.model_copy(update={"cell": cell})
 
 
 def _slug(text: str) -> str:

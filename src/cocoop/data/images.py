@@ -9,13 +9,16 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from cocoop.data.spec import Item
 from cocoop.errors import CocoopError
 from cocoop.seeding import seeded
+
+# what Pillow and the archive raise for files that are no images, damaged or missing
+UNREADABLE = (OSError, KeyError, SyntaxError, ValueError, zipfile.BadZipFile)
 
 
 def read_bytes(root: Path, path: str) -> bytes:
@@ -34,7 +37,7 @@ def open_image(root: Path, path: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(read_bytes(root, path))) as image:
             return image.convert("RGB")
-    except (OSError, KeyError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+    except (*UNREADABLE, Image.DecompressionBombError) as error:
         raise CocoopError(f"cannot read the image {path} under {root}: {error}") from error
 
 

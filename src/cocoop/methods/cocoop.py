@@ -37,7 +37,9 @@ class CoCoOp(nn.Module):
     config_type: ClassVar[type] = Config
     presets: ClassVar[Mapping[str, Preset]] = {
         "cocoop-paper": Preset(Config(), Recipe(epochs=10, batch_size=1), "the CoCoOp paper, section 4.1"),
-        "cocoop-quick": Preset(Config(), Recipe(epochs=5, batch_size=1), "half of the paper's epochs"),
+        "cocoop-quick": Preset(
+            Config(), Recipe(epochs=3, batch_size=1), "fewer epochs than the paper, for the demo"
+        ),
     }
     transferable = True
 

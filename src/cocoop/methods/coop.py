@@ -39,7 +39,9 @@ class CoOp(nn.Module):
         "coop-paper": Preset(
             Config(), Recipe(epochs=200, batch_size=32), "CoOp as trained in the CoCoOp paper"
         ),
-        "coop-quick": Preset(Config(), Recipe(epochs=50, batch_size=32), "a quarter of the paper's epochs"),
+        "coop-quick": Preset(
+            Config(), Recipe(epochs=20, batch_size=32), "fewer epochs than the paper, for the demo"
+        ),
     }
 
     def __init__(self, cfg: Config, backbone: Backbone, *, template: str, n_classes: int, seed: int) -> None:

@@ -51,10 +51,12 @@ def table(records: Sequence[Record]) -> pd.DataFrame:
     """Return one row for every dataset and method, then an average row for every method.
 
     Columns: dataset, method, base, base_std, new, new_std (percent; sample deviation over seeds), H, seeds,
-    and in average rows mean_H (the mean of the datasets' H) and datasets (how many they cover).
+    and, where there are several datasets, average rows with mean_H (the mean of the datasets' H) and
+    datasets (how many they cover).
     """
-    rows = [row for row in (_dataset_row(group) for group in _groups(records)) if row]
-    return pd.DataFrame(rows + _average_rows(rows))
+    rows = [row for row in map(_dataset_row, _groups(records)) if row]
+    several = len({row["dataset"] for row in rows}) > 1
+    return pd.DataFrame(rows + (_average_rows(rows) if several else []))
 
 
 def _groups(records: Sequence[Record]) -> list[list[Record]]:

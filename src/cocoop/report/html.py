@@ -77,19 +77,12 @@ def _protocol(name: str, store: Store, records: Sequence[Record], colours: Colou
         "blocks": blocks,
         "below": any(value.below for block in blocks for row in block.rows for value in row.values),
         "summary": [] if frame.empty else list(_summary(frame)),
-        "notes": _notes(frame, own),
+        "notes": [] if frame.empty else tables.notes(frame, own),
         "figures": list(_figures(frame, own, colours)),
         "seeds": _by_seed(own),
         "metrics": _metrics(own),
         "examples": list(examples.groups(store, own)),
     }
-
-
-def _notes(frame: pd.DataFrame, records: Sequence[Record]) -> list[str]:
-    if frame.empty:
-        return []
-    several = frame["dataset"].nunique() > 2  # with one dataset the page has no average to explain
-    return tables.notes(frame if several else frame.drop(columns="mean_H", errors="ignore"), records)
 
 
 def _colours(records: Sequence[Record]) -> Colours:
@@ -112,6 +105,8 @@ def _summary(frame: pd.DataFrame) -> Iterator[str]:
     if not method or not {"base", "new", "H"} <= set(frame.columns):
         return
     average = frame[frame["dataset"] == AVERAGE].set_index("method")
+    if average.empty:  # a single dataset is its own average
+        average = frame.set_index("method").assign(datasets=1)
     covered = average["datasets"]
     count = int(covered[method])
     only = frame["dataset"][frame["method"] == method].iloc[0]

@@ -86,12 +86,20 @@ def notes(frame: pd.DataFrame, records: Sequence[Record]) -> list[str]:
         spread = (
             "± is the sample standard deviation over them" if len(seeds) > 1 else "a single one, no spread"
         )
-        lines.append(f"Shots: {_list(shots)}. Seeds: {_list(seeds)}; {spread}.")
+        few = " (classes with fewer images give all they have)" if any(map(_has_few, records)) else ""
+        lines.append(f"Shots: {_list(shots)}{few}. Seeds: {_list(seeds)}; {spread}.")
     if "mean_H" in frame:
         means = frame.dropna(subset="mean_H")
         each = ", ".join(f"{row.method} {row.mean_H:.2f}" for row in means.itertuples())
         lines.append(f"Average rows: H of the average base and new. Mean of the datasets' H instead: {each}.")
     return lines
+
+
+def _has_few(record: Record) -> bool:
+    """Whether a training on the tested classes had fewer images than its shots ask for."""
+    training = record.cell.training
+    same = training.recipe is not None and training.subset == record.cell.testing.subset
+    return same and record.train_images < training.shots * len(record.class_names)
 
 
 def _number(mean: float, std: float) -> str:

@@ -49,6 +49,9 @@ class TextEncoder:
         self.memory_budget = memory_budget
         self._tower = TextTower(backbone.model)
         self._slots = [prompt.slots(backbone.tokenize, class_names) for prompt in prompts]
+        # sorted, so that names that start alike share a chunk
+        self._orders = [sorted(range(len(slots)), key=slots.__getitem__) for slots in self._slots]
+        self._plans: dict[tuple[int, int, int, bool], Plan] = {}
         self._chunks: dict[tuple[int, int, int], _Chunk] = {}
 
     def __call__(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
@@ -64,11 +67,9 @@ class TextEncoder:
         return F.normalize(torch.stack(features).mean(0), dim=-1)
 
     def _encode(self, index: int, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
-        slots = self._slots[index]
         grad = torch.is_grad_enabled() and contexts.requires_grad
-        budget = self.memory_budget or available_memory(contexts.device) // 2
-        layout: Plan = plan(slots, self._tower, len(contexts), budget, contexts.element_size(), grad)
-        order = sorted(range(len(slots)), key=slots.__getitem__)  # names that start alike share a chunk
+        layout = self._plan(index, contexts, grad)
+        order = self._orders[index]
         parts = []
         for images in contexts.split(layout.images):
             columns = []
@@ -83,6 +84,15 @@ class TextEncoder:
             parts.append(torch.cat(columns, dim=1))
         back = torch.tensor(order, device=contexts.device).argsort()
         return torch.cat(parts)[:, back]
+
+    def _plan(self, index: int, contexts: Tensor, grad: bool) -> Plan:
+        key = (index, len(contexts), contexts.element_size(), grad)
+        if key not in self._plans:
+            budget = self.memory_budget or available_memory(contexts.device) // 2
+            self._plans[key] = plan(
+                self._slots[index], self._tower, len(contexts), budget, contexts.element_size(), grad
+            )
+        return self._plans[key]
 
     def _chunk(self, index: int, order: list[int], start: int, size: int) -> "_Chunk":
         key = (index, start, size)
