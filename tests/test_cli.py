@@ -63,6 +63,7 @@ def test_lists(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "words"),
     [
         (["run", "base2new"], "Did you mean 'base-to-new'"),
+        (["run", "[bold]base"], "'[bold]base'"),
         (["run", "base-to-new", "--datasets", "emoji/fod"], "Did you mean 'emoji/food'"),
         (["run", "base-to-new", "--methods", "cocop"], "Did you mean 'cocoop'"),
         (["run", "base-to-new", "--preset", "cocoop-papr"], "Did you mean 'cocoop-paper'"),

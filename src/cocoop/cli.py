@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from cocoop.bench.command import app as bench_app
 from cocoop.bench.command import parse_bytes
@@ -25,8 +26,8 @@ app = typer.Typer(
     help="Prompt learning for CLIP: zero-shot CLIP, CoOp and CoCoOp.",
 )
 app.add_typer(bench_app, name="bench")
-out = Console()
-err = Console(stderr=True)
+out = Console(markup=False)  # names and labels are the user's, not markup
+err = Console(stderr=True, markup=False)
 
 
 class Format(str, Enum):
@@ -48,7 +49,6 @@ class Listing(str, Enum):
     backbones = "backbones"
 
 
-Out = Annotated[Path, typer.Option(help="Folder for records, trained prompts and the report.")]
 Budget = Annotated[
     str | None,
     typer.Option(
@@ -194,5 +194,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CocoopError as error:
         if os.environ.get("COCOOP_DEBUG"):
             raise
-        err.print(f"[bold red]error:[/] {error}", highlight=False, markup=True, soft_wrap=True)
+        err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(error.exit_code)

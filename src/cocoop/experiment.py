@@ -160,7 +160,7 @@ def _run(cells: Sequence[Cell], store: Store, clip: Backbone, budget: int | None
 def _progress(cells: Sequence[Cell], store: Store, console: Console) -> Iterator[Notify]:
     """Show a bar over the missing cells with what the current one is doing."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
