@@ -16,11 +16,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from cocoop.backbone import EMBEDDED, Backbone, load_backbone
+from cocoop.backbone import Backbone, load_backbone
 from cocoop.cells import Cell
 from cocoop.data import DATASETS, open_dataset
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.features import FeatureCache, default_cache
+from cocoop.precision import AUTO
 from cocoop.protocols import PROTOCOLS, Settings
 from cocoop.report import html, tables
 from cocoop.runs import Notify
@@ -28,6 +29,7 @@ from cocoop.runs import run as run_cells
 from cocoop.settings import MethodChoice, parse_overrides, resolve
 from cocoop.settings import presets as all_presets
 from cocoop.store import Record, Store
+from cocoop.weights import EMBEDDED
 
 ALL_SHOTS = 16  # the paper's; more than the embedded classes have, so all of theirs are used
 
@@ -43,7 +45,8 @@ def run(
     folder: str | Path = Path("runs"),
     presets: Sequence[str] = (),
     overrides: Sequence[str] = (),
-    device: str = "cpu",
+    device: str = AUTO,
+    precision: str = AUTO,
     memory_budget: int | None = None,
     dry_run: bool = False,
     console: Console | None = None,
@@ -60,7 +63,8 @@ def run(
         folder: the run folder.
         presets: names of presets, at most one a method; the others take their first.
         overrides: "METHOD.FIELD=VALUE" words.
-        device: where to compute.
+        device: where to compute; see `load_backbone`.
+        precision: of the frozen towers; see `load_backbone`.
         memory_budget: bytes for the text encoder; None for what the machine allows.
         dry_run: only print what would be run.
         console: where progress and tables go; None for nowhere.
@@ -75,8 +79,10 @@ def run(
     for dataset in datasets:
         DATASETS.get(dataset)
     store = Store(Path(folder))
-    clip = load_backbone(backbone, device)
-    settings = Settings(tuple(datasets), choices, tuple(seeds), shots, backbone, clip.weights_digest)
+    clip = load_backbone(backbone, device, precision)
+    settings = Settings(
+        tuple(datasets), choices, tuple(seeds), shots, backbone, clip.weights_digest, clip.precision
+    )
     cells = plan.cells(settings)
     _say_few(settings, console)
     if dry_run:
