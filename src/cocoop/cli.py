@@ -16,6 +16,8 @@ from rich.text import Text
 
 from cocoop.bench.command import app as bench_app
 from cocoop.bench.command import parse_bytes
+from cocoop.data.command import Root
+from cocoop.data.command import app as data_app
 from cocoop.errors import CocoopError, UsageError, unknown
 
 app = typer.Typer(
@@ -25,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Prompt learning for CLIP: zero-shot CLIP, CoOp and CoCoOp.",
 )
+app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 out = Console(markup=False)  # names and labels are the user's, not markup
 err = Console(stderr=True, markup=False)
@@ -54,12 +57,6 @@ Budget = Annotated[
     typer.Option(
         "--memory-budget", help="Memory for the text encoder, e.g. 512MB. [default: half of what is free]"
     ),
-]
-
-
-Root = Annotated[
-    Path | None,
-    typer.Option("--root", envvar="COCOOP_DATA", help="The folder that holds the datasets' folders."),
 ]
 
 
@@ -149,7 +146,8 @@ def cache(
     ] = None,
 ) -> None:
     """Show the size of the image-feature cache, or prune it."""
-    from cocoop.features import FeatureCache, default_cache
+    from cocoop.features import FeatureCache
+    from cocoop.files import default_cache
 
     features = FeatureCache(default_cache())
     limit = parse_bytes(prune)

@@ -20,7 +20,8 @@ from cocoop.backbone import EMBEDDED, Backbone, load_backbone
 from cocoop.cells import Cell
 from cocoop.data import DATASETS, open_dataset
 from cocoop.errors import CocoopError, UsageError, unknown
-from cocoop.features import FeatureCache, default_cache
+from cocoop.features import FeatureCache
+from cocoop.files import default_cache
 from cocoop.protocols import PROTOCOLS, Settings
 from cocoop.report import html, tables
 from cocoop.runs import Notify

@@ -1,6 +1,5 @@
 """Image features: frozen, so encoded once in batches and kept in a content-addressed cache."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +18,6 @@ from cocoop.files import digest, write_bytes
 
 BATCH = 256
 Progress = Callable[[int], None]  # called with the number of images just encoded
-
-
-def default_cache() -> Path:
-    """The cache folder: $COCOOP_CACHE, else `cocoop` under the user's cache folder."""
-    if "COCOOP_CACHE" in os.environ:
-        return Path(os.environ["COCOOP_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cocoop"
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class _Runner:
     def run(self, cell: Cell) -> None:
         trained_on, method, card = self._prompt(cell)
         dataset = open_dataset(cell.testing.dataset, self._root)
-        labels = subset_labels(_labels(dataset.items("train")), cell.testing.subset)
+        labels = subset_labels(range(len(dataset.class_names)), cell.testing.subset)
         items = select(dataset.items(cell.testing.split), labels)
         names = [dataset.class_names[label] for label in labels]
         self._notify(cell, "testing", 0.0)
@@ -152,15 +152,11 @@ class _Runner:
 
 def _training_items(dataset: Dataset, training: Training) -> tuple[tuple[Item, ...], list[str]]:
     """Draw the shots over all classes, then cut the subset, as the published protocol does."""
-    labels = subset_labels(_labels(dataset.items("train")), training.subset)
+    labels = subset_labels(range(len(dataset.class_names)), training.subset)
     names = [dataset.class_names[label] for label in labels]
     if not training.recipe:
         return (), names
     return select(draw(dataset.splits, training.shots, training.seed)["train"], labels), names
-
-
-def _labels(items: Sequence[Item]) -> list[int]:
-    return [item.label for item in items]
 
 
 def _top(logits: Tensor) -> dict[str, Tensor]:
