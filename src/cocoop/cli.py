@@ -52,6 +52,21 @@ class Listing(str, Enum):
     backbones = "backbones"
 
 
+class Learned(str, Enum):
+    """Methods that the released code trains."""
+
+    coop = "coop"
+    cocoop = "cocoop"
+
+
+class Place(str, Enum):
+    """Where a class name stands in its prompt."""
+
+    end = "end"
+    middle = "middle"
+    front = "front"
+
+
 Budget = Annotated[
     str | None,
     typer.Option(
@@ -137,6 +152,36 @@ def report(
     from cocoop import experiment
 
     experiment.report(folder, format.value, out, root)
+
+
+@app.command("import-official")
+def import_official(
+    file: Annotated[Path, typer.Argument(help="prompt_learner/model.pth.tar-N of a run.")],
+    folder: Annotated[Path, typer.Option("--out", help="Where the prompt file goes.")],
+    backbone: Annotated[str, typer.Option(help="What it was trained with.")] = "ViT-B-16/openai",
+    method: Annotated[Learned | None, typer.Option(help="Refuse a file of another method.")] = None,
+    dataset: Annotated[str, typer.Option(help="What it was trained on, for its template.")] = "imagenet",
+    classes: Annotated[
+        Path | None, typer.Option(help="File with the names it was trained on, one a line, in label order.")
+    ] = None,
+    position: Annotated[Place, typer.Option(help="Where the class name stands; CoOp only.")] = Place.end,
+) -> None:
+    """Turn a checkpoint of the released CoOp or CoCoOp code into a prompt file; nothing in it is run."""
+    from cocoop import official
+    from cocoop.backbone import load_backbone
+    from cocoop.data.catalog import template_of
+    from cocoop.files import read_lines
+
+    path = official.import_official(
+        file,
+        folder,
+        load_backbone(backbone),
+        method=method.value if method else None,
+        template=template_of(dataset),
+        class_names=read_lines(classes) if classes else (),
+        position=position.value,
+    )
+    out.print(f"{path}\nuse it with: cocoop.load_prompt({str(path)!r}, backbone)", soft_wrap=True)
 
 
 @app.command()

@@ -46,6 +46,12 @@ def entries() -> list[Entry]:
     return sorted(found, key=lambda entry: (entry.spec is not None, entry.name))
 
 
+def template_of(name: str) -> str:
+    """Return the zero-shot prompt of a dataset. Raises UsageError where none has this name."""
+    DATASETS.get(name)
+    return _entry(name).template
+
+
 def _entry(name: str) -> Entry:
     dataset = DATASETS.get(name)
     if isinstance(dataset, Benchmark):
