@@ -63,7 +63,7 @@ def test_many_faults_are_summed_up_on_screen_and_listed_in_full(tmp_path: Path, 
     assert len((tmp_path / "list.txt").read_text().splitlines()) == 21
 
 
-def test_decoding_finds_broken_images(tmp_path: Path) -> None:
+def test_reading_finds_broken_images(tmp_path: Path) -> None:
     images = make_tree(tmp_path, PETS) / "images"
     Image.effect_noise((64, 64), 90).save(images / "big.jpg")
     whole = (images / "big.jpg").read_bytes()
@@ -74,7 +74,7 @@ def test_decoding_finds_broken_images(tmp_path: Path) -> None:
         (images / name).unlink()
         (images / name).write_bytes(content)
     assert not check(PETS, tmp_path).faults
-    found = check(PETS, tmp_path, decode=True)
+    found = check(PETS, tmp_path, read=True)
     assert [fault.path for fault in found.faults] == ["pug_0.jpg", "pug_300.jpg"]
     assert "truncated" in found.faults[0].problem
     assert "cannot identify" in found.faults[1].problem
@@ -173,7 +173,7 @@ def test_a_label_file_elsewhere_is_found(tmp_path: Path) -> None:
 
 
 def test_embedded_data_is_whole() -> None:
-    assert check("emoji/activities", decode=True).usable
+    assert check("emoji/activities", read=True).usable
 
 
 def test_list(tmp_path: Path, capsys: Shown) -> None:

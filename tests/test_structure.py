@@ -28,6 +28,7 @@ ORDER = (
     "store",
     "protocols",
     "runs",
+    "preflight",
     "report",
     "listing",
     "bench",

@@ -22,6 +22,7 @@ from cocoop.data import DATASETS, open_dataset
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.features import FeatureCache
 from cocoop.files import default_cache
+from cocoop.preflight import check_data
 from cocoop.protocols import PROTOCOLS, Settings
 from cocoop.report import html, tables
 from cocoop.runs import Notify
@@ -81,6 +82,7 @@ def run(
     clip = load_backbone(backbone, device)
     settings = Settings(tuple(datasets), choices, tuple(seeds), shots, backbone, clip.weights_digest)
     cells = plan.cells(settings)
+    check_data([cell for cell in cells if not store.has(cell)], root)
     _say_few(settings, root, console)
     if dry_run:
         _say_plan(settings, cells, store, console)

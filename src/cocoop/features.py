@@ -14,6 +14,7 @@ from torch import Tensor
 from cocoop.backbone import Backbone
 from cocoop.data.images import read_bytes, test_batch, train_batch
 from cocoop.data.spec import Item
+from cocoop.data.verify import all_or_nothing
 from cocoop.files import digest, write_bytes
 
 BATCH = 256
@@ -90,7 +91,8 @@ class ImageEncoder:
         self, root: Path, items: Sequence[Item], progress: Progress | None = None
     ) -> Float[Tensor, "n d"]:
         """Encode the test views of `items` to L2-normalised features."""
-        return self._encode(root, items, None, progress)
+        with all_or_nothing(root, items):
+            return self._encode(root, items, None, progress)
 
     def train(
         self, root: Path, items: Sequence[Item], epoch: int, seed: int, progress: Progress | None = None
@@ -100,7 +102,8 @@ class ImageEncoder:
         Augmentation does not depend on the learned weights, so a view drawn ahead has the same pixels as
         one drawn in the training loop. A view depends on (seed, epoch, place in `items`) alone.
         """
-        return self._encode(root, items, view_seeds(seed, epoch, len(items)), progress)
+        with all_or_nothing(root, items):
+            return self._encode(root, items, view_seeds(seed, epoch, len(items)), progress)
 
     def _encode(
         self, root: Path, items: Sequence[Item], seeds: list[int] | None, progress: Progress | None

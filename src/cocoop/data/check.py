@@ -64,14 +64,14 @@ class Check:
 
 
 def check(
-    name: str, root: Path | None = None, decode: bool = False, progress: Progress = lambda done: None
+    name: str, root: Path | None = None, read: bool = False, progress: Progress = lambda done: None
 ) -> Check:
     """Check a registered dataset, or the path of one's own.
 
     Args:
         name: anything that `open_dataset` takes.
         root: the data root.
-        decode: read every image too, which takes a while; else only look at files and sizes.
+        read: decode every image too, which takes a while; else only look at files and sizes.
         progress: called with the number of images just looked at.
 
     Raises:
@@ -90,15 +90,9 @@ def check(
             raise
         return Check(name, place, (*findings, Finding("problem", str(error))), {})
     findings += _against(spec, dataset) if spec else [Finding("ok", _counted(dataset))]
-    faults = find_faults(dataset.root, _items(dataset), decode, progress)
-    findings.append(
-        _images(
-            dataset,
-            faults,
-            decode,
-            [*mirrored(spec, root), f"get them again: {spec.source}"] if spec and root else [],
-        )
-    )
+    faults = find_faults(dataset.root, _items(dataset), read, progress)
+    hints = [*mirrored(spec, root), f"get them again: {spec.source}"] if spec and root else []
+    findings.append(_images(dataset, faults, read, hints))
     if dataset.note:
         findings.append(Finding("ok", dataset.note))
     counts = {split: len(items) for split, items in dataset.splits.items()}
@@ -155,10 +149,10 @@ def _against(spec: Benchmark, dataset: Dataset) -> Iterator[Finding]:
             yield Finding("warning", f"{text}{odd[0].name!r}, not {spec.class_of(odd[0].path)!r}")
 
 
-def _images(dataset: Dataset, faults: list[Fault], decode: bool, hints: list[str]) -> Finding:
+def _images(dataset: Dataset, faults: list[Fault], read: bool, hints: list[str]) -> Finding:
     total = len({item.path for item in _items(dataset)})
     if not faults:
-        how = "can be read" if decode else "are there, none is empty (read them all with --decode)"
+        how = "can be read" if read else "are there, none is empty (read them all with --read)"
         return Finding("ok", f"all {total:,} images {how}")
     kinds: dict[str, int] = {}
     for fault in faults:

@@ -59,7 +59,7 @@ def list_(root: Root = None, json: Json = False) -> None:
 def check(
     name: Annotated[str, typer.Argument(metavar="NAME|PATH", help="See `cocoop data list`.")],
     root: Root = None,
-    decode: Annotated[bool, typer.Option("--decode", help="Read every image; takes a while.")] = False,
+    read: Annotated[bool, typer.Option("--read", help="Read every image; takes a while.")] = False,
     faults: Annotated[
         Path | None,
         typer.Option("--faults", help="Where the list of all faulty images goes. [default: NAME-faults.txt]"),
@@ -78,7 +78,7 @@ def check(
             if done % 100 == 0:
                 status.update(f"looking at the images: {done:,}")
 
-        found = run_check(name, root, decode, progress)
+        found = run_check(name, root, read, progress)
     if json:
         typer.echo(json_.dumps(found.as_dict(), indent=2))
     else:

@@ -1,18 +1,19 @@
 """Which images of a list are missing, empty or broken: all of them, not the first."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import ZipFile
 
-from cocoop.data.images import open_image
+from cocoop.data.images import UNREADABLE, open_image
 from cocoop.data.spec import Item
 from cocoop.errors import CocoopError
 
-SHOWN = 10  # faults named in a message
+LISTED = 100  # faults named in a message
 
 
 class Fault(NamedTuple):
@@ -25,20 +26,20 @@ class Fault(NamedTuple):
 def find_faults(
     root: Path,
     items: Iterable[Item],
-    decode: bool = False,
+    read: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Fault]:
-    """Return the images that are missing or empty, and with `decode` those that are broken too.
+    """Return the images that are missing or empty, and with `read` those that are broken too.
 
     Args:
         root: a folder or a .zip archive.
         items: the images; each path is looked at once.
-        decode: read every image as training would; else only look at files and sizes.
+        read: decode every image as training would; else only look at files and sizes.
         progress: called with the number of images just looked at.
     """
     paths = list(dict.fromkeys(item.path for item in items))
     sizes = _sizes(root)
-    look = partial(_decode if decode else _look, root, sizes)
+    look = partial(_read if read else _look, root, sizes)
     faults = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for path, problem in zip(paths, pool.map(look, paths), strict=True):
@@ -48,17 +49,26 @@ def find_faults(
     return faults
 
 
-def require_images(root: Path, items: Iterable[Item], decode: bool = False) -> None:
+def require_images(root: Path, items: Iterable[Item], read: bool = False) -> None:
     """Check the images of a list. Raises CocoopError naming the faulty ones."""
-    if faults := find_faults(root, items, decode):
-        raise CocoopError(describe(root, faults))
+    if faults := find_faults(root, items, read):
+        listed = "".join(f"\n  {fault.path}: {fault.problem}" for fault in faults[:LISTED])
+        if len(faults) > LISTED:
+            listed += f"\n  and {len(faults) - LISTED} more; `cocoop data check` writes all to a file"
+        raise CocoopError(
+            f"{len(faults)} image(s) under {root} cannot be used; the run stops here, because results "
+            f"without them would compare with nothing:{listed}"
+        )
 
 
-def describe(root: Path, faults: list[Fault]) -> str:
-    """Return what is wrong, naming the first faults."""
-    shown = "".join(f"\n  {fault.path}: {fault.problem}" for fault in faults[:SHOWN])
-    rest = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-    return f"{len(faults)} image(s) under {root} cannot be used:{shown}{rest}"
+@contextmanager
+def all_or_nothing(root: Path, items: Sequence[Item]) -> Iterator[None]:
+    """Where reading images fails in a block, raise CocoopError for all that cannot be read, not the first."""
+    try:
+        yield
+    except (CocoopError, *UNREADABLE):
+        require_images(root, items, read=True)
+        raise
 
 
 def _sizes(root: Path) -> dict[str, int] | None:
@@ -77,7 +87,7 @@ def _look(root: Path, sizes: dict[str, int] | None, path: str) -> str:
     return "" if size else "empty"
 
 
-def _decode(root: Path, sizes: dict[str, int] | None, path: str) -> str:
+def _read(root: Path, sizes: dict[str, int] | None, path: str) -> str:
     problem = _look(root, sizes, path)
     if problem:
         return problem
