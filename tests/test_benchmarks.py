@@ -14,6 +14,8 @@ from cocoop.data.datasets import DATASETS
 from cocoop.data.imagenet import list_images
 from cocoop.data.splits import draw, select, subset_labels
 from cocoop.errors import CocoopError, UsageError
+from cocoop.protocols import PROTOCOLS
+from cocoop.report import tables
 from tests.trees import PATHS, class_names, make_tree, spec, write_images
 
 ON_DISK = [name for name in DATASETS.names() if isinstance(DATASETS.get(name), Benchmark)]
@@ -130,6 +132,25 @@ def test_variants_are_for_testing_only(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="for testing only"):
         cocoop.run("base-to-new", datasets=[name], backbone="toy", root=tmp_path, folder=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_results_on_imagenet_say_that_the_shots_are_our_own(tmp_path: Path) -> None:
+    make_imagenet(tmp_path)
+    run = {
+        "datasets": ["imagenet"],
+        "seeds": [0],
+        "shots": 1,
+        "backbone": "toy",
+        "methods": ["zeroshot", "coop"],
+    }
+    run |= {"root": tmp_path, "folder": tmp_path / "runs", "overrides": ["coop.epochs=1"]}
+    records = cocoop.run("base-to-new", **run)  # type: ignore[arg-type]
+    notes = {record.cell.training.method: record.note for record in records}
+    assert "own sample" in notes["coop"]
+    assert not notes["zeroshot"]
+    assert any(
+        "own sample" in line for line in tables.notes(PROTOCOLS.get("base-to-new").table(records), records)
+    )
 
 
 def test_200_way_variants_number_their_own_folders(tmp_path: Path) -> None:

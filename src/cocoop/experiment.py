@@ -209,7 +209,8 @@ def _say_few(settings: Settings, root: str | Path | None, console: Console) -> N
     """Say where classes have fewer images than the shots asked for."""
     few = []
     for name in settings.datasets:
-        least = min(Counter(item.label for item in open_dataset(name, root).items("train")).values())
+        train = open_dataset(name, root).splits.get("train", ())
+        least = min(Counter(item.label for item in train).values(), default=settings.shots)
         if least < settings.shots:
             few.append(f"{name} ({least})")
     if few:

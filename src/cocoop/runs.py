@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -74,12 +75,12 @@ class _Runner:
         self._images = images
         self._budget = memory_budget
         self._notify = notify
-        self._root = root
+        self._open = lru_cache(maxsize=2)(partial(open_dataset, root=root))  # ImageNet's lists take seconds
         self._environment = environment()
 
     def run(self, cell: Cell) -> None:
         trained_on, method, card = self._prompt(cell)
-        dataset = open_dataset(cell.testing.dataset, self._root)
+        dataset = self._open(cell.testing.dataset)
         labels = subset_labels(range(len(dataset.class_names)), cell.testing.subset)
         items = select(dataset.items(cell.testing.split), labels)
         names = [dataset.class_names[label] for label in labels]
@@ -102,6 +103,7 @@ class _Runner:
             peak_memory_mb=peak_memory_mb(),
             files=digest(*(repr(tuple(item)) for item in (*trained_on, *items))),
             environment=self._environment,
+            note=self._open(cell.training.dataset).note if cell.training.recipe else "",
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
         self._store.write(record, _top(logits))
@@ -109,7 +111,7 @@ class _Runner:
     def _prompt(self, cell: Cell) -> tuple[tuple[Item, ...], Method, PromptCard]:
         """Return the training items, the trained method and its card, from the store where it is there."""
         training = cell.training
-        dataset = open_dataset(training.dataset if training.recipe else cell.testing.dataset, self._root)
+        dataset = self._open(training.dataset if training.recipe else cell.testing.dataset)
         path = self._store.prompt_path(training)
         items, names = _training_items(dataset, training)
         if path.exists():
