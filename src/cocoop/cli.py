@@ -52,6 +52,14 @@ class Listing(str, Enum):
     backbones = "backbones"
 
 
+class Templates(str, Enum):
+    """What zero-shot CLIP is prompted with."""
+
+    dataset = "dataset"
+    select7 = "select7"
+    imagenet80 = "imagenet80"
+
+
 class Learned(str, Enum):
     """Methods that the released code trains."""
 
@@ -102,6 +110,9 @@ def run(
     preset: Annotated[
         list[str] | None, typer.Option(help="Settings by name, one a method; repeatable.")
     ] = None,
+    templates: Annotated[
+        Templates, typer.Option(help="Of zero-shot: the dataset's own, or an ensemble.")
+    ] = Templates.dataset,
     set_: Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE; repeatable.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     memory_budget: Budget = None,
@@ -120,7 +131,10 @@ def run(
             shots=shots,
             backbone=backbone,
             folder=folder,
-            presets=preset or [],
+            presets=[
+                *(preset or []),
+                *([f"zeroshot-{templates.value}"] if templates.value != "dataset" else []),
+            ],
             overrides=set_ or [],
             device=device,
             memory_budget=parse_bytes(memory_budget),
