@@ -3,6 +3,7 @@
 import fnmatch
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.add_typer(bench_app, name="bench")
 out = Console(markup=False)  # names and labels are the user's, not markup
 err = Console(stderr=True, markup=False)
+_called: list[str] = []  # the words of this call, for plans
 
 
 class Format(str, Enum):
@@ -87,6 +89,10 @@ def run(
     set_: Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE; repeatable.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     memory_budget: Budget = None,
+    workers: Annotated[str, typer.Option(help="Processes that share the work out.")] = "1",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of each. [default: all, shared out]")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
 ) -> None:
     """Run a protocol; finished cells are skipped, so the same command goes on after an interruption."""
@@ -105,6 +111,9 @@ def run(
             overrides=set_ or [],
             device=device,
             memory_budget=parse_bytes(memory_budget),
+            workers=workers,
+            threads=threads,
+            command=shlex.join(["cocoop", *_called]),
             dry_run=dry_run,
             console=out,
         )
@@ -131,6 +140,17 @@ def report(
     from cocoop import experiment
 
     experiment.report(folder, format.value, out)
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="RUNS", help="A run folder.")],
+    json_: Annotated[bool, typer.Option("--json", help="Every cell, as JSON.")] = False,
+) -> None:
+    """Show what of a run folder is done, running, failed or missing."""
+    from cocoop import status
+
+    status.show(folder, json_, out)
 
 
 @app.command()
@@ -189,8 +209,9 @@ def _matching(text: str) -> tuple[str, ...]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 the run failed, 2 the call was wrong, 130 interrupted."""
     logging.basicConfig(level=logging.ERROR)
+    _called[:] = sys.argv[1:] if arguments is None else arguments
     try:
-        app(args=list(arguments) if arguments is not None else None)
+        app(args=list(_called))
     except CocoopError as error:
         if os.environ.get("COCOOP_DEBUG"):
             raise
