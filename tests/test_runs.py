@@ -1,6 +1,7 @@
 """Runs: what is finished stays finished, and what is stored can be trusted."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from rich.console import Console
 import cocoop
 from cocoop import Backbone, CocoopError, UsageError, load_prompt
 from cocoop.experiment import demo, report
-from cocoop.files import write_bytes
+from cocoop.files import sweep, write_bytes
 from cocoop.model import save_prompt
 from cocoop.store import Record, Store
 
@@ -164,6 +165,17 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    old, new = tmp_path / "a" / ".record.json.x.tmp", tmp_path / "a" / ".record.json.y.tmp"
+    for path in (old, new, old.with_name("record.json")):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    os.utime(old, (0, 0))
+    os.utime(old.with_name("record.json"), (0, 0))
+    sweep(tmp_path)
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {new.name, "record.json"}
 
 
 def test_unknown_names_fail_before_anything_is_written(tmp_path: Path) -> None:

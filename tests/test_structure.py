@@ -28,7 +28,7 @@ ORDER = (
     "store",
     "protocols",
     "runs status",
-    "workers",
+    "workers cluster",
     "execution",
     "report",
     "listing",

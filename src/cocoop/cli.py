@@ -89,7 +89,10 @@ def run(
     set_: Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE; repeatable.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     memory_budget: Budget = None,
-    workers: Annotated[str, typer.Option(help="Processes that share the work out.")] = "1",
+    workers: Annotated[
+        str,
+        typer.Option(metavar="N|ray[:ADDRESS]", help="Processes that share the work out, or a Ray cluster."),
+    ] = "1",
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of each. [default: all, shared out]")
     ] = None,

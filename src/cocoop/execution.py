@@ -16,7 +16,9 @@ from rich.progress import (
 
 from cocoop.backbone import Backbone
 from cocoop.cells import Cell
+from cocoop.cluster import run_on_ray
 from cocoop.errors import CocoopError, UsageError
+from cocoop.files import sweep
 from cocoop.runs import Setup, run
 from cocoop.status import survey
 from cocoop.store import Store
@@ -40,15 +42,14 @@ def execute(
         setup: how to run them.
         backbone: the setup's, loaded.
         console: where progress goes.
-        workers: a number of processes.
+        workers: a number of processes, "ray" or "ray:ADDRESS".
         command: what finishes these cells, for `cocoop status`.
 
     Raises:
-        UsageError: `workers` is no number.
+        UsageError: `workers` is none of that.
         CocoopError: the folder cannot be written.
     """
-    if not (workers.isdecimal() and int(workers)):
-        raise UsageError(f"--workers takes a number of processes, not {workers!r}")
+    count, address = _parse(workers)
     store = Store(setup.folder)
     missing = [cell for cell in cells if not store.has(cell)]
     if not missing:
@@ -56,14 +57,22 @@ def execute(
         return
     start = time.monotonic()
     try:
+        sweep(store.folder)
         store.ledger.plan(cells, command)
         for cell in missing:
             store.ledger.forgive(cell)
         with _watching(missing, store, console) as watch:
-            if int(workers) == 1:
+            if not count:
+                run_on_ray(missing, setup, address, watch.look)
+            elif count == 1:
                 run(missing, setup, watch.tell, backbone)
             else:
-                run_in_processes(missing, setup, int(workers), watch.look)
+                codes = run_in_processes(missing, setup, count, watch.look)
+                if any(codes) and not all(map(store.settled, missing)):
+                    raise CocoopError(
+                        f"worker processes ended early, with exit codes {codes} (-9: killed, often for want "
+                        "of memory); what was finished is kept, and the same command goes on from there"
+                    )
     except OSError as error:
         raise CocoopError(f"cannot write to {store.folder}: {error}; what was finished is kept") from error
     done, took = sum(map(store.has, missing)), time.monotonic() - start
@@ -83,6 +92,16 @@ def complain(cells: Sequence[Cell], store: Store) -> None:
         "\n  ".join([f"{len(left)} of {len(cells)} cells have no record:", *lines, *more])
         + f"\nThe same command tries them again; all about them: cocoop status {store.folder}"
     )
+
+
+def _parse(workers: str) -> tuple[int, str | None]:
+    """Return the number of processes, or 0 and the address of a Ray cluster, if one is named."""
+    kind, _, address = workers.partition(":")
+    if kind == "ray":
+        return 0, address or None
+    if not (workers.isdecimal() and int(workers)):
+        raise UsageError(f"--workers takes a number of processes, ray or ray:ADDRESS, not {workers!r}")
+    return int(workers), None
 
 
 class _Watch:

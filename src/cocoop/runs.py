@@ -80,7 +80,7 @@ def run(
     if setup.threads:
         torch.set_num_threads(setup.threads)
     runner = _Runner.of(setup, notify, backbone or load_backbone(setup.backbone, setup.device))
-    jobs = _jobs(cell for cell in cells if not runner.store.settled(cell))
+    jobs = by_training(cell for cell in cells if not runner.store.settled(cell))
     while jobs:
         taken = []
         for job in jobs:
@@ -97,7 +97,8 @@ def run(
         jobs = taken
 
 
-def _jobs(cells: Iterable[Cell]) -> list[list[Cell]]:
+def by_training(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Group cells that share a prompt: the pieces that work is handed out in."""
     jobs: dict[str, list[Cell]] = {}
     for cell in cells:
         jobs.setdefault(cell.training.key, []).append(cell)
