@@ -87,7 +87,10 @@ def run(
         list[str] | None, typer.Option(help="Settings by name, one a method; repeatable.")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE; repeatable.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Of the frozen towers: auto, fp32, tf32, bf16 or fp16.")
+    ] = "auto",
     memory_budget: Budget = None,
     workers: Annotated[
         str,
@@ -113,6 +116,7 @@ def run(
             presets=preset or [],
             overrides=set_ or [],
             device=device,
+            precision=precision,
             memory_budget=parse_bytes(memory_budget),
             workers=workers,
             threads=threads,

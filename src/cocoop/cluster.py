@@ -63,7 +63,7 @@ def run_on_ray(
 
 
 def _work(cells: Sequence[Cell], setup: Setup) -> None:
-    run(cells, setup, backbone=_backbone(setup.backbone, setup.device))
+    run(cells, setup, backbone=_backbone(setup.backbone, setup.device, setup.precision))
 
 
 def _fail(cells: Sequence[Cell], store: Store, error: Exception) -> None:

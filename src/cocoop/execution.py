@@ -30,7 +30,7 @@ FAILURES_SHOWN = 5
 def execute(
     cells: Sequence[Cell],
     setup: Setup,
-    backbone: Backbone,
+    backbone: Backbone | None,
     console: Console,
     workers: str = "1",
     command: str | None = None,
@@ -40,7 +40,7 @@ def execute(
     Args:
         cells: to bring to a record.
         setup: how to run them.
-        backbone: the setup's, loaded.
+        backbone: the setup's, where it is loaded already.
         console: where progress goes.
         workers: a number of processes, "ray" or "ray:ADDRESS".
         command: what finishes these cells, for `cocoop status`.

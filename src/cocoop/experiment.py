@@ -4,20 +4,23 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
-from cocoop.backbone import EMBEDDED, load_backbone
+from cocoop.backbone import load_backbone
 from cocoop.cells import Cell
 from cocoop.data import DATASETS, open_dataset
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.execution import complain, execute
 from cocoop.features import default_cache
+from cocoop.precision import AUTO, DEVICES, Precision, choose_device, choose_precision
 from cocoop.protocols import PROTOCOLS, Settings
 from cocoop.report import html, tables
 from cocoop.runs import Setup
 from cocoop.settings import MethodChoice, parse_overrides, resolve
 from cocoop.settings import presets as all_presets
 from cocoop.store import Record, Store
+from cocoop.weights import EMBEDDED
 
 ALL_SHOTS = 16  # the paper's; more than the embedded classes have, so all of theirs are used
 
@@ -33,7 +36,8 @@ def run(
     folder: str | Path = Path("runs"),
     presets: Sequence[str] = (),
     overrides: Sequence[str] = (),
-    device: str = "cpu",
+    device: str = AUTO,
+    precision: str = AUTO,
     memory_budget: int | None = None,
     workers: int | str = 1,
     threads: int | None = None,
@@ -53,7 +57,8 @@ def run(
         folder: the run folder.
         presets: names of presets, at most one a method; the others take their first.
         overrides: "METHOD.FIELD=VALUE" words.
-        device: where to compute.
+        device: where to compute; see `load_backbone`.
+        precision: of the frozen towers; see `load_backbone`.
         memory_budget: bytes for the text encoder; None for what the machine allows.
         workers: processes that share the cells out.
         threads: of each process on the CPU; None shares the processors out. The last bits of a result may
@@ -72,15 +77,17 @@ def run(
     for dataset in datasets:
         DATASETS.get(dataset)
     store = Store(Path(folder))
-    clip = load_backbone(backbone, device)
-    settings = Settings(tuple(datasets), choices, tuple(seeds), shots, backbone, clip.weights_digest)
+    where, bits = _place(device, precision, str(workers))
+    here = str(workers) == "1"  # else this process only needs the digest of the weights
+    clip = load_backbone(backbone, where, bits) if here else load_backbone(backbone, "cpu", "fp32")
+    settings = Settings(tuple(datasets), choices, tuple(seeds), shots, backbone, clip.weights_digest, bits)
     cells = plan.cells(settings)
     _say_few(settings, console)
     if dry_run:
         _say_plan(settings, cells, store, console)
         return []
-    setup = Setup(store.folder, default_cache(), backbone, device, memory_budget, threads)
-    execute(cells, setup, clip, console, str(workers), command)
+    setup = Setup(store.folder, default_cache(), backbone, where, bits, memory_budget, threads)
+    execute(cells, setup, clip if here else None, console, str(workers), command)
     wanted = {cell.key for cell in cells}
     records = [record for record in store.records() if record.cell.key in wanted]
     _show(protocol, records, console)
@@ -141,6 +148,17 @@ def choose(
     if stray := set(values) - set(methods):
         raise unknown("method in --set", sorted(stray)[0], methods)
     return tuple(resolve(method, chosen.get(method), values.get(method)) for method in methods)
+
+
+def _place(device: str, precision: str, workers: str) -> tuple[str, Precision]:
+    """Settle "auto" once for all workers; a cluster has devices that this machine need not have."""
+    if not workers.startswith("ray"):
+        where = choose_device(device)
+    elif device.partition(":")[0] in DEVICES:
+        where = torch.device("cpu" if device == AUTO else device)
+    else:
+        raise unknown("device", device, DEVICES)
+    return str(where), choose_precision(precision, where)
 
 
 def _show(protocol: str, records: Sequence[Record], console: Console) -> None:

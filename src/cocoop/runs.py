@@ -26,6 +26,7 @@ from cocoop.ledger import Notify
 from cocoop.logits import Classifier
 from cocoop.methods import Method
 from cocoop.model import PromptCard, build_method, load_prompt, save_prompt
+from cocoop.precision import Precision
 from cocoop.recipe import Recipe
 from cocoop.settings import from_dict
 from cocoop.snapshot import Trace
@@ -43,7 +44,8 @@ class Setup:
         folder: the run folder.
         cache: the folder of the image features.
         backbone: name for `load_backbone`.
-        device: where to compute.
+        device: where to compute, settled.
+        precision: of the frozen towers, settled.
         memory_budget: bytes for the text encoder; None for what the machine allows.
         threads: of torch on the CPU; None for as many as it takes.
     """
@@ -52,6 +54,7 @@ class Setup:
     cache: Path
     backbone: str
     device: str = "cpu"
+    precision: Precision = "fp32"
     memory_budget: int | None = None
     threads: int | None = None
 
@@ -79,7 +82,9 @@ def run(
     """
     if setup.threads:
         torch.set_num_threads(setup.threads)
-    runner = _Runner.of(setup, notify, backbone or load_backbone(setup.backbone, setup.device))
+    runner = _Runner.of(
+        setup, notify, backbone or load_backbone(setup.backbone, setup.device, setup.precision)
+    )
     jobs = by_training(cell for cell in cells if not runner.store.settled(cell))
     while jobs:
         taken = []
