@@ -12,8 +12,9 @@ from cocoop.cells import Cell
 from cocoop.data import DATASETS, open_dataset
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.execution import complain, execute
-from cocoop.features import default_cache
+from cocoop.files import default_cache
 from cocoop.precision import AUTO, DEVICES, Precision, choose_device, choose_precision
+from cocoop.preflight import check_data
 from cocoop.protocols import PROTOCOLS, Settings
 from cocoop.report import html, tables
 from cocoop.runs import Setup
@@ -39,6 +40,7 @@ def run(
     device: str = AUTO,
     precision: str = AUTO,
     memory_budget: int | None = None,
+    root: str | Path | None = None,
     workers: int | str = 1,
     threads: int | None = None,
     command: str | None = None,
@@ -60,6 +62,7 @@ def run(
         device: where to compute; see `load_backbone`.
         precision: of the frozen towers; see `load_backbone`.
         memory_budget: bytes for the text encoder; None for what the machine allows.
+        root: the folder of the datasets, as for `open_dataset`.
         workers: processes that share the cells out.
         threads: of each process on the CPU; None shares the processors out. The last bits of a result may
             depend on it.
@@ -82,11 +85,12 @@ def run(
     clip = load_backbone(backbone, where, bits) if here else load_backbone(backbone, "cpu", "fp32")
     settings = Settings(tuple(datasets), choices, tuple(seeds), shots, backbone, clip.weights_digest, bits)
     cells = plan.cells(settings)
-    _say_few(settings, console)
+    check_data([cell for cell in cells if not store.has(cell)], root)
+    _say_few(settings, root, console)
     if dry_run:
         _say_plan(settings, cells, store, console)
         return []
-    setup = Setup(store.folder, default_cache(), backbone, where, bits, memory_budget, threads)
+    setup = Setup(store.folder, default_cache(), backbone, where, bits, memory_budget, threads, root)
     execute(cells, setup, clip if here else None, console, str(workers), command)
     wanted = {cell.key for cell in cells}
     records = [record for record in store.records() if record.cell.key in wanted]
@@ -104,7 +108,7 @@ def demo(folder: Path, full: bool, console: Console) -> None:
     console.print(f"report: {html.write(Store(folder))}", soft_wrap=True, highlight=False)
 
 
-def report(folder: Path, format: str, console: Console) -> None:
+def report(folder: Path, format: str, console: Console, root: str | Path | None = None) -> None:
     """Print the tables of a run folder, or write its page and print where it is.
 
     Raises:
@@ -117,7 +121,7 @@ def report(folder: Path, format: str, console: Console) -> None:
             f"{folder} holds no finished runs; make some with: cocoop run base-to-new --out {folder}"
         )
     if format == "html":
-        console.print(f"report: {html.write(store)}", soft_wrap=True, highlight=False)
+        console.print(f"report: {html.write(store, root)}", soft_wrap=True, highlight=False)
         return
     for protocol in sorted({record.cell.protocol for record in records}):
         of_protocol = [record for record in records if record.cell.protocol == protocol]
@@ -172,11 +176,12 @@ def _show(protocol: str, records: Sequence[Record], console: Console) -> None:
         console.print(line, highlight=False)
 
 
-def _say_few(settings: Settings, console: Console) -> None:
+def _say_few(settings: Settings, root: str | Path | None, console: Console) -> None:
     """Say where classes have fewer images than the shots asked for."""
     few = []
     for name in settings.datasets:
-        least = min(Counter(item.label for item in open_dataset(name).items("train")).values())
+        train = open_dataset(name, root).splits.get("train", ())
+        least = min(Counter(item.label for item in train).values(), default=settings.shots)
         if least < settings.shots:
             few.append(f"{name} ({least})")
     if few:

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from cocoop.errors import UsageError
+
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` atomically; a crash leaves the old file, or none, never half of one."""
@@ -43,6 +45,22 @@ def sweep(folder: Path, age: float = 3600.0) -> None:
         with suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > age:
                 path.unlink()
+
+
+def default_cache() -> Path:
+    """The cache folder: $COCOOP_CACHE, else `cocoop` under the user's cache folder."""
+    if "COCOOP_CACHE" in os.environ:
+        return Path(os.environ["COCOOP_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cocoop"
+
+
+def read_lines(path: Path) -> tuple[str, ...]:
+    """Return the lines of a UTF-8 file that are not empty. Raises UsageError where it cannot be read."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    return tuple(line.strip() for line in lines if line.strip())
 
 
 def digest(*parts: bytes | str) -> str:

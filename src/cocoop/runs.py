@@ -1,14 +1,10 @@
 """Cells to records: train what is missing, test it, write it down. Finished cells are never run again."""
 
-import importlib.metadata
-import platform
-import resource
-import subprocess
-import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -18,6 +14,7 @@ from cocoop.backbone import Backbone, load_backbone
 from cocoop.cells import Cell, Training
 from cocoop.data import Dataset, Item, open_dataset
 from cocoop.data.splits import draw, select, subset_labels
+from cocoop.environment import environment, peak_memory_mb
 from cocoop.evaluate import evaluate
 from cocoop.features import FeatureCache, ImageEncoder
 from cocoop.files import digest
@@ -48,6 +45,7 @@ class Setup:
         precision: of the frozen towers, settled.
         memory_budget: bytes for the text encoder; None for what the machine allows.
         threads: of torch on the CPU; None for as many as it takes.
+        root: where the datasets are, as for `open_dataset`.
     """
 
     folder: Path
@@ -57,6 +55,7 @@ class Setup:
     precision: Precision = "fp32"
     memory_budget: int | None = None
     threads: int | None = None
+    root: str | Path | None = None
 
 
 def run(
@@ -116,13 +115,15 @@ class _Runner:
     backbone: Backbone
     images: ImageEncoder
     budget: int | None
+    open: Callable[[str], Dataset]
     notify: Notify
     environment: dict[str, str]
 
     @classmethod
     def of(cls, setup: Setup, notify: Notify, backbone: Backbone) -> "_Runner":
         images = ImageEncoder(backbone, FeatureCache(setup.cache))
-        return cls(Store(setup.folder), backbone, images, setup.memory_budget, notify, environment())
+        opened = lru_cache(maxsize=2)(partial(open_dataset, root=setup.root))  # ImageNet's lists take seconds
+        return cls(Store(setup.folder), backbone, images, setup.memory_budget, opened, notify, environment())
 
     def noting(self, note: Notify) -> "_Runner":
         """Tell whoever watches the folder too."""
@@ -147,8 +148,8 @@ class _Runner:
 
     def run(self, cell: Cell) -> None:
         trained_on, method, card = self._prompt(cell)
-        dataset = open_dataset(cell.testing.dataset)
-        labels = subset_labels(_labels(dataset.items("train")), cell.testing.subset)
+        dataset = self.open(cell.testing.dataset)
+        labels = subset_labels(range(len(dataset.class_names)), cell.testing.subset)
         items = select(dataset.items(cell.testing.split), labels)
         names = [dataset.class_names[label] for label in labels]
         self.notify(cell, "testing", 0.0)
@@ -170,6 +171,7 @@ class _Runner:
             peak_memory_mb=peak_memory_mb(),
             files=digest(*(repr(tuple(item)) for item in (*trained_on, *items))),
             environment=self.environment,
+            note=self.open(cell.training.dataset).note if cell.training.recipe else "",
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
         self.store.write(record, _top(logits))
@@ -177,7 +179,7 @@ class _Runner:
     def _prompt(self, cell: Cell) -> tuple[tuple[Item, ...], Method, PromptCard]:
         """Return the training items, the trained method and its card, from the store where it is there."""
         training = cell.training
-        dataset = open_dataset(training.dataset if training.recipe else cell.testing.dataset)
+        dataset = self.open(training.dataset if training.recipe else cell.testing.dataset)
         path = self.store.prompt_path(training)
         items, names = _training_items(dataset, training)
         if path.exists():
@@ -227,15 +229,11 @@ class _Runner:
 
 def _training_items(dataset: Dataset, training: Training) -> tuple[tuple[Item, ...], list[str]]:
     """Draw the shots over all classes, then cut the subset, as the published protocol does."""
-    labels = subset_labels(_labels(dataset.items("train")), training.subset)
+    labels = subset_labels(range(len(dataset.class_names)), training.subset)
     names = [dataset.class_names[label] for label in labels]
     if not training.recipe:
         return (), names
     return select(draw(dataset.splits, training.shots, training.seed)["train"], labels), names
-
-
-def _labels(items: Sequence[Item]) -> list[int]:
-    return [item.label for item in items]
 
 
 def _top(logits: Tensor) -> dict[str, Tensor]:
@@ -248,29 +246,3 @@ def _mean_by_epoch(losses: Sequence[float], epochs: int) -> list[float]:
     return (
         [sum(losses[start : start + size]) / size for start in range(0, size * epochs, size)] if size else []
     )
-
-
-def environment() -> dict[str, str]:
-    """Versions, commit and machine, for records."""
-    packages = ("cocoop", "torch", "torchvision", "open_clip_torch", "numpy", "pillow")
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    return versions | {
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, threads: {torch.get_num_threads()}",
-        "commit": _commit(),
-    }
-
-
-def _commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
-
-
-def peak_memory_mb() -> float:
-    """Highest resident memory of this process so far, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)

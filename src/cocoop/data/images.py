@@ -17,6 +17,8 @@ from cocoop.data.spec import Item
 from cocoop.errors import CocoopError
 from cocoop.seeding import seeded
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # of image files, in lower case
+
 # what Pillow and the archive raise for files that are no images, damaged or missing
 UNREADABLE = (OSError, KeyError, SyntaxError, ValueError, zipfile.BadZipFile)
 
