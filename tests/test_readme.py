@@ -23,7 +23,8 @@ def small(run: Callable) -> Callable:
         methods = named.get("methods", ("zeroshot", "coop", "cocoop"))
         assert isinstance(methods, (tuple, list))
         fast = [f"{method}.epochs=1" for method in methods if method != "zeroshot"]
-        named |= {"datasets": list(named["datasets"])[:1], "seeds": [0], "shots": 1}  # type: ignore[call-overload]
+        few = 2 if "cross-dataset" in protocol else 1
+        named |= {"datasets": list(named["datasets"])[:few], "seeds": [0], "shots": 1}  # type: ignore[call-overload]
         return run(protocol, **(named | {"overrides": [*named.get("overrides", ()), *fast]}))  # type: ignore
 
     return run_small

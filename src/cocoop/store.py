@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -16,7 +16,7 @@ from cocoop.cells import Cell, Training
 from cocoop.errors import CocoopError
 from cocoop.files import write_bytes, write_json, write_text
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Record(BaseModel):
@@ -28,6 +28,7 @@ class Record(BaseModel):
         metrics: further values by name.
         class_names: the candidates, in label order.
         train_images: images trained on.
+        parameters: numbers learned.
         lr: learning rate of every epoch.
         loss: mean training loss of every epoch.
         seconds_per_step: mean wall time of a training step.
@@ -46,6 +47,7 @@ class Record(BaseModel):
     metrics: dict[str, float]
     class_names: list[str]
     train_images: int
+    parameters: int
     lr: list[float]
     loss: list[float]
     seconds_per_step: float
@@ -58,6 +60,20 @@ class Record(BaseModel):
     def accuracy(self) -> float:
         """Percent of test images classified correctly."""
         return 100 * self.correct / self.total
+
+
+class Predictions(NamedTuple):
+    """The highest logits of every test image.
+
+    Attributes:
+        classes: the classes they are of, the likeliest first.
+        probabilities: of these classes.
+        labels: the true classes.
+    """
+
+    classes: Int[Tensor, "n k"]
+    probabilities: Float[Tensor, "n k"]
+    labels: Int[Tensor, " n"]
 
 
 class Store:
@@ -86,14 +102,11 @@ class Store:
         write_text(self._record_path(record.cell), record.model_dump_json(indent=2) + "\n")
 
     def records(self) -> Iterator[Record]:
-        """Yield all records, with labels that tell apart what differs in more than the seed.
+        """Yield all records.
 
         Raises:
             CocoopError: a record cannot be read.
         """
-        yield from _tell_apart(list(self._read()))
-
-    def _read(self) -> Iterator[Record]:
         for path in sorted((self.folder / "records").glob("*/*/*.json")):
             try:
                 yield Record.model_validate_json(path.read_bytes())
@@ -105,18 +118,18 @@ class Store:
                     "delete it and run again"
                 ) from None
 
-    def predictions(self, cell: Cell) -> tuple[Int[Tensor, "n k"], Float[Tensor, "n k"]]:
-        """Return the classes and probabilities of the highest logits of every test image."""
+    def predictions(self, cell: Cell) -> Predictions:
+        """Return what was predicted for every test image."""
         path = self._predictions_path(cell)
         try:
             top = load(path.read_bytes())
-            return top["classes"].long(), top["probabilities"].float()
+            return Predictions(top["classes"].long(), top["probabilities"].float(), top["labels"].long())
         except (OSError, SafetensorError, KeyError) as error:
             raise CocoopError(f"{path} is missing or damaged; delete its record and run again") from error
 
     def prompt_path(self, training: Training) -> Path:
-        """Where a trained prompt is, or would be."""
-        return self.folder / "prompts" / f"{_slug(training.label)}-{training.key}.safetensors"
+        """Where a trained prompt is, or would be; a label is only a name and plays no part."""
+        return self.folder / "prompts" / f"{_slug(training.method)}-{training.key}.safetensors"
 
     def _record_path(self, cell: Cell) -> Path:
         train, test = cell.training, cell.testing
@@ -141,20 +154,6 @@ class Store:
                 f"{self.folder} holds runs of format {found}, this version of cocoop has {SCHEMA}; "
                 "use another folder"
             )
-
-
-def _tell_apart(records: Sequence[Record]) -> Iterator[Record]:
-    """Add shots and backbone to the labels of methods where the folder holds several of them."""
-    trainings = [record.cell.training for record in records]
-    several_shots = len({training.shots for training in trainings if training.recipe}) > 1
-    several_backbones = len({training.weights for training in trainings}) > 1
-    for record in records:
-        training = record.cell.training
-        marks = [f"{training.shots} shots"] if several_shots and training.recipe else []
-        marks += [training.backbone] if several_backbones else []
-        label = f"{training.label} ({', '.join(marks)})" if marks else training.label
-        cell = record.cell.model_copy(update={"training": training.model_copy(update={"label": label})})
-        yield record.model_copy(update={"cell": cell})
 
 
 def _slug(text: str) -> str:
