@@ -76,7 +76,7 @@ def list_(what: Annotated[Listing | None, typer.Argument(help="One kind; all by 
 @app.command()
 def run(
     protocols: Annotated[
-        list[str], typer.Argument(metavar="PROTOCOL...", help="One or more; see `cocoop list protocols`.")
+        list[str], typer.Argument(metavar="PROTOCOL", help="One or more; see `cocoop list protocols`.")
     ],
     datasets: Annotated[str, typer.Option(help="Names or patterns, separated by commas.")] = "emoji/*",
     methods: Annotated[str, typer.Option(help="Names, separated by commas.")] = "zeroshot,coop,cocoop",
@@ -85,8 +85,8 @@ def run(
     source: Annotated[
         str | None,
         typer.Option(
-            help="The dataset that cross-dataset and domain-generalization train on. "
-            "[default: imagenet or the first; all that have shifted domains]"
+            help="What cross-dataset and domain-generalization train on. Default: imagenet or the first "
+            "dataset; all that have shifted domains."
         ),
     ] = None,
     backbone: Annotated[str, typer.Option(help="See `cocoop list backbones`.")] = "tiny-clip",

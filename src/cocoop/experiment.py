@@ -208,7 +208,7 @@ def _show(found: Results, console: Console) -> None:
     if found.frame.empty:
         console.print(f"{found.plan.title}: no complete rows yet")
         return
-    console.print(tables.terminal(found.frame, found.plan.title, found.learned))
+    console.print(tables.terminal(found.frame, found.plan.title, found.learned, console.width))
     for line in tables.notes(found.frame, found.records):
         console.print(line, highlight=False)
 

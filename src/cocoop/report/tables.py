@@ -18,14 +18,19 @@ _ORDER = ("zeroshot", "coop", "cocoop")
 _NOT_SHOWN = ("dataset", "method", "seeds", "mean_H", "paper mean_H", "datasets")
 COUNTS = ("params",)  # columns of whole numbers, of which more is not better
 UNSEEN = ("new", "target")  # columns of accuracy on what a prompt was not trained on
+METHOD = 24  # characters that a method's label has in the terminal, at least
 MARK = "▼"  # a learned prompt below zero-shot there
 
 
 def in_order(frame: pd.DataFrame) -> pd.DataFrame:
-    """Sort the rows: datasets as they come with averages last, methods in the order of the paper."""
+    """Sort the rows: datasets and methods in the order of the paper, others as they come, averages last."""
     if frame.empty:
         return frame
-    places = {name: place for place, name in enumerate(dict.fromkeys(frame["dataset"]))}
+    known = [name for table in published()["tables"].values() for name in table["rows"]]
+    names = sorted(
+        frame["dataset"].unique(), key=lambda name: known.index(name) if name in known else len(known)
+    )
+    places = {name: place for place, name in enumerate(names)}
     keys = frame.assign(
         _average=frame["dataset"].eq(AVERAGE),
         _place=frame["dataset"].map(places),
@@ -84,19 +89,32 @@ def text(frame: pd.DataFrame, learned: Collection[str] = (), mark: str = MARK) -
     return shown
 
 
-def terminal(frame: pd.DataFrame, title: str, learned: Collection[str]) -> Table:
-    """Return the table for the terminal, one block a dataset under its name."""
+def terminal(frame: pd.DataFrame, title: str, learned: Collection[str], width: int = 80) -> Table:
+    """Return the table for the terminal, one block a dataset under its name.
+
+    Where it would be wider than `width` characters, deviations stand under their means.
+    """
     shown = text(frame, learned)
     columns = [name for name in shown.columns if name not in ("dataset", "method")]
+    longest = min(METHOD, int(shown["method"].str.len().max()))
+    if longest + 4 + sum(3 + _widest(shown[name]) for name in columns) > width:
+        shown[columns] = shown[columns].replace(" ± ", "\n± ", regex=True)
     table = Table(title=title, title_justify="left", header_style="bold")
-    table.add_column("method", overflow="fold")
+    table.add_column("method", overflow="fold", min_width=longest)
     for name in columns:
-        table.add_column(name, justify="right", no_wrap=True, min_width=shown[name].str.len().max())
+        head = name.replace(" ", "\n")
+        table.add_column(head, justify="right", no_wrap=True, min_width=_widest(shown[name]))
     for dataset, part in shown.groupby("dataset", sort=False):
         table.add_row(Text(str(dataset), style="bold"))
         for place, row in enumerate(part[["method", *columns]].itertuples(index=False), start=1):
             table.add_row(*(Text(str(value)) for value in row), end_section=place == len(part))
     return table
+
+
+def _widest(column: "pd.Series[str]") -> int:
+    """Return the width of a column whose head and values are broken into lines."""
+    heads = str(column.name).split(" ")
+    return max(map(len, (*heads, *(line for value in column for line in value.split("\n")))))
 
 
 def markdown(frame: pd.DataFrame, learned: Collection[str] = ()) -> str:
