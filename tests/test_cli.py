@@ -46,6 +46,16 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not folder.exists()
 
 
+def test_templates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["run", "base-to-new", *FAST[:-4], "--methods", "zeroshot", "--out", str(tmp_path)]
+    assert call(*arguments, "--templates", "select7") == 0
+    assert call(*arguments) == 0
+    assert call("report", str(tmp_path), "--format", "csv") == 0
+    shown = capsys.readouterr().out
+    assert "zeroshot (select7)" in shown
+    assert "base,base,zeroshot,zeroshot," in shown
+
+
 def test_more_shots_than_images_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [*FAST, "--shots", "16", "--out", str(tmp_path), "--dry-run"]
     assert call("run", "base-to-new", *arguments) == 0

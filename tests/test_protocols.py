@@ -20,8 +20,11 @@ from cocoop.methods import METHODS
 from cocoop.protocols import PROTOCOLS, Facts, Settings
 from cocoop.protocols.ablation import without_meta_net
 from cocoop.report import html
+from cocoop.report.results import results
 from cocoop.settings import resolve
 from cocoop.store import Record, Store
+from tests.test_benchmarks import make_imagenet
+from tests.trees import make_tree
 
 FACTS = {name: Facts(fewest=20, most=20, domains=("mono",), room=18) for name in ("a", "b", "c")}
 VARIANTS = ["imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"]
@@ -235,6 +238,28 @@ def test_class_specific_contexts_are_refused_where_they_cannot_go(protocol: str,
     with pytest.raises(UsageError, match=rf"{protocol} tests prompts on classes .* which fit no other"):
         cocoop.run(["few-shot", protocol], **arguments)  # type: ignore[arg-type]
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_papers_transfer_tables_run_from_imagenet(tmp_path: Path) -> None:
+    for name in ("imagenet", *VARIANTS):
+        make_imagenet(tmp_path, name, wnids=2 if name in ("imagenet_a", "imagenet_r") else 4)
+    make_tree(tmp_path, "eurosat")
+    found = cocoop.run(
+        ["cross-dataset", "domain-generalization"],
+        datasets=["eurosat", "imagenet"],
+        methods=["coop"],
+        seeds=[1],
+        backbone="toy",
+        root=tmp_path,
+        folder=tmp_path / "runs",
+        overrides=["coop.epochs=1"],
+    )
+    rows = {each.name: set(each.frame["dataset"]) for each in results(found)}
+    assert rows == {
+        "cross-dataset": {"imagenet → eurosat"},
+        "domain-generalization": {*(f"imagenet → {name}" for name in VARIANTS), "average"},
+    }
+    assert len(list((tmp_path / "runs" / "prompts").iterdir())) == 1
 
 
 @pytest.fixture(scope="module")

@@ -174,7 +174,6 @@ def test_unknown_names_fail_before_anything_is_written(tmp_path: Path) -> None:
         {"methods": ["cocop"]},
         {"backbone": "ViT-B-61/openai"},
         {"backbone": "ViT-B-16/openia"},
-        {"backbone": "ViT-B-16"},
         {"shots": 0},
     ]
     for change in wrong:
@@ -225,3 +224,42 @@ def test_shots_are_not_averaged_as_if_they_were_seeds(finished: Path, tmp_path: 
         "coop (epochs=1) (2 shots)",
         "cocoop (epochs=1) (1 shots)",
     }
+
+
+def test_missing_images_stop_a_run_before_it_starts(tmp_path: Path) -> None:
+    from tests.trees import make_tree
+
+    images = make_tree(tmp_path, "oxford_pets") / "images"
+    for name in ("pug_600.jpg", "beagle_600.jpg", "beagle_0.jpg"):
+        (images / name).unlink()
+    (images / "beagle_0.jpg").touch()
+    run = ARGUMENTS | {"datasets": ["oxford_pets"], "methods": ["coop"], "overrides": ["coop.epochs=1"]}
+    with pytest.raises(CocoopError, match=r"3 image\(s\)") as stopped:
+        cocoop.run("base-to-new", folder=tmp_path / "runs", root=tmp_path, **run)
+    for fault in ("beagle_0.jpg: empty", "beagle_600.jpg: missing", "pug_600.jpg: missing"):
+        assert fault in str(stopped.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_broken_images_stop_a_run_with_all_of_them(tmp_path: Path) -> None:
+    from tests.trees import make_tree
+
+    images = make_tree(tmp_path, "oxford_pets") / "images"
+    for name in ("basset_hound_600.jpg", "beagle_600.jpg"):
+        (images / name).unlink()
+        (images / name).write_bytes(b"<html>not found</html>")
+    run = ARGUMENTS | {"datasets": ["oxford_pets"], "methods": ["zeroshot"], "overrides": []}
+    with pytest.raises(CocoopError, match=r"2 image\(s\).*\n  basset_hound_600.*\n  beagle_600.*identify"):
+        cocoop.run("base-to-new", folder=tmp_path / "runs", root=tmp_path, **run)
+    assert not list(Store(tmp_path / "runs").records())
+
+
+def test_where_the_data_lie_is_no_part_of_a_cell(tmp_path: Path) -> None:
+    from tests.trees import make_tree
+
+    run = ARGUMENTS | {"datasets": ["oxford_pets"], "methods": ["zeroshot"], "overrides": []}
+    make_tree(tmp_path / "here", "oxford_pets")
+    first = cocoop.run("base-to-new", folder=tmp_path / "runs", root=tmp_path / "here", **run)
+    (tmp_path / "here").rename(tmp_path / "there")
+    again = cocoop.run("base-to-new", folder=tmp_path / "runs", root=tmp_path / "there", **run)
+    assert again == first

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from cocoop.data import Dataset, Item
 from cocoop.data.splits import Subset, select, subset_labels
 from cocoop.files import digest
+from cocoop.precision import Precision
 from cocoop.settings import MethodChoice
 
 
@@ -28,6 +29,7 @@ class Training(BaseModel):
     recipe: dict[str, Any] | None
     backbone: str
     weights: str
+    precision: Precision = "fp32"
     dataset: str
     subset: Subset
     shots: int
@@ -58,8 +60,8 @@ class Testing(BaseModel):
 
     def choose(self, dataset: Dataset) -> tuple[tuple[Item, ...], list[str]]:
         """Return the test items, labelled by their place among the candidates, and the candidates' names."""
-        known = [item.label for item in dataset.items("train")]
-        candidates, tested = subset_labels(known, self.candidates), set(subset_labels(known, self.subset))
+        labels = range(len(dataset.class_names))
+        candidates, tested = subset_labels(labels, self.candidates), set(subset_labels(labels, self.subset))
         items = [item for item in dataset.items(self.split) if item.label in tested]
         return select(items, candidates), [dataset.class_names[label] for label in candidates]
 
@@ -94,7 +96,15 @@ class Cell(BaseModel):
 
 
 def training(
-    choice: MethodChoice, *, backbone: str, weights: str, dataset: str, subset: Subset, shots: int, seed: int
+    choice: MethodChoice,
+    *,
+    backbone: str,
+    weights: str,
+    precision: Precision,
+    dataset: str,
+    subset: Subset,
+    shots: int,
+    seed: int,
 ) -> Training:
     """Return the training of a method choice on a part of a dataset."""
     learned = choice.recipe is not None
@@ -106,6 +116,7 @@ def training(
         recipe=dataclasses.asdict(choice.recipe) if choice.recipe else None,
         backbone=backbone,
         weights=weights,
+        precision=precision,
         dataset=dataset,
         subset=subset if learned else "all",
         shots=shots if learned else 0,

@@ -16,6 +16,8 @@ from rich.text import Text
 
 from cocoop.bench.command import app as bench_app
 from cocoop.bench.command import parse_bytes
+from cocoop.data.command import Root
+from cocoop.data.command import app as data_app
 from cocoop.errors import CocoopError, UsageError, unknown
 
 app = typer.Typer(
@@ -25,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Prompt learning for CLIP: zero-shot CLIP, CoOp and CoCoOp.",
 )
+app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 out = Console(markup=False)  # names and labels are the user's, not markup
 err = Console(stderr=True, markup=False)
@@ -48,6 +51,29 @@ class Listing(str, Enum):
     datasets = "datasets"
     protocols = "protocols"
     backbones = "backbones"
+
+
+class Templates(str, Enum):
+    """What zero-shot CLIP is prompted with."""
+
+    dataset = "dataset"
+    select7 = "select7"
+    imagenet80 = "imagenet80"
+
+
+class Learned(str, Enum):
+    """Methods that the released code trains."""
+
+    coop = "coop"
+    cocoop = "cocoop"
+
+
+class Place(str, Enum):
+    """Where a class name stands in its prompt."""
+
+    end = "end"
+    middle = "middle"
+    front = "front"
 
 
 Budget = Annotated[
@@ -94,9 +120,16 @@ def run(
     preset: Annotated[
         list[str] | None, typer.Option(help="Settings by name, one a method; repeatable.")
     ] = None,
+    templates: Annotated[
+        Templates, typer.Option(help="Of zero-shot: the dataset's own, or an ensemble.")
+    ] = Templates.dataset,
     set_: Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE; repeatable.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Of the frozen towers: auto, fp32, tf32, bf16 or fp16.")
+    ] = "auto",
     memory_budget: Budget = None,
+    root: Root = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
 ) -> None:
     """Run protocols; finished cells are skipped, so the same command goes on after an interruption."""
@@ -112,10 +145,15 @@ def run(
             source=source,
             backbone=backbone,
             folder=folder,
-            presets=preset or [],
+            presets=[
+                *(preset or []),
+                *([f"zeroshot-{templates.value}"] if templates.value != "dataset" else []),
+            ],
             overrides=set_ or [],
             device=device,
+            precision=precision,
             memory_budget=parse_bytes(memory_budget),
+            root=root,
             dry_run=dry_run,
             console=out,
         )
@@ -139,11 +177,42 @@ def report(
     format: Annotated[
         Format, typer.Option(help="csv has one line a record; html writes RUNS/report.html.")
     ] = Format.table,
+    root: Root = None,
 ) -> None:
     """Show the tables of a run folder, or write its page."""
     from cocoop import experiment
 
-    experiment.report(folder, format.value, out)
+    experiment.report(folder, format.value, out, root)
+
+
+@app.command("import-official")
+def import_official(
+    file: Annotated[Path, typer.Argument(help="prompt_learner/model.pth.tar-N of a run.")],
+    folder: Annotated[Path, typer.Option("--out", help="Where the prompt file goes.")],
+    backbone: Annotated[str, typer.Option(help="What it was trained with.")] = "ViT-B-16/openai",
+    method: Annotated[Learned | None, typer.Option(help="Refuse a file of another method.")] = None,
+    dataset: Annotated[str, typer.Option(help="What it was trained on, for its template.")] = "imagenet",
+    classes: Annotated[
+        Path | None, typer.Option(help="File with the names it was trained on, one a line, in label order.")
+    ] = None,
+    position: Annotated[Place, typer.Option(help="Where the class name stands; CoOp only.")] = Place.end,
+) -> None:
+    """Turn a checkpoint of the released CoOp or CoCoOp code into a prompt file; nothing in it is run."""
+    from cocoop import official
+    from cocoop.backbone import load_backbone
+    from cocoop.data.catalog import template_of
+    from cocoop.files import read_lines
+
+    path = official.import_official(
+        file,
+        folder,
+        load_backbone(backbone),
+        method=method.value if method else None,
+        template=template_of(dataset),
+        class_names=read_lines(classes) if classes else (),
+        position=position.value,
+    )
+    out.print(f"{path}\nuse it with: cocoop.load_prompt({str(path)!r}, backbone)", soft_wrap=True)
 
 
 @app.command()
@@ -153,7 +222,8 @@ def cache(
     ] = None,
 ) -> None:
     """Show the size of the image-feature cache, or prune it."""
-    from cocoop.features import FeatureCache, default_cache
+    from cocoop.features import FeatureCache
+    from cocoop.files import default_cache
 
     features = FeatureCache(default_cache())
     limit = parse_bytes(prune)

@@ -15,12 +15,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from cocoop.backbone import EMBEDDED, Backbone, load_backbone
+from cocoop.backbone import Backbone, load_backbone
 from cocoop.cells import Cell
 from cocoop.data import DATASETS, open_dataset
 from cocoop.errors import CocoopError, UsageError, unknown
-from cocoop.features import FeatureCache, default_cache
+from cocoop.features import FeatureCache
+from cocoop.files import default_cache
 from cocoop.plan import facts, plan
+from cocoop.precision import AUTO
+from cocoop.preflight import check_data
 from cocoop.protocols import PROTOCOLS, Settings
 from cocoop.report import html, tables
 from cocoop.report.latex import latex
@@ -31,6 +34,7 @@ from cocoop.runs import run as run_cells
 from cocoop.settings import MethodChoice, parse_overrides, resolve
 from cocoop.settings import presets as all_presets
 from cocoop.store import Record, Store
+from cocoop.weights import EMBEDDED
 
 ALL_SHOTS = 16  # the paper's; more than the embedded classes have, so all of theirs are used
 
@@ -47,8 +51,10 @@ def run(
     folder: str | Path = Path("runs"),
     presets: Sequence[str] = (),
     overrides: Sequence[str] = (),
-    device: str = "cpu",
+    device: str = AUTO,
+    precision: str = AUTO,
     memory_budget: int | None = None,
+    root: str | Path | None = None,
     dry_run: bool = False,
     console: Console | None = None,
 ) -> list[Record]:
@@ -65,8 +71,10 @@ def run(
         folder: the run folder.
         presets: names of presets, at most one a method; the others take their first.
         overrides: "METHOD.FIELD=VALUE" words.
-        device: where to compute.
+        device: where to compute; see `load_backbone`.
+        precision: of the frozen towers; see `load_backbone`.
         memory_budget: bytes for the text encoder; None for what the machine allows.
+        root: the folder of the datasets, as for `open_dataset`.
         dry_run: only print what would be run.
         console: where progress and tables go; None for nowhere.
 
@@ -83,7 +91,7 @@ def run(
     for dataset in known:
         DATASETS.get(dataset)
     store = Store(Path(folder))
-    clip = load_backbone(backbone, device)
+    clip = load_backbone(backbone, device, precision)
     settings = Settings(
         datasets=tuple(datasets),
         methods=choices,
@@ -91,15 +99,17 @@ def run(
         shots=shots,
         backbone=backbone,
         weights=clip.weights_digest,
+        precision=clip.precision,
         source=source,
-        facts={name: facts(open_dataset(name), clip) for name in known},
+        facts={name: facts(open_dataset(name, root), clip) for name in known},
     )
     cells = plan(protocols, settings, clip)
+    check_data([cell for cell in cells if not store.has(cell)], root)
     _say_few(settings, console)
     if dry_run:
         _say_plan(settings, cells, store, console)
         return []
-    _run(cells, store, clip, memory_budget, console)
+    _run(cells, store, clip, memory_budget, root, console)
     wanted = {cell.key for cell in cells}
     records = [record for record in store.records() if record.cell.key in wanted]
     for each in results(records):
@@ -116,7 +126,7 @@ def demo(folder: Path, full: bool, console: Console) -> None:
     console.print(f"report: {html.write(Store(folder))}", soft_wrap=True, highlight=False)
 
 
-def report(folder: Path, format: str, console: Console) -> None:
+def report(folder: Path, format: str, console: Console, root: str | Path | None = None) -> None:
     """Print the tables of a run folder, or write its page and print where it is.
 
     Raises:
@@ -129,7 +139,7 @@ def report(folder: Path, format: str, console: Console) -> None:
             f"{folder} holds no finished runs; make some with: cocoop run base-to-new --out {folder}"
         )
     if format == "html":
-        console.print(f"report: {html.write(store)}", soft_wrap=True, highlight=False)
+        console.print(f"report: {html.write(store, root)}", soft_wrap=True, highlight=False)
         return
     if format == "csv":
         _print(by_seed(results(records)).to_csv(index=False).rstrip(), console)
@@ -166,14 +176,21 @@ def choose(
     return tuple(resolve(method, chosen.get(method), values.get(method)) for method in methods)
 
 
-def _run(cells: Sequence[Cell], store: Store, clip: Backbone, budget: int | None, console: Console) -> None:
+def _run(
+    cells: Sequence[Cell],
+    store: Store,
+    clip: Backbone,
+    budget: int | None,
+    root: str | Path | None,
+    console: Console,
+) -> None:
     missing = sum(not store.has(cell) for cell in cells)
     if not missing:
         console.print(f"all {len(cells)} cells are finished in {store.folder}; nothing to run")
         return
     start = time.monotonic()
     with _progress(cells, store, console) as notify:
-        run_cells(cells, store, clip, FeatureCache(default_cache()), budget, notify)
+        run_cells(cells, store, clip, FeatureCache(default_cache()), budget, notify, root)
     took = time.monotonic() - start
     console.print(f"{missing} of {len(cells)} cells run in {took:.0f} s, records in {store.folder}")
 
@@ -220,7 +237,9 @@ def _print(words: str, console: Console) -> None:
 def _say_few(settings: Settings, console: Console) -> None:
     """Say where classes have fewer images than the shots asked for."""
     few = [
-        f"{name} ({found.fewest})" for name, found in settings.facts.items() if found.fewest < settings.shots
+        f"{name} ({found.fewest})"
+        for name, found in settings.facts.items()
+        if 0 < found.fewest < settings.shots
     ]
     if few:
         console.print(

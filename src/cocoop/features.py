@@ -1,6 +1,5 @@
 """Image features: frozen, so encoded once in batches and kept in a content-addressed cache."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,11 @@ from torch import Tensor
 from cocoop.backbone import Backbone
 from cocoop.data.images import read_bytes, test_batch, train_batch
 from cocoop.data.spec import Item
+from cocoop.data.verify import all_or_nothing
 from cocoop.files import digest, write_bytes
 
 BATCH = 256
 Progress = Callable[[int], None]  # called with the number of images just encoded
-
-
-def default_cache() -> Path:
-    """The cache folder: $COCOOP_CACHE, else `cocoop` under the user's cache folder."""
-    if "COCOOP_CACHE" in os.environ:
-        return Path(os.environ["COCOOP_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cocoop"
 
 
 @dataclass(frozen=True)
@@ -98,7 +91,8 @@ class ImageEncoder:
         self, root: Path, items: Sequence[Item], progress: Progress | None = None
     ) -> Float[Tensor, "n d"]:
         """Encode the test views of `items` to L2-normalised features."""
-        return self._encode(root, items, None, progress)
+        with all_or_nothing(root, items):
+            return self._encode(root, items, None, progress)
 
     def train(
         self, root: Path, items: Sequence[Item], epoch: int, seed: int, progress: Progress | None = None
@@ -108,7 +102,8 @@ class ImageEncoder:
         Augmentation does not depend on the learned weights, so a view drawn ahead has the same pixels as
         one drawn in the training loop. A view depends on (seed, epoch, place in `items`) alone.
         """
-        return self._encode(root, items, view_seeds(seed, epoch, len(items)), progress)
+        with all_or_nothing(root, items):
+            return self._encode(root, items, view_seeds(seed, epoch, len(items)), progress)
 
     def _encode(
         self, root: Path, items: Sequence[Item], seeds: list[int] | None, progress: Progress | None
@@ -136,7 +131,8 @@ class ImageEncoder:
     def _key(self, root: Path, items: Sequence[Item], seeds: list[int] | None) -> str:
         files = (digest(read_bytes(root, item.path)) for item in items)
         view = "test" if seeds is None else f"train {seeds}"
-        return digest(self.backbone.weights_digest, repr(self.backbone.preprocess), view, *files)
+        clip = self.backbone
+        return digest(clip.weights_digest, clip.precision, repr(clip.preprocess), view, *files)
 
 
 def view_seeds(seed: int, epoch: int, count: int) -> list[int]:

@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from cocoop.errors import UsageError
+
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` atomically; a crash leaves the old file, or none, never half of one."""
@@ -35,6 +37,22 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def default_cache() -> Path:
+    """The cache folder: $COCOOP_CACHE, else `cocoop` under the user's cache folder."""
+    if "COCOOP_CACHE" in os.environ:
+        return Path(os.environ["COCOOP_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cocoop"
+
+
+def read_lines(path: Path) -> tuple[str, ...]:
+    """Return the lines of a UTF-8 file that are not empty. Raises UsageError where it cannot be read."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
 def digest(*parts: bytes | str) -> str:
     """SHA-256 of the parts, each framed by its length so that no two lists collide."""
     sha = hashlib.sha256()
@@ -42,6 +60,15 @@ def digest(*parts: bytes | str) -> str:
         data = part.encode() if isinstance(part, str) else part
         sha.update(len(data).to_bytes(8, "little"))
         sha.update(data)
+    return sha.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in pieces."""
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            sha.update(piece)
     return sha.hexdigest()
 
 

@@ -32,11 +32,11 @@ def plan(protocols: Sequence[str], settings: Settings, clip: Backbone) -> list[C
 
 def facts(dataset: Dataset, clip: Backbone) -> Facts:
     """Return what protocols ask about a dataset."""
-    images = Counter(item.label for item in dataset.items("train")).values()
+    images = Counter(item.label for item in dataset.splits.get("train", ())).values()
     longest = max(len(clip.tokenize(name.replace("_", " "))) for name in dataset.class_names)
     return Facts(
-        fewest=min(images),
-        most=max(images),
+        fewest=min(images, default=0),
+        most=max(images, default=0),
         domains=tuple(name for name in dataset.splits if name not in ("train", "val", "test")),
         room=clip.context_length - longest - 1,  # 1 for the full stop
     )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -39,15 +40,17 @@ def run(
     cache: FeatureCache | None = None,
     memory_budget: int | None = None,
     notify: Notify = lambda cell, doing, share: None,
+    root: str | Path | None = None,
 ) -> int:
     """Bring every cell to a record and return how many had to be run.
 
-    Cells of one training share its prompt, which is kept in the store too.
+    Cells of one training share its prompt, which is kept in the store too. `root` is where the datasets
+    are, as for `open_dataset`.
 
     Raises:
         CocoopError: a cell failed; those finished before it stay finished.
     """
-    runner = _Runner(store, backbone, ImageEncoder(backbone, cache), memory_budget, notify)
+    runner = _Runner(store, backbone, ImageEncoder(backbone, cache), memory_budget, notify, root)
     done = 0
     for cell in cells:
         if not store.has(cell):
@@ -65,17 +68,19 @@ class _Runner:
         images: ImageEncoder,
         memory_budget: int | None,
         notify: Notify,
+        root: str | Path | None,
     ) -> None:
         self._store = store
         self._backbone = backbone
         self._images = images
         self._budget = memory_budget
         self._notify = notify
+        self._open = lru_cache(maxsize=2)(partial(open_dataset, root=root))  # ImageNet's lists take seconds
         self._environment = environment()
 
     def run(self, cell: Cell) -> None:
         trained_on, method, card = self._prompt(cell)
-        dataset = open_dataset(cell.testing.dataset)
+        dataset = self._open(cell.testing.dataset)
         items, names = cell.testing.choose(dataset)
         self._notify(cell, "testing", 0.0)
         zimg = self._images.test(dataset.root, items)
@@ -97,6 +102,7 @@ class _Runner:
             peak_memory_mb=peak_memory_mb(),
             files=digest(*(repr(tuple(item)) for item in (*trained_on, *items))),
             environment=self._environment,
+            note=self._open(cell.training.dataset).note if cell.training.recipe else "",
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
         self._store.write(record, _top(logits) | {"labels": truth.to(torch.int32)})
@@ -104,7 +110,7 @@ class _Runner:
     def _prompt(self, cell: Cell) -> tuple[tuple[Item, ...], Method, PromptCard]:
         """Return the training items, the trained method and its card, from the store where it is there."""
         training = cell.training
-        dataset = open_dataset(training.dataset if training.recipe else cell.testing.dataset)
+        dataset = self._open(training.dataset if training.recipe else cell.testing.dataset)
         path = self._store.prompt_path(training)
         items, names = _training_items(dataset, training)
         if path.exists():
@@ -147,7 +153,7 @@ class _Runner:
 
 def _training_items(dataset: Dataset, training: Training) -> tuple[tuple[Item, ...], list[str]]:
     """Draw the shots over all classes, then cut the subset, as the published protocol does."""
-    labels = subset_labels(_labels(dataset.items("train")), training.subset)
+    labels = subset_labels(range(len(dataset.class_names)), training.subset)
     names = [dataset.class_names[label] for label in labels]
     if not training.recipe:
         return (), names
@@ -158,10 +164,6 @@ def _seen(zimg: Tensor, cell: Cell) -> Tensor:
     """Return what the prompts of the test images are made from: the images themselves, but in an ablation."""
     recipe = cell.training.recipe or {}
     return others(zimg, cell.training.seed, recipe["epochs"]) if recipe.get("shuffled") else zimg
-
-
-def _labels(items: Sequence[Item]) -> list[int]:
-    return [item.label for item in items]
 
 
 def _top(logits: Tensor) -> dict[str, Tensor]:

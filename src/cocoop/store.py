@@ -35,6 +35,7 @@ class Record(BaseModel):
         peak_memory_mb: highest resident memory of the process until now.
         files: digest of the training and test lists (path, label, name).
         environment: versions, commit and machine.
+        note: what must be known of the training data, if anything.
         created: when, in UTC.
     """
 
@@ -54,6 +55,7 @@ class Record(BaseModel):
     peak_memory_mb: float
     files: str
     environment: dict[str, str]
+    note: str = ""
     created: str
 
     @property

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from cocoop.errors import unknown
+from cocoop.errors import UsageError, unknown
 
 
 class Item(NamedTuple):
@@ -31,22 +31,27 @@ class Dataset:
         name: the registered name.
         template: the zero-shot prompt, with `{}` for the class name.
         root: a folder, or a .zip archive, that the items' paths are relative to.
-        splits: "train", "val" and "test" items, and any further test lists (a shifted domain).
+        splits: "train", "val" and "test" items, and any further test lists (a shifted domain). Without
+            "train" the dataset is for testing only; "val" may be missing.
+        note: what a reader of its results must know, if anything.
     """
 
     name: str
     template: str
     root: Path
     splits: Mapping[str, tuple[Item, ...]]
+    note: str = ""
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         """Names by label, read off the training items as the published protocol does."""
-        names = {item.label: item.name for item in self.splits["train"]}
+        names = {item.label: item.name for item in self.splits.get("train", self.splits["test"])}
         return tuple(names[label] for label in sorted(names))
 
     def items(self, split: str) -> tuple[Item, ...]:
         """Return one split. Raises UsageError where the dataset has no such list."""
+        if split == "train" and split not in self.splits:
+            raise UsageError(f"{self.name} is for testing only; it has no images to train on")
         if split not in self.splits:
             raise unknown(f"split of {self.name}", split, self.splits)
         return self.splits[split]

@@ -9,6 +9,7 @@ import pandas as pd
 from cocoop.cells import Cell, Testing, training
 from cocoop.data.splits import Subset
 from cocoop.errors import UsageError
+from cocoop.precision import Precision
 from cocoop.registry import Registry
 from cocoop.settings import MethodChoice
 from cocoop.store import Record
@@ -19,7 +20,7 @@ class Facts:
     """What protocols ask about a dataset.
 
     Attributes:
-        fewest: training images of its smallest class.
+        fewest: training images of its smallest class; 0 where it is for testing only.
         most: training images of its largest class.
         domains: its further lists of test images, shifted domains of the same classes.
         room: context vectors that fit into the text tower's window beside its longest class name.
@@ -42,6 +43,7 @@ class Settings:
         shots: training images a class.
         backbone: name of the frozen CLIP.
         weights: digest of its weights.
+        precision: of its matrix products.
         source: the dataset that protocols of transfer train on; None for their own choice.
         facts: of the datasets, by name.
     """
@@ -52,6 +54,7 @@ class Settings:
     shots: int
     backbone: str
     weights: str
+    precision: Precision = "fp32"
     source: str | None = None
     facts: Mapping[str, Facts] = field(default_factory=dict)
 
@@ -118,6 +121,7 @@ def grid(
                 choice,
                 backbone=settings.backbone,
                 weights=settings.weights,
+                precision=settings.precision,
                 dataset=dataset,
                 subset=subset,
                 shots=shots or settings.shots,

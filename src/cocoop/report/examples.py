@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 
@@ -61,14 +62,14 @@ class Group:
     problem: str = ""
 
 
-def groups(store: Store, records: Sequence[Record]) -> Iterator[Group]:
+def groups(store: Store, records: Sequence[Record], root: str | Path | None = None) -> Iterator[Group]:
     """Yield the examples of every dataset of one protocol.
 
     The lowest seed of each method is shown. Images that the methods disagree on come first, so the
-    examples are not typical; the choice is the same each time.
+    examples are not typical; the choice is the same each time. `root` is for `open_dataset`.
     """
     for testing, own in tested(records):
-        yield _group(store, testing, _lowest_seeds(own))
+        yield _group(store, testing, _lowest_seeds(own), root)
 
 
 def _lowest_seeds(records: Sequence[Record]) -> list[Record]:
@@ -79,19 +80,21 @@ def _lowest_seeds(records: Sequence[Record]) -> list[Record]:
     return [first[label] for label in sorted(first, key=rank)]
 
 
-def _group(store: Store, testing: Testing, records: Sequence[Record]) -> Group:
+def _group(store: Store, testing: Testing, records: Sequence[Record], root: str | Path | None) -> Group:
     seeds = {r.cell.training.label: r.cell.training.seed for r in records if r.cell.training.recipe}
     right = {r.cell.training.label: r.correct for r in records}
     try:
-        examples = tuple(_examples(store, testing, records))
+        examples = tuple(_examples(store, testing, records, root))
         return Group(testing, seeds, records[0].total, right, examples)
     except CocoopError as error:
         return Group(testing, seeds, records[0].total, right, problem=str(error))
 
 
-def _examples(store: Store, testing: Testing, records: Sequence[Record]) -> Iterator[Example]:
+def _examples(
+    store: Store, testing: Testing, records: Sequence[Record], root: str | Path | None
+) -> Iterator[Example]:
     with _or_say("the dataset cannot be opened any more"):
-        dataset = open_dataset(testing.dataset)
+        dataset = open_dataset(testing.dataset, root)
     items = _items(dataset, testing, records)
     guesses = [_guesses(store, record, items) for record in records]
     images = list(zip(*guesses, strict=True))  # by image, then by method

@@ -27,18 +27,18 @@ _SCORES = {
 }
 
 
-def write(store: Store) -> Path:
-    """Write report.html into the run folder and return its path.
+def write(store: Store, root: str | Path | None = None) -> Path:
+    """Write report.html into the run folder and return its path; `root` is for `open_dataset`.
 
     Raises:
         CocoopError: a record cannot be read.
     """
     path = store.folder / "report.html"
-    write_text(path, page(store))
+    write_text(path, page(store, root))
     return path
 
 
-def page(store: Store) -> str:
+def page(store: Store, root: str | Path | None = None) -> str:
     """Return the page as HTML: nothing is loaded from elsewhere, and nothing in it is a script."""
     found = list(results(list(store.records())))
     records = [record for each in found for record in each.records]
@@ -55,14 +55,14 @@ def page(store: Store) -> str:
         colours=colours,
         palette=list(zip(SERIES, DARK, strict=True)),
         methods={record.cell.training.method for record in records},
-        protocols=[_protocol(each, store, colours) for each in found],
+        protocols=[_protocol(each, store, colours, root) for each in found],
         facts=facts(records),
         cost=list(cost(records, colours)),
         folder=store.folder.resolve().name,
     )
 
 
-def _protocol(found: Results, store: Store, colours: Colours) -> dict[str, Any]:
+def _protocol(found: Results, store: Store, colours: Colours, root: str | Path | None) -> dict[str, Any]:
     """Return what the page shows of one protocol."""
     frame, compares = found.frame, found.plan.varies == "methods"
     blocks = [] if frame.empty else list(table_blocks(frame, found.learned))
@@ -77,7 +77,7 @@ def _protocol(found: Results, store: Store, colours: Colours) -> dict[str, Any]:
         "seeds": in_order(found.records),
         "metrics": sorted({name for record in found.records for name in record.metrics} - {"accuracy"}),
         "confusions": list(confusions(store, found.records)) if compares else [],
-        "examples": list(examples.groups(store, found.records)) if compares else [],
+        "examples": list(examples.groups(store, found.records, root)) if compares else [],
     }
 
 

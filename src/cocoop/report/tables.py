@@ -144,6 +144,7 @@ def notes(frame: pd.DataFrame, records: Sequence[Record]) -> list[str]:
         )
         few = " (classes with fewer images give all they have)" if any(map(_has_few, records)) else ""
         lines.append(f"Shots: {_list(shots)}{few}. Seeds: {_list(seeds)}; {spread}.")
+    lines += sorted({f"{record.note}." for record in records if record.note})
     if "mean_H" in frame:
         each = _each(frame, "mean_H")
         lines.append(f"Average rows: H of the average base and new. Mean of the datasets' H instead: {each}.")
