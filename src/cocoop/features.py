@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cocoop.backbone import Backbone
 from cocoop.data.images import read_bytes, test_batch, train_batch
+from cocoop.data.photos import ImageLike, to_image
 from cocoop.data.spec import Item
 from cocoop.files import digest, write_bytes
 
@@ -137,6 +138,31 @@ class ImageEncoder:
         files = (digest(read_bytes(root, item.path)) for item in items)
         view = "test" if seeds is None else f"train {seeds}"
         return digest(self.backbone.weights_digest, repr(self.backbone.preprocess), view, *files)
+
+
+def encode_images(
+    backbone: Backbone, images: Sequence[ImageLike], seeds: Sequence[int] | None = None
+) -> Float[Tensor, "n d"]:
+    """Encode a person's own images, from files or memory, to L2-normalised features.
+
+    Args:
+        backbone: the frozen CLIP.
+        images: whatever `to_image` takes.
+        seeds: of one augmented view of each, as `view_seeds` gives them; None encodes the test views.
+
+    Raises:
+        CocoopError: an image cannot be read.
+    """
+    preprocess = backbone.preprocess
+    parts = [torch.empty(0, backbone.embed_dim)]
+    for start in range(0, len(images), BATCH):
+        some = range(start, min(start + BATCH, len(images)))
+        if seeds is None:
+            views = [preprocess.test(to_image(images[i])) for i in some]
+        else:
+            views = [preprocess.train(to_image(images[i]), seeds[i]) for i in some]
+        parts.append(backbone.encode_image(torch.stack(views)))
+    return torch.cat(parts)
 
 
 def view_seeds(seed: int, epoch: int, count: int) -> list[int]:

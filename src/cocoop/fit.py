@@ -30,6 +30,11 @@ class Trace:
         """Mean wall time of a step."""
         return self.seconds / max(1, len(self.loss))
 
+    @property
+    def epoch_losses(self) -> list[float]:
+        """Mean loss of every epoch; all have equally many steps."""
+        return [float(np.mean(part)) for part in np.split(np.array(self.loss), len(self.lr))]
+
 
 def fit(
     classifier: Classifier,
