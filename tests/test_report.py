@@ -206,7 +206,7 @@ def test_hostile_class_names_are_escaped(tmp_path: Path, monkeypatch: pytest.Mon
     store, _ = predicted(tmp_path, {"zeroshot": lambda i: False})
     real = open_dataset(FOOD)
     monkeypatch.setattr(examples, "_words", lambda name: f"<script>{name}</script> & \"'")
-    monkeypatch.setattr(examples, "open_dataset", lambda name: real)
+    monkeypatch.setattr(examples, "open_dataset", lambda name, root: real)
     page = Tags(html.page(store))
     assert "script" not in {tag for tag, _ in page.tags}
     assert "<script>" in page.text
@@ -278,7 +278,7 @@ def test_unreadable_images_cost_only_the_examples(tmp_path: Path, monkeypatch: p
     store, _ = predicted(tmp_path, {"coop": lambda i: True})
     real = open_dataset(FOOD)
     gone = Dataset(FOOD, real.template, tmp_path / "nowhere.zip", real.splits)
-    monkeypatch.setattr(examples, "open_dataset", lambda name: gone)
+    monkeypatch.setattr(examples, "open_dataset", lambda name, root: gone)
     page = html.page(store)
     assert f"{FOOD}: no examples, its images cannot be read any more" in page
     assert str(tmp_path) not in page

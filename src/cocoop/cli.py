@@ -57,6 +57,12 @@ Budget = Annotated[
 ]
 
 
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", envvar="COCOOP_DATA", help="The folder that holds the datasets' folders."),
+]
+
+
 @app.callback()
 def _global(debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False) -> None:
     if debug:
@@ -87,6 +93,7 @@ def run(
     set_: Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE; repeatable.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     memory_budget: Budget = None,
+    root: Root = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
 ) -> None:
     """Run a protocol; finished cells are skipped, so the same command goes on after an interruption."""
@@ -105,6 +112,7 @@ def run(
             overrides=set_ or [],
             device=device,
             memory_budget=parse_bytes(memory_budget),
+            root=root,
             dry_run=dry_run,
             console=out,
         )
@@ -126,11 +134,12 @@ def demo(
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUNS", help="A run folder.")],
     format: Annotated[Format, typer.Option(help="html writes RUNS/report.html.")] = Format.table,
+    root: Root = None,
 ) -> None:
     """Show the tables of a run folder, or write its page."""
     from cocoop import experiment
 
-    experiment.report(folder, format.value, out)
+    experiment.report(folder, format.value, out, root)
 
 
 @app.command()

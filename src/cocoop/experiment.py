@@ -45,6 +45,7 @@ def run(
     overrides: Sequence[str] = (),
     device: str = "cpu",
     memory_budget: int | None = None,
+    root: str | Path | None = None,
     dry_run: bool = False,
     console: Console | None = None,
 ) -> list[Record]:
@@ -62,6 +63,7 @@ def run(
         overrides: "METHOD.FIELD=VALUE" words.
         device: where to compute.
         memory_budget: bytes for the text encoder; None for what the machine allows.
+        root: the folder of the datasets, as for `open_dataset`.
         dry_run: only print what would be run.
         console: where progress and tables go; None for nowhere.
 
@@ -78,11 +80,11 @@ def run(
     clip = load_backbone(backbone, device)
     settings = Settings(tuple(datasets), choices, tuple(seeds), shots, backbone, clip.weights_digest)
     cells = plan.cells(settings)
-    _say_few(settings, console)
+    _say_few(settings, root, console)
     if dry_run:
         _say_plan(settings, cells, store, console)
         return []
-    _run(cells, store, clip, memory_budget, console)
+    _run(cells, store, clip, memory_budget, root, console)
     wanted = {cell.key for cell in cells}
     records = [record for record in store.records() if record.cell.key in wanted]
     _show(protocol, records, console)
@@ -98,7 +100,7 @@ def demo(folder: Path, full: bool, console: Console) -> None:
     console.print(f"report: {html.write(Store(folder))}", soft_wrap=True, highlight=False)
 
 
-def report(folder: Path, format: str, console: Console) -> None:
+def report(folder: Path, format: str, console: Console, root: str | Path | None = None) -> None:
     """Print the tables of a run folder, or write its page and print where it is.
 
     Raises:
@@ -111,7 +113,7 @@ def report(folder: Path, format: str, console: Console) -> None:
             f"{folder} holds no finished runs; make some with: cocoop run base-to-new --out {folder}"
         )
     if format == "html":
-        console.print(f"report: {html.write(store)}", soft_wrap=True, highlight=False)
+        console.print(f"report: {html.write(store, root)}", soft_wrap=True, highlight=False)
         return
     for protocol in sorted({record.cell.protocol for record in records}):
         of_protocol = [record for record in records if record.cell.protocol == protocol]
@@ -144,14 +146,21 @@ def choose(
     return tuple(resolve(method, chosen.get(method), values.get(method)) for method in methods)
 
 
-def _run(cells: Sequence[Cell], store: Store, clip: Backbone, budget: int | None, console: Console) -> None:
+def _run(
+    cells: Sequence[Cell],
+    store: Store,
+    clip: Backbone,
+    budget: int | None,
+    root: str | Path | None,
+    console: Console,
+) -> None:
     missing = sum(not store.has(cell) for cell in cells)
     if not missing:
         console.print(f"all {len(cells)} cells are finished in {store.folder}; nothing to run")
         return
     start = time.monotonic()
     with _progress(cells, store, console) as notify:
-        run_cells(cells, store, clip, FeatureCache(default_cache()), budget, notify)
+        run_cells(cells, store, clip, FeatureCache(default_cache()), budget, notify, root)
     took = time.monotonic() - start
     console.print(f"{missing} of {len(cells)} cells run in {took:.0f} s, records in {store.folder}")
 
@@ -193,11 +202,11 @@ def _show(protocol: str, records: Sequence[Record], console: Console) -> None:
         console.print(line, highlight=False)
 
 
-def _say_few(settings: Settings, console: Console) -> None:
+def _say_few(settings: Settings, root: str | Path | None, console: Console) -> None:
     """Say where classes have fewer images than the shots asked for."""
     few = []
     for name in settings.datasets:
-        least = min(Counter(item.label for item in open_dataset(name).items("train")).values())
+        least = min(Counter(item.label for item in open_dataset(name, root).items("train")).values())
         if least < settings.shots:
             few.append(f"{name} ({least})")
     if few:

@@ -39,15 +39,17 @@ def run(
     cache: FeatureCache | None = None,
     memory_budget: int | None = None,
     notify: Notify = lambda cell, doing, share: None,
+    root: str | Path | None = None,
 ) -> int:
     """Bring every cell to a record and return how many had to be run.
 
-    Cells of one training share its prompt, which is kept in the store too.
+    Cells of one training share its prompt, which is kept in the store too. `root` is where the datasets
+    are, as for `open_dataset`.
 
     Raises:
         CocoopError: a cell failed; those finished before it stay finished.
     """
-    runner = _Runner(store, backbone, ImageEncoder(backbone, cache), memory_budget, notify)
+    runner = _Runner(store, backbone, ImageEncoder(backbone, cache), memory_budget, notify, root)
     done = 0
     for cell in cells:
         if not store.has(cell):
@@ -65,17 +67,19 @@ class _Runner:
         images: ImageEncoder,
         memory_budget: int | None,
         notify: Notify,
+        root: str | Path | None,
     ) -> None:
         self._store = store
         self._backbone = backbone
         self._images = images
         self._budget = memory_budget
         self._notify = notify
+        self._root = root
         self._environment = environment()
 
     def run(self, cell: Cell) -> None:
         trained_on, method, card = self._prompt(cell)
-        dataset = open_dataset(cell.testing.dataset)
+        dataset = open_dataset(cell.testing.dataset, self._root)
         labels = subset_labels(_labels(dataset.items("train")), cell.testing.subset)
         items = select(dataset.items(cell.testing.split), labels)
         names = [dataset.class_names[label] for label in labels]
@@ -105,7 +109,7 @@ class _Runner:
     def _prompt(self, cell: Cell) -> tuple[tuple[Item, ...], Method, PromptCard]:
         """Return the training items, the trained method and its card, from the store where it is there."""
         training = cell.training
-        dataset = open_dataset(training.dataset if training.recipe else cell.testing.dataset)
+        dataset = open_dataset(training.dataset if training.recipe else cell.testing.dataset, self._root)
         path = self._store.prompt_path(training)
         items, names = _training_items(dataset, training)
         if path.exists():

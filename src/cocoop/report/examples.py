@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 from PIL import Image
@@ -62,11 +63,11 @@ class Group:
     problem: str = ""
 
 
-def groups(store: Store, records: Sequence[Record]) -> Iterator[Group]:
+def groups(store: Store, records: Sequence[Record], root: str | Path | None = None) -> Iterator[Group]:
     """Yield the examples of every dataset of one protocol: new classes where it tests on them apart.
 
     The lowest seed of each method is shown. Images that the methods disagree on come first, so the
-    examples are not typical; the choice is the same each time.
+    examples are not typical; the choice is the same each time. `root` is for `open_dataset`.
     """
     by_testing: dict[Testing, list[Record]] = {}
     for record in records:
@@ -74,7 +75,7 @@ def groups(store: Store, records: Sequence[Record]) -> Iterator[Group]:
     names = {testing.dataset for testing in by_testing if testing.subset == "new"}
     for testing in sorted(by_testing, key=lambda t: (t.dataset, t.subset, t.split)):
         if testing.subset != "base" or testing.dataset not in names:
-            yield _group(store, testing, _lowest_seeds(by_testing[testing]))
+            yield _group(store, testing, _lowest_seeds(by_testing[testing]), root)
 
 
 def _lowest_seeds(records: Sequence[Record]) -> list[Record]:
@@ -86,19 +87,21 @@ def _lowest_seeds(records: Sequence[Record]) -> list[Record]:
     return [first[label] for label in order["method"]]
 
 
-def _group(store: Store, testing: Testing, records: Sequence[Record]) -> Group:
+def _group(store: Store, testing: Testing, records: Sequence[Record], root: str | Path | None) -> Group:
     seeds = {r.cell.training.label: r.cell.training.seed for r in records if r.cell.training.recipe}
     right = {r.cell.training.label: r.correct for r in records}
     try:
-        examples = tuple(_examples(store, testing, records))
+        examples = tuple(_examples(store, testing, records, root))
         return Group(testing, seeds, records[0].total, right, examples)
     except CocoopError as error:
         return Group(testing, seeds, records[0].total, right, problem=str(error))
 
 
-def _examples(store: Store, testing: Testing, records: Sequence[Record]) -> Iterator[Example]:
+def _examples(
+    store: Store, testing: Testing, records: Sequence[Record], root: str | Path | None
+) -> Iterator[Example]:
     with _or_say("the dataset cannot be opened any more"):
-        dataset = open_dataset(testing.dataset)
+        dataset = open_dataset(testing.dataset, root)
     items = _items(dataset, testing, records)
     guesses = [_guesses(store, record, items) for record in records]
     images = list(zip(*guesses, strict=True))  # by image, then by method

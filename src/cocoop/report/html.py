@@ -29,18 +29,18 @@ class Figure:
     caption: str
 
 
-def write(store: Store) -> Path:
-    """Write report.html into the run folder and return its path.
+def write(store: Store, root: str | Path | None = None) -> Path:
+    """Write report.html into the run folder and return its path; `root` is for `open_dataset`.
 
     Raises:
         CocoopError: a record cannot be read.
     """
     path = store.folder / "report.html"
-    write_text(path, page(store))
+    write_text(path, page(store, root))
     return path
 
 
-def page(store: Store) -> str:
+def page(store: Store, root: str | Path | None = None) -> str:
     """Return the page as HTML: nothing is loaded from elsewhere, and nothing in it is a script."""
     records = list(store.records())
     colours = _colours(records)
@@ -57,13 +57,15 @@ def page(store: Store) -> str:
         colours=colours,
         palette=list(zip(SERIES, DARK, strict=True)),
         methods={record.cell.training.method for record in records},
-        protocols=[_protocol(name, store, records, colours) for name in protocols],
+        protocols=[_protocol(name, store, records, colours, root) for name in protocols],
         facts=facts(records),
         folder=store.folder.resolve().name,
     )
 
 
-def _protocol(name: str, store: Store, records: Sequence[Record], colours: Colours) -> dict[str, Any]:
+def _protocol(
+    name: str, store: Store, records: Sequence[Record], colours: Colours, root: str | Path | None
+) -> dict[str, Any]:
     """Return what the page shows of one protocol."""
     plan = PROTOCOLS.get(name)
     own = [record for record in records if record.cell.protocol == name]
@@ -81,7 +83,7 @@ def _protocol(name: str, store: Store, records: Sequence[Record], colours: Colou
         "figures": list(_figures(frame, own, colours)),
         "seeds": _by_seed(own),
         "metrics": _metrics(own),
-        "examples": list(examples.groups(store, own)),
+        "examples": list(examples.groups(store, own, root)),
     }
 
 

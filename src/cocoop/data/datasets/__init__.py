@@ -1,8 +1,9 @@
-"""One file a dataset; a dataset is a function without arguments that returns a `Dataset`."""
+"""One file a dataset; a dataset is a callable from the data root, or None, to a `Dataset`."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from cocoop.data.spec import Dataset
 from cocoop.registry import Registry
 
-DATASETS: Registry[Callable[[], Dataset]] = Registry("dataset", __name__)
+DATASETS: Registry[Callable[[Path | None], Dataset]] = Registry("dataset", __name__)

@@ -17,7 +17,7 @@ TEMPLATE = "a photo of a {}."
 _ASSETS = Path(__file__).parents[2] / "assets" / "emoji-styles"
 
 
-def _open(group: str) -> Dataset:
+def _open(group: str, root: Path | None) -> Dataset:
     splits = read_split(_ASSETS / f"{group}.json")
     return Dataset(f"emoji/{group}", TEMPLATE, _ASSETS / "images.zip", splits)
 
