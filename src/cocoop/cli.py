@@ -149,7 +149,8 @@ def cache(
     ] = None,
 ) -> None:
     """Show the size of the image-feature cache, or prune it."""
-    from cocoop.features import FeatureCache, default_cache
+    from cocoop.features import FeatureCache
+    from cocoop.files import default_cache
 
     features = FeatureCache(default_cache())
     limit = parse_bytes(prune)
@@ -184,11 +185,11 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _matching(text: str) -> tuple[str, ...]:
-    from cocoop.data import DATASETS
+    from cocoop.data import DATASETS, is_source
 
     found: dict[str, None] = {}
     for word in _words(text):
-        names = fnmatch.filter(DATASETS.names(), word)
+        names = fnmatch.filter(DATASETS.names(), word) or [word] * is_source(word)
         if not names:
             raise unknown("dataset", word, DATASETS.names())
         found.update(dict.fromkeys(names))

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cocoop.backbone import EMBEDDED, Backbone, load_backbone
 from cocoop.data.photos import ImageLike
+from cocoop.data.sources import TEMPLATE
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.features import encode_images, view_seeds
 from cocoop.fit import Views
@@ -29,7 +30,6 @@ from cocoop.modelcard import ModelFacts, Result
 from cocoop.modelfolder import read_facts, read_method, write_model
 from cocoop.settings import MethodChoice, resolve
 
-TEMPLATE = "a photo of a {}."
 SAVED = ("method", "preset", "epochs", "settings", "template", "seed")  # what a folder tells of the params
 
 Images = ImageLike | Sequence[ImageLike]

@@ -18,9 +18,10 @@ from rich.progress import (
 
 from cocoop.backbone import EMBEDDED, Backbone, load_backbone
 from cocoop.cells import Cell
-from cocoop.data import DATASETS, open_dataset
+from cocoop.data import DATASETS, is_source, open_dataset
 from cocoop.errors import CocoopError, UsageError, unknown
-from cocoop.features import FeatureCache, default_cache
+from cocoop.features import FeatureCache
+from cocoop.files import default_cache
 from cocoop.protocols import PROTOCOLS, Settings
 from cocoop.report import html, tables
 from cocoop.runs import Notify
@@ -75,7 +76,8 @@ def run(
     plan = PROTOCOLS.get(protocol)
     choices = choose(methods, presets, overrides)
     for dataset in datasets:
-        DATASETS.get(dataset)
+        if not is_source(dataset):
+            DATASETS.get(dataset)
     store = Store(Path(folder))
     clip = load_backbone(backbone, device)
     settings = Settings(tuple(datasets), choices, tuple(seeds), shots, backbone, clip.weights_digest)

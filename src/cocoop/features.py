@@ -1,6 +1,5 @@
 """Image features: frozen, so encoded once in batches and kept in a content-addressed cache."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +14,11 @@ from torch import Tensor
 from cocoop.backbone import Backbone
 from cocoop.data.images import read_bytes, test_batch, train_batch
 from cocoop.data.photos import ImageLike, to_image
-from cocoop.data.spec import Item
+from cocoop.data.spec import Decode, Item
 from cocoop.files import digest, write_bytes
 
 BATCH = 256
 Progress = Callable[[int], None]  # called with the number of images just encoded
-
-
-def default_cache() -> Path:
-    """The cache folder: $COCOOP_CACHE, else `cocoop` under the user's cache folder."""
-    if "COCOOP_CACHE" in os.environ:
-        return Path(os.environ["COCOOP_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cocoop"
 
 
 @dataclass(frozen=True)
@@ -90,10 +82,12 @@ class ImageEncoder:
     Args:
         backbone: the frozen CLIP.
         cache: where features are kept; None computes them each time.
+        decode: how image files become pixels, where the dataset has a way of its own.
     """
 
     backbone: Backbone
     cache: FeatureCache | None = None
+    decode: Decode | None = None
 
     def test(
         self, root: Path, items: Sequence[Item], progress: Progress | None = None
@@ -123,9 +117,9 @@ class ImageEncoder:
         for start in range(0, len(items), BATCH):
             part = slice(start, start + BATCH)
             if seeds is None:
-                images = test_batch(root, items[part], self.backbone.preprocess)
+                images = test_batch(root, items[part], self.backbone.preprocess, self.decode)
             else:
-                images = train_batch(root, items[part], self.backbone.preprocess, seeds[part])
+                images = train_batch(root, items[part], self.backbone.preprocess, seeds[part], self.decode)
             parts.append(self.backbone.encode_image(images))
             if progress:
                 progress(len(images))
@@ -137,6 +131,7 @@ class ImageEncoder:
     def _key(self, root: Path, items: Sequence[Item], seeds: list[int] | None) -> str:
         files = (digest(read_bytes(root, item.path)) for item in items)
         view = "test" if seeds is None else f"train {seeds}"
+        view += f" {self.decode.__name__}" if self.decode else ""
         return digest(self.backbone.weights_digest, repr(self.backbone.preprocess), view, *files)
 
 

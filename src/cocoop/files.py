@@ -35,6 +35,13 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def default_cache() -> Path:
+    """The cache folder: $COCOOP_CACHE, else `cocoop` under the user's cache folder."""
+    if "COCOOP_CACHE" in os.environ:
+        return Path(os.environ["COCOOP_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cocoop"
+
+
 def digest(*parts: bytes | str) -> str:
     """SHA-256 of the parts, each framed by its length so that no two lists collide."""
     sha = hashlib.sha256()

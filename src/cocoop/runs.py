@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -84,7 +85,7 @@ class _Runner:
         items = select(dataset.items(cell.testing.split), labels)
         names = [dataset.class_names[label] for label in labels]
         self._notify(cell, "testing", 0.0)
-        zimg = self._images.test(dataset.root, items)
+        zimg = replace(self._images, decode=dataset.decode).test(dataset.root, items)
         logits = Classifier(self._backbone, method, names, self._budget).predict(zimg)
         truth = torch.tensor([item.label for item in items])
         values = dict(evaluate(logits, truth))
@@ -136,9 +137,10 @@ class _Runner:
     ) -> Trace:
         training = cell.training
         recipe: Recipe = from_dict(Recipe, training.recipe or {})
+        images = replace(self._images, decode=dataset.decode)
 
         def views(epoch: int) -> Tensor:
-            return self._images.train(dataset.root, items, epoch, training.seed)
+            return images.train(dataset.root, items, epoch, training.seed)
 
         return fit(
             Classifier(self._backbone, method, names, self._budget),

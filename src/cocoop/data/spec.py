@@ -1,12 +1,16 @@
 """A dataset: lists of labelled image paths under one root, and the words its prompts use."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
+
 from cocoop.errors import unknown
+
+Decode = Callable[[bytes], Image.Image]  # an image file to RGB
 
 
 class Item(NamedTuple):
@@ -32,12 +36,16 @@ class Dataset:
         template: the zero-shot prompt, with `{}` for the class name.
         root: a folder, or a .zip archive, that the items' paths are relative to.
         splits: "train", "val" and "test" items, and any further test lists (a shifted domain).
+        note: what a reader of its results must know, if anything.
+        decode: how its image files become pixels; None for as the published numbers were made.
     """
 
     name: str
     template: str
     root: Path
     splits: Mapping[str, tuple[Item, ...]]
+    note: str = ""
+    decode: Decode | None = None
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
