@@ -1,75 +1,94 @@
-"""Causal attention along the paths of a token tree.
+"""Attention in a token tree: a node attends to itself and its ancestors.
 
-A node attends to its ancestors, which are the places before it on any path through it. So the nodes'
-queries, keys and values are laid out path by path, attended to causally, and one row a node is read back.
+Queries are cut into blocks of equal length. The nodes of a block stand close together in the tree, so
+they share most of what they see: a block's keys are gathered once, and a mask says who sees which.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+BLOCK = 32  # queries a block: longer ones spend time on masked pairs, shorter ones on gathering
 
-def path_attention(
-    qkv: Float[Tensor, "b n w3"], paths: Int[Tensor, "u t"], rows: Int[Tensor, " k"], heads: int
-) -> Float[Tensor, "b k w"]:
-    """Attend along every path.
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What the queries see.
+
+    Attributes:
+        keys: the nodes that any query of a block sees; short rows are padded.
+        mask: whether a query sees a key; padded queries see the first alone.
+    """
+
+    keys: Int[Tensor, "g k"]
+    mask: Bool[Tensor, "g q k"]
+
+    def to(self, device: torch.device) -> "Sight":
+        """Return the same on another device."""
+        return Sight(self.keys.to(device), self.mask.to(device))
+
+
+def sight(parent: Sequence[int], queries: Sequence[int]) -> Sight:
+    """Lay out what `queries` see.
 
     Args:
-        qkv: queries, keys and values of every node, side by side.
-        paths: nodes of every path.
-        rows: places in the flattened `paths` to return.
-        heads: attention heads.
-
-    Keeps only `qkv` for the backward pass: laying out the paths again costs less than keeping them.
+        parent: of every node; -1 for a root.
+        queries: nodes, in the order of their rows in `attend`.
     """
-    out: Tensor = _PathAttention.apply(qkv, paths, rows, heads)
-    return out
+    size = min(BLOCK, max(1, len(queries)))
+    blocks = [queries[start : start + size] for start in range(0, len(queries), size)]
+    lines = [[_line(parent, node) for node in block] for block in blocks]
+    keys = [sorted(set().union(*block)) for block in lines]
+    longest = max(map(len, keys), default=1)
+    mask = torch.zeros(len(blocks), size, longest, dtype=torch.bool)
+    mask[:, :, 0] = True  # of padded queries: attending to nothing would give NaN
+    for block, (seen, lines_of_block) in enumerate(zip(keys, lines, strict=True)):
+        place = {node: index for index, node in enumerate(seen)}
+        for row, line in enumerate(lines_of_block):
+            mask[block, row] = False
+            mask[block, row, [place[node] for node in line]] = True
+    padded = [seen + [seen[0]] * (longest - len(seen)) for seen in keys]
+    return Sight(torch.tensor(padded, dtype=torch.long).view(len(blocks), longest), mask)
 
 
-def end_attention(
-    q: Float[Tensor, "b u w"],
-    kv: Float[Tensor, "b n w2"],
-    paths: Int[Tensor, "u t"],
-    lengths: Int[Tensor, " u"],
-    heads: int,
-) -> Float[Tensor, "b u w"]:
-    """Attend from the last place of every path, with queries of its own, to the whole path."""
-    k, v = _gather(kv, paths).unflatten(-1, (2, heads, -1)).permute(3, 0, 1, 4, 2, 5).flatten(1, 2)
-    queries = q.unflatten(-1, (heads, -1)).flatten(0, 1)[:, :, None]
-    mask = torch.arange(paths.shape[1], device=q.device) < lengths[:, None]
-    mask = mask.repeat(len(q), 1)[:, None, None]
-    out = F.scaled_dot_product_attention(queries, k, v, attn_mask=mask)
-    return out.flatten(1).unflatten(0, q.shape[:2])
+def attend(
+    q: Float[Tensor, "b n w"], kv: Float[Tensor, "b m w2"], sight: Sight, heads: int
+) -> Float[Tensor, "b n w"]:
+    """Attend from every query to what it sees.
+
+    Args:
+        q: the queries' own projections.
+        kv: keys and values of every node, side by side.
+        sight: who sees whom.
+        heads: attention heads.
+    """
+    images, count, _ = q.shape
+    blocks, size, _ = sight.mask.shape
+    queries = F.pad(q, (0, 0, 0, blocks * size - count)).view(images * blocks, size, heads, -1)
+    k, v = _gather(kv, sight.keys).unflatten(-1, (2, heads, -1)).flatten(0, 1).unbind(2)
+    out = F.scaled_dot_product_attention(
+        queries.transpose(1, 2),
+        k.transpose(1, 2),
+        v.transpose(1, 2),
+        attn_mask=sight.mask.repeat(images, 1, 1)[:, None],
+    )
+    return out.transpose(1, 2).reshape(images, blocks * size, -1)[:, :count]
 
 
-class _PathAttention(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, qkv: Tensor, paths: Tensor, rows: Tensor, heads: int) -> Tensor:
-        ctx.save_for_backward(qkv, paths, rows)
-        ctx.heads = heads
-        return _attend(qkv, paths, rows, heads)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        qkv, paths, rows = ctx.saved_tensors
-        with torch.enable_grad():
-            qkv = qkv.detach().requires_grad_()
-            out = _attend(qkv, paths, rows, ctx.heads)
-        return torch.autograd.grad(out, qkv, gradient)[0], None, None, None
+def _line(parent: Sequence[int], node: int) -> list[int]:
+    """Return a node and its ancestors."""
+    line = []
+    while node >= 0:
+        line.append(node)
+        node = parent[node]
+    return line
 
 
-def _attend(qkv: Tensor, paths: Tensor, rows: Tensor, heads: int) -> Tensor:
-    q, k, v = _gather(qkv, paths).unflatten(-1, (3, heads, -1)).permute(3, 0, 1, 4, 2, 5).flatten(1, 2)
-    out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    return out.transpose(1, 2).reshape(len(qkv), paths.numel(), -1)[:, rows]
-
-
-def _gather(values: Float[Tensor, "b n w"], paths: Int[Tensor, "u t"]) -> Float[Tensor, "b u t w"]:
+def _gather(values: Float[Tensor, "b n w"], keys: Int[Tensor, "g k"]) -> Float[Tensor, "b g k w"]:
     # as an embedding look-up, whose backward pass adds up shared rows in a fixed order
     offsets = torch.arange(len(values), device=values.device)[:, None, None] * values.shape[1]
-    return F.embedding(paths + offsets, values.flatten(0, 1))
+    return F.embedding(keys + offsets, values.flatten(0, 1))

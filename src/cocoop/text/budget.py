@@ -11,6 +11,7 @@ import torch
 
 from cocoop.errors import UsageError
 from cocoop.prompts import Slot
+from cocoop.text.attention import BLOCK
 from cocoop.text.tower import TextTower
 from cocoop.text.tree import build_tree
 
@@ -65,18 +66,19 @@ def plan(
 def _chunk_bytes(slots: Sequence[tuple[Slot, ...]], tower: TextTower, itemsize: int, grad: bool) -> int:
     """Bytes of activations of one image: kept over all blocks for a backward pass, else of one block."""
     tree = build_tree(slots)
-    width, places = tower.width, tree.paths.numel()
-    kept = KEPT_PER_NODE * tree.varying * (len(tower.blocks) if grad else 0)
-    working = WORKING_PER_NODE * tree.varying + WORKING_PER_PLACE * places
-    return int(HELD_PER_USED * (kept + working) * width * itemsize)
+    keys = tree.nodes + tree.varying // BLOCK * int(tree.depth.max())  # gathered block by block
+    kept = (KEPT_PER_NODE * tree.varying + KEPT_PER_KEY * keys) * (len(tower.blocks) if grad else 0)
+    working = WORKING_PER_NODE * tree.varying + WORKING_PER_KEY * keys
+    return int(HELD_PER_USED * (kept + working) * tower.width * itemsize)
 
 
 # In units of one vector of the tower's width. Kept for the backward pass: the input of both layer norms,
-# queries, keys and values, and the MLP's hidden layer. At work within one block beyond that: the hidden
-# layer's gradients; queries, keys, values, output and their gradients laid out path by path.
-KEPT_PER_NODE = 9
-WORKING_PER_NODE = 12
-WORKING_PER_PLACE = 10
+# queries, attention's output, and the MLP's hidden layer; of every gathered key, itself and its value. At
+# work within one block beyond that: the gradients of the hidden layer, of queries, keys and values.
+KEPT_PER_NODE = 8
+KEPT_PER_KEY = 2
+WORKING_PER_NODE = 14
+WORKING_PER_KEY = 4
 # What the allocator holds for every byte in use, by measurement; blocks of unequal size leave gaps.
 HELD_PER_USED = 2.0
 

@@ -9,17 +9,17 @@ gradient, is that of encoding each prompt of each image on its own.
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from cocoop.backbone import Backbone
 from cocoop.prompts import Prompt, Slot
-from cocoop.text.attention import end_attention, path_attention
+from cocoop.text.attention import attend, sight
 from cocoop.text.budget import Plan, available_memory, plan, release_free_memory
 from cocoop.text.tower import TextTower
-from cocoop.text.tree import TokenTree, build_tree
+from cocoop.text.tree import build_tree
 
 
 class TextEncoder:
@@ -119,23 +119,22 @@ class _Chunk:
         self._tower = tower
         tree = build_tree(slots)
         device = tower.token_embedding.device
-        self._constant = tree.constant
-        self._paths = tree.paths.to(device)
-        self._lengths = tree.lengths.to(device)
         self._prompt_of = tree.prompt_of.to(device)
         self._leaves = (tree.leaves - tree.constant).to(device)  # among the varying nodes
+        parent = tree.parent.tolist()
+        self._sight = sight(parent, range(tree.constant, tree.nodes)).to(device)
+        self._last_sight = sight(parent, tree.leaves.tolist()).to(device)
         varying = slice(tree.constant, None)
         learned = tree.ctx[varying] >= 0
         self._learned = learned.nonzero()[:, 0].to(device)
         self._ctx = tree.ctx[varying][learned].to(device)
         self._cls = tree.cls[varying][learned].clamp(min=0).to(device)
-        self._rows = _row_of_node(tree).to(device)
         with torch.no_grad():
             embedded = tower.token_embedding[tree.token.clamp(min=0).to(device)]
             embedded = embedded + tower.positional_embedding[tree.depth.to(device)]
             self._embedded = embedded[varying]
             self._positions = tower.positional_embedding[tree.depth[varying][learned].to(device)]
-            self._past, final = self._run_constant(embedded[: tree.constant])
+            self._past, final = self._run_constant(embedded[: tree.constant], parent)
             self._fixed = tower.project(final[tree.leaves.to(device)]) if not tree.varying else None
 
     def __call__(self, contexts: Float[Tensor, "b classes m w"]) -> Float[Tensor, "b c d"]:
@@ -155,35 +154,26 @@ class _Chunk:
     def _run(self, x: Float[Tensor, "b n w"]) -> Float[Tensor, "b u w"]:
         """Run the varying nodes through all blocks; return the states at EOT."""
         *blocks, last = self._tower.blocks
-        rows = self._rows[self._constant :]
         for block, past in zip(blocks, self._past, strict=False):
-            qkv = torch.cat([past.expand(len(x), -1, -1), block.qkv(x)], dim=1)
-            x = block.finish(x, path_attention(qkv, self._paths, rows, self._tower.heads))
+            q, kv = block.qkv(x).split((x.shape[-1], 2 * x.shape[-1]), dim=-1)
+            x = block.finish(x, attend(q, _join(past, kv), self._sight, self._tower.heads))
         ends = x[:, self._leaves]
-        width = x.shape[-1]
-        past = self._past[-1][:, width:]
-        kv = torch.cat([past.expand(len(x), -1, -1), last.kv(x)], dim=1)
-        return last.finish(
-            ends, end_attention(last.q(ends), kv, self._paths, self._lengths, self._tower.heads)
-        )
+        kv = _join(self._past[-1], last.kv(x))
+        return last.finish(ends, attend(last.q(ends), kv, self._last_sight, self._tower.heads))
 
     def _run_constant(
-        self, x: Float[Tensor, "n w"]
-    ) -> tuple[list[Float[Tensor, "n w3"]], Float[Tensor, "n w"]]:
-        """Run the constant nodes alone; return their projections in each block and their last state."""
-        paths = torch.where(self._paths < self._constant, self._paths, 0)  # beyond: read by no constant node
-        rows = self._rows[: self._constant]
+        self, x: Float[Tensor, "n w"], parent: Sequence[int]
+    ) -> tuple[list[Float[Tensor, "n w2"]], Float[Tensor, "n w"]]:
+        """Run the constant nodes alone; return their keys and values in each block and their last state."""
+        seen = sight(parent, range(len(x))).to(x.device)
         past = []
         for block in self._tower.blocks:
-            past.append(block.qkv(x))
-            x = block.finish(x, path_attention(past[-1][None], paths, rows, self._tower.heads)[0])
+            q, kv = block.qkv(x).split((x.shape[-1], 2 * x.shape[-1]), dim=-1)
+            past.append(kv)
+            x = block.finish(x, attend(q[None], kv[None], seen, self._tower.heads)[0])
         return past, x
 
 
-def _row_of_node(tree: TokenTree) -> Int[Tensor, " n"]:
-    """For every node a row of the flattened paths where it stands."""
-    rows = torch.empty(tree.nodes, dtype=torch.long)
-    places = torch.arange(tree.paths.numel()).view_as(tree.paths)
-    real = torch.arange(tree.paths.shape[1]) < tree.lengths[:, None]
-    rows[tree.paths[real]] = places[real]
-    return rows
+def _join(past: Float[Tensor, "n w2"], kv: Float[Tensor, "b m w2"]) -> Float[Tensor, "b k w2"]:
+    """Put the constant nodes' keys and values before the varying ones'."""
+    return torch.cat([past.expand(len(kv), -1, -1), kv], dim=1)

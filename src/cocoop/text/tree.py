@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from cocoop.prompts import Slot
@@ -24,19 +24,19 @@ class TokenTree:
         ctx: index of the learned vector of each node, -1 for a token.
         cls: class of the learned vector, -1 where all classes share it.
         depth: position in the prompt, 0 for SOT.
+        parent: the node before each node in its prompts, -1 for SOT.
         constant: how many nodes are constant; they are the first ones.
-        paths: for every distinct prompt its nodes from SOT to EOT, padded by repeating EOT.
-        lengths: how many tokens each distinct prompt has.
-        prompt_of: the row in `paths` of every class; equal names share one.
+        leaves: the EOT node of every distinct prompt.
+        prompt_of: the place in `leaves` of every class; equal names share one.
     """
 
     token: Int[Tensor, " n"]
     ctx: Int[Tensor, " n"]
     cls: Int[Tensor, " n"]
     depth: Int[Tensor, " n"]
+    parent: Int[Tensor, " n"]
     constant: int
-    paths: Int[Tensor, "u t"]
-    lengths: Int[Tensor, " u"]
+    leaves: Int[Tensor, " u"]
     prompt_of: Int[Tensor, " c"]
 
     @property
@@ -49,15 +49,6 @@ class TokenTree:
         """How many nodes have a learned vector at or before them."""
         return self.nodes - self.constant
 
-    @property
-    def leaves(self) -> Int[Tensor, " u"]:
-        """The EOT node of every distinct prompt."""
-        return self.paths[:, -1]
-
-    def is_constant(self) -> Bool[Tensor, " n"]:
-        """Whether each node is constant."""
-        return torch.arange(self.nodes) < self.constant
-
 
 def build_tree(prompts: Sequence[Sequence[Slot]]) -> TokenTree:
     """Build the tree of `prompts`, each a sequence of slots that ends with EOT.
@@ -69,33 +60,31 @@ def build_tree(prompts: Sequence[Sequence[Slot]]) -> TokenTree:
         raise ValueError("a token tree needs at least one prompt, and every prompt at least one token")
     children: dict[tuple[int, Slot], int] = {}  # (parent, slot) -> node
     slots: list[Slot] = []
+    parents: list[int] = []
     depths: list[int] = []
     constant: list[bool] = []
-    paths: dict[tuple[int, ...], int] = {}  # distinct prompt -> row
+    ends: dict[int, int] = {}  # EOT node -> place among the distinct prompts
     prompt_of: list[int] = []
     for prompt in prompts:
-        path: list[int] = []
-        parent = -1
-        for slot in prompt:
+        node = -1
+        for depth, slot in enumerate(prompt):
+            parent = node
             node = children.setdefault((parent, slot), len(slots))
             if node == len(slots):
                 slots.append(slot)
-                depths.append(len(path))
+                parents.append(parent)
+                depths.append(depth)
                 constant.append(slot.ctx < 0 and (parent < 0 or constant[parent]))
-            path.append(node)
-            parent = node
-        prompt_of.append(paths.setdefault(tuple(path), len(paths)))
-    order = sorted(range(len(slots)), key=lambda node: (not constant[node], node))
-    place = {node: index for index, node in enumerate(order)}
-    longest = max(map(len, paths))
-    rows = [[place[node] for node in path] + [place[path[-1]]] * (longest - len(path)) for path in paths]
+        prompt_of.append(ends.setdefault(node, len(ends)))
+    order = sorted(range(len(slots)), key=lambda node: not constant[node])
+    place = {node: index for index, node in enumerate(order)} | {-1: -1}
     return TokenTree(
         token=torch.tensor([slots[node].token for node in order]),
         ctx=torch.tensor([slots[node].ctx for node in order]),
         cls=torch.tensor([slots[node].cls for node in order]),
         depth=torch.tensor([depths[node] for node in order]),
+        parent=torch.tensor([place[parents[node]] for node in order]),
         constant=sum(constant),
-        paths=torch.tensor(rows),
-        lengths=torch.tensor([len(path) for path in paths]),
+        leaves=torch.tensor([place[node] for node in ends]),
         prompt_of=torch.tensor(prompt_of),
     )
