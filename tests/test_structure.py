@@ -34,6 +34,7 @@ ORDER = (
     "report",
     "listing",
     "bench",
+    "own",
     "experiment",
     "cli",
 )

@@ -17,6 +17,7 @@ from rich.text import Text
 from cocoop.bench.command import app as bench_app
 from cocoop.bench.command import parse_bytes
 from cocoop.errors import CocoopError, UsageError, unknown
+from cocoop.own.command import app as own_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Prompt learning for CLIP: zero-shot CLIP, CoOp and CoCoOp.",
 )
+app.add_typer(own_app)
 app.add_typer(bench_app, name="bench")
 out = Console(markup=False)  # names and labels are the user's, not markup
 err = Console(stderr=True, markup=False)

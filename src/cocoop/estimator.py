@@ -99,7 +99,7 @@ class PromptClassifier:
             UsageError: no images, not one label an image, or a label that is no text.
             CocoopError: an image cannot be read, or training diverged.
         """
-        images, clip = _listed(images), self._load()
+        images, clip = _listed(images), self.load_backbone()
         _check_pairs(images, labels)
 
         def views(epoch: int) -> Tensor:
@@ -119,9 +119,9 @@ class PromptClassifier:
         """
         names = sorted(set(_texts(labels)))
         place = {name: index for index, name in enumerate(names)}
-        clip = self._load()
+        clip = self.load_backbone()
         method, facts = learn(
-            self._choice(),
+            self.choice(),
             clip,
             names,
             views,
@@ -150,7 +150,7 @@ class PromptClassifier:
 
     def features(self, images: Images) -> Float[Tensor, "n d"]:
         """Encode images to L2-normalised features of the frozen CLIP, the same before and after training."""
-        return encode_images(self._load(), _listed(images))
+        return encode_images(self.load_backbone(), _listed(images))
 
     def logits(self, features: Float[Tensor, "n d"], classes: Names | None = None) -> Float[Tensor, "n c"]:
         """Return the logits of image features."""
@@ -162,7 +162,7 @@ class PromptClassifier:
         Raises:
             UsageError: it is not fitted, or other classes are asked of vectors that belong to theirs.
         """
-        if not self.__sklearn_is_fitted__() and classes is not None and self._choice().recipe is None:
+        if not self.__sklearn_is_fitted__() and classes is not None and self.choice().recipe is None:
             self.fit_features(lambda epoch: torch.empty(0), classes)  # nothing is learned
         self._check_fitted()
         names = tuple(self.classes_.tolist() if classes is None else _texts(classes))
@@ -196,12 +196,14 @@ class PromptClassifier:
             setattr(self, name, value)
         return self
 
-    def _load(self) -> Backbone:
+    def load_backbone(self) -> Backbone:
+        """Return the frozen CLIP; one given by name is loaded once for all classifiers."""
         if isinstance(self.backbone, Backbone):
             return self.backbone
         return _loaded(self.backbone, self.device)
 
-    def _choice(self) -> MethodChoice:
+    def choice(self) -> MethodChoice:
+        """Return the method with all its settings resolved. Raises UsageError for an impossible one."""
         epochs = {} if self.epochs is None else {"epochs": self.epochs}
         return resolve(self.method, self.preset, {**(self.settings or {}), **epochs})
 

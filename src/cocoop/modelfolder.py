@@ -29,15 +29,20 @@ def write_model(folder: Path, method: Method, facts: ModelFacts) -> None:
     Raises:
         UsageError: the folder holds something else, or is a file.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; a model is a folder, give another name")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / FACTS).exists():
-        raise UsageError(f"{folder} holds something else than a model; give a new folder")
+    check_place(folder)
     save_prompt(folder / PROMPT, method, facts.prompt)
     write_text(folder / FACTS, facts.model_dump_json(indent=2) + "\n")
     write_text(folder / README, markdown(facts, folder.resolve().name))
     sums = [f"{_sha256(folder / name)}  {name}\n" for name in (FACTS, PROMPT)]
     write_text(folder / SUMS, "".join(sums))
+
+
+def check_place(folder: Path) -> None:
+    """Check that a model may be written to a folder. Raises UsageError where something else is there."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; a model is a folder, give another name")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / FACTS).exists():
+        raise UsageError(f"{folder} holds something else than a model; give a new folder")
 
 
 def read_facts(folder: Path) -> ModelFacts:
