@@ -8,7 +8,7 @@ from rich.console import Console
 
 from cocoop.backbone import load_backbone
 from cocoop.cells import Cell
-from cocoop.data import DATASETS, open_dataset
+from cocoop.data import DATASETS, is_source, open_dataset
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.execution import complain, execute
 from cocoop.files import default_cache
@@ -86,7 +86,8 @@ def run(
     choices = choose(tuple(dict.fromkeys(("zeroshot", *methods))) if methods else (), presets, overrides)
     known = dict.fromkeys((*datasets, *([source] if source else ())))
     for dataset in known:
-        DATASETS.get(dataset)
+        if not is_source(dataset):
+            DATASETS.get(dataset)
     store = Store(Path(folder))
     where, bits = _place(device, precision, str(workers))
     here = str(workers) == "1"  # else this process only needs the digest of the weights
