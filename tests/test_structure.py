@@ -28,7 +28,7 @@ ORDER = (
     "store",
     "protocols",
     "runs",
-    "preflight",
+    "preflight dryrun",
     "report",
     "listing",
     "bench",

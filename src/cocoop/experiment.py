@@ -15,7 +15,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
+from cocoop import dryrun
 from cocoop.backbone import EMBEDDED, Backbone, load_backbone
 from cocoop.cells import Cell
 from cocoop.data import DATASETS, open_dataset
@@ -85,7 +87,7 @@ def run(
     check_data([cell for cell in cells if not store.has(cell)], root)
     _say_few(settings, root, console)
     if dry_run:
-        _say_plan(settings, cells, store, console)
+        _say_plan(settings, cells, store, clip, root, memory_budget, console)
         return []
     _run(cells, store, clip, memory_budget, root, console)
     wanted = {cell.key for cell in cells}
@@ -221,10 +223,25 @@ def _say_few(settings: Settings, root: str | Path | None, console: Console) -> N
         )
 
 
-def _say_plan(settings: Settings, cells: Sequence[Cell], store: Store, console: Console) -> None:
-    missing = sum(not store.has(cell) for cell in cells)
-    console.print(f"{len(cells)} cells, {missing} to run, into {store.folder}; shots {settings.shots}")
-    for choice in settings.methods:
-        console.print(f"{choice.label}: preset {choice.preset}", highlight=False)
-        console.print(f"  {choice.config}", highlight=False)
-        console.print(f"  {choice.recipe or 'nothing is learned'}", highlight=False)
+def _say_plan(
+    settings: Settings,
+    cells: Sequence[Cell],
+    store: Store,
+    clip: Backbone,
+    root: str | Path | None,
+    budget: int | None,
+    console: Console,
+) -> None:
+    """Say what would be run, with every setting resolved and an estimate of the work."""
+    missing = [cell for cell in cells if not store.has(cell)]
+    console.print(f"{len(cells)} cells, {len(missing)} to run, into {store.folder}")
+    sections = {"all methods": dryrun.common(clip, settings.seeds, settings.shots)}
+    sections |= {choice.label: dryrun.resolved(choice, clip) for choice in settings.methods}
+    for title, values in sections.items():
+        console.print(Text(f"\n{title}", style="bold"))
+        for name, value in values.items():
+            console.print(Text(f"  {name:14} {value}"), soft_wrap=True)
+    if missing:
+        console.print("")
+        for line in dryrun.in_words(dryrun.estimate(missing, store, clip, root, budget)):
+            console.print(line, soft_wrap=True, highlight=False)
