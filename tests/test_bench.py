@@ -8,6 +8,7 @@ from cocoop import UsageError
 from cocoop.bench.features import bench_features
 from cocoop.bench.fit import bench_fit
 from cocoop.bench.measure import compare
+from cocoop.bench.precision import bench_precision
 from cocoop.bench.text import bench_text, class_names
 from cocoop.cli import main
 
@@ -61,3 +62,9 @@ def test_impossible_numbers_of_classes() -> None:
     for count in (0, 1001):
         with pytest.raises(UsageError, match="between 1 and 1000"):
             class_names(count)
+
+
+def test_precision_errors_shrink_with_the_bits() -> None:
+    result = bench_precision("emoji/activities", "tiny-clip", "cpu", images=2)
+    errors = [result[name]["mean_logit_error"] for name in ("fp32", "fp16", "bf16")]
+    assert 0 < errors[0] < errors[1] < errors[2] < 1

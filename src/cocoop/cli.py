@@ -114,7 +114,10 @@ def run(
         Templates, typer.Option(help="Of zero-shot: the dataset's own, or an ensemble.")
     ] = Templates.dataset,
     set_: Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE; repeatable.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Of the frozen towers: auto, fp32, tf32, bf16 or fp16.")
+    ] = "auto",
     memory_budget: Budget = None,
     root: Root = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
@@ -137,6 +140,7 @@ def run(
             ],
             overrides=set_ or [],
             device=device,
+            precision=precision,
             memory_budget=parse_bytes(memory_budget),
             root=root,
             dry_run=dry_run,

@@ -92,18 +92,18 @@ def common(clip: Backbone, seeds: Sequence[int], shots: int) -> dict[str, str]:
     """Return the settings that all methods share."""
     pixels = clip.preprocess
     mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (pixels.mean, pixels.std))
-    low, high = SCALE
+    (low, high), kind = SCALE, pixels.interpolation
     return {
         "backbone": f"{clip.name}, weights {clip.weights_digest[:12]}",
         "sizes": f"image {pixels.size}, embedding {clip.embed_dim}, text width {clip.width}, "
         f"context {clip.context_length}",
-        "precision": f"backbone {str(clip.token_embedding.dtype).removeprefix('torch.')}, learned float32",
+        "precision": f"backbone {clip.precision}, learned fp32",
         "device": str(clip.device),
         "logit_scale": f"{clip.logit_scale:.6g}",
         "seeds": ", ".join(map(str, seeds)),
         "shots": f"{shots} a class, drawn over all classes before they are cut",
-        "train view": f"random crop, area {low:g} to {high:g}, to {pixels.size}, bicubic; flip {FLIP:g}",
-        "test view": f"shorter edge to {pixels.size}, bicubic; centre crop",
+        "train view": f"random crop, area {low:g} to {high:g}, to {pixels.size}, {kind}; flip {FLIP:g}",
+        "test view": f"{pixels.resize_mode} edge to {pixels.size}, {kind}; centre crop",
         "normalised": f"mean {mean}, std {std}",
         "tested": "after the last step, never selected on test images",
     }
@@ -215,6 +215,8 @@ def _best(run: Callable[[int], object], count: int) -> float:
     while len(seconds) < MOST_RUNS and sum(seconds) < LONG_ENOUGH:
         start = time.perf_counter()
         run(count)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     return min(seconds)
 

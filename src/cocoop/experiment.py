@@ -18,12 +18,13 @@ from rich.progress import (
 from rich.text import Text
 
 from cocoop import dryrun
-from cocoop.backbone import EMBEDDED, Backbone, load_backbone
+from cocoop.backbone import Backbone, load_backbone
 from cocoop.cells import Cell
 from cocoop.data import DATASETS, open_dataset
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.features import FeatureCache
 from cocoop.files import default_cache
+from cocoop.precision import AUTO
 from cocoop.preflight import check_data
 from cocoop.protocols import PROTOCOLS, Settings
 from cocoop.report import html, tables
@@ -32,6 +33,7 @@ from cocoop.runs import run as run_cells
 from cocoop.settings import MethodChoice, parse_overrides, resolve
 from cocoop.settings import presets as all_presets
 from cocoop.store import Record, Store
+from cocoop.weights import EMBEDDED
 
 ALL_SHOTS = 16  # the paper's; more than the embedded classes have, so all of theirs are used
 
@@ -47,7 +49,8 @@ def run(
     folder: str | Path = Path("runs"),
     presets: Sequence[str] = (),
     overrides: Sequence[str] = (),
-    device: str = "cpu",
+    device: str = AUTO,
+    precision: str = AUTO,
     memory_budget: int | None = None,
     root: str | Path | None = None,
     dry_run: bool = False,
@@ -65,7 +68,8 @@ def run(
         folder: the run folder.
         presets: names of presets, at most one a method; the others take their first.
         overrides: "METHOD.FIELD=VALUE" words.
-        device: where to compute.
+        device: where to compute; see `load_backbone`.
+        precision: of the frozen towers; see `load_backbone`.
         memory_budget: bytes for the text encoder; None for what the machine allows.
         root: the folder of the datasets, as for `open_dataset`.
         dry_run: only print what would be run.
@@ -81,8 +85,10 @@ def run(
     for dataset in datasets:
         DATASETS.get(dataset)
     store = Store(Path(folder))
-    clip = load_backbone(backbone, device)
-    settings = Settings(tuple(datasets), choices, tuple(seeds), shots, backbone, clip.weights_digest)
+    clip = load_backbone(backbone, device, precision)
+    settings = Settings(
+        tuple(datasets), choices, tuple(seeds), shots, backbone, clip.weights_digest, clip.precision
+    )
     cells = plan.cells(settings)
     check_data([cell for cell in cells if not store.has(cell)], root)
     _say_few(settings, root, console)

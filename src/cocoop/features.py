@@ -131,7 +131,8 @@ class ImageEncoder:
     def _key(self, root: Path, items: Sequence[Item], seeds: list[int] | None) -> str:
         files = (digest(read_bytes(root, item.path)) for item in items)
         view = "test" if seeds is None else f"train {seeds}"
-        return digest(self.backbone.weights_digest, repr(self.backbone.preprocess), view, *files)
+        clip = self.backbone
+        return digest(clip.weights_digest, clip.precision, repr(clip.preprocess), view, *files)
 
 
 def view_seeds(seed: int, epoch: int, count: int) -> list[int]:

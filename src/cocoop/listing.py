@@ -6,11 +6,11 @@ import inspect
 import open_clip
 from rich.table import Table
 
-from cocoop.backbone import EMBEDDED
 from cocoop.data.catalog import entries
 from cocoop.methods import METHODS
 from cocoop.protocols import PROTOCOLS
 from cocoop.settings import presets
+from cocoop.weights import EMBEDDED
 
 
 def table(kind: str, full: bool) -> Table:

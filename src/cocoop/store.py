@@ -146,14 +146,16 @@ class Store:
 
 
 def _tell_apart(records: Sequence[Record]) -> Iterator[Record]:
-    """Add shots and backbone to the labels of methods where the folder holds several of them."""
+    """Add shots, backbone and precision to the labels of methods where the folder holds several of them."""
     trainings = [record.cell.training for record in records]
     several_shots = len({training.shots for training in trainings if training.recipe}) > 1
     several_backbones = len({training.weights for training in trainings}) > 1
+    several_precisions = len({training.precision for training in trainings}) > 1
     for record in records:
         training = record.cell.training
         marks = [f"{training.shots} shots"] if several_shots and training.recipe else []
         marks += [training.backbone] if several_backbones else []
+        marks += [training.precision] if several_precisions else []
         label = f"{training.label} ({', '.join(marks)})" if marks else training.label
         cell = record.cell.model_copy(update={"training": training.model_copy(update={"label": label})})
         yield record.model_copy(update={"cell": cell})

@@ -61,6 +61,20 @@ def features(
     _show(bench_features(dataset, backbone, images, repeats), json)
 
 
+@app.command()
+def precision(
+    dataset: Annotated[str, typer.Option(help="Registered name.")] = "emoji/food",
+    backbone: Annotated[str, typer.Option(help="See `cocoop list backbones`.")] = "tiny-clip",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    images: Annotated[int, typer.Option(min=1, help="Test images.")] = 16,
+    json: Json = False,
+) -> None:
+    """Errors of each precision of the towers against fp64: logits and gradients."""
+    from cocoop.bench.precision import bench_precision
+
+    _show(bench_precision(dataset, backbone, device, images), json)
+
+
 def parse_bytes(text: str | None) -> int | None:
     """Parse "512MB" or "1.5GB" (powers of 1000) or a bare number of bytes. Raises UsageError."""
     if text is None:

@@ -1,6 +1,5 @@
 """What is there of a dataset, what is missing, and what to do next."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from cocoop.data.spec import Dataset, Item
 from cocoop.data.splits import subset_labels
 from cocoop.data.verify import Fault, find_faults
 from cocoop.errors import CocoopError
+from cocoop.files import file_digest
 
 Level = Literal["ok", "warning", "problem"]
 Progress = Callable[[int], None]
@@ -119,7 +119,7 @@ def _label_file(file: LabelFile, folder: Path, root: Path) -> Finding:
         return Finding(
             "problem", f"{folder / file.name} is missing", _or([*copies[:1], f"get it: {file.source}"])
         )
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = file_digest(path)
     said = f"{path.name}: SHA-256 {found[:8]}"
     if not file.sha256:
         return Finding("ok", f"{said} (that of the benchmark's file is not known here)")
