@@ -42,7 +42,7 @@ COMMON = {
     "seeds": "1, 2, 3",
     "shots": "16 a class, drawn over all classes before they are cut",
     "train view": "random crop, area 0.08 to 1, to 32, bicubic; flip 0.5",
-    "test view": "shortest edge to 32, bicubic; centre crop",
+    "test view": "shorter edge to 32, bicubic; centre crop",
     "normalised": "mean 0.4815 0.4578 0.4082, std 0.2686 0.2613 0.2758",
     "logit_scale": "100",
 }

@@ -13,6 +13,7 @@ from cocoop.backbone import Backbone, load_backbone
 from cocoop.cells import Cell
 from cocoop.data import DATASETS, open_dataset
 from cocoop.errors import CocoopError, UsageError, unknown
+from cocoop.estimate import estimate
 from cocoop.execution import complain, execute
 from cocoop.files import default_cache
 from cocoop.precision import AUTO, DEVICES, Precision, choose_device, choose_precision
@@ -214,5 +215,5 @@ def _say_plan(
             console.print(Text(f"  {name:14} {value}"), soft_wrap=True)
     if missing:
         console.print("")
-        for line in dryrun.in_words(dryrun.estimate(missing, store, clip, root, budget)):
+        for line in dryrun.in_words(estimate(missing, store, clip, root, budget)):
             console.print(line, soft_wrap=True, highlight=False)
