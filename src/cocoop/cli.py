@@ -83,7 +83,7 @@ class Place(str, Enum):
 Budget = Annotated[
     str | None,
     typer.Option(
-        "--memory-budget", help="Memory for the text encoder, e.g. 512MB. [default: half of what is free]"
+        "--memory-budget", help="Memory for the text encoder, e.g. 512MB; half of what is free if not given."
     ),
 ]
 
@@ -141,7 +141,9 @@ def run(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of each. [default: all, shared out]")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print every setting and estimate the work.")
+    ] = False,
 ) -> None:
     """Run protocols; finished cells are skipped, so the same command goes on after an interruption."""
     from cocoop import experiment
