@@ -111,7 +111,19 @@ def test_interruption_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["run"], ["demo"], ["report"], ["status"], ["list"], ["cache"], ["bench"], ["bench", "text"]],
+    [
+        [],
+        ["run"],
+        ["demo"],
+        ["report"],
+        ["status"],
+        ["list"],
+        ["cache"],
+        ["bench"],
+        ["bench", "text"],
+        ["fit"],
+        ["predict"],
+    ],
 )
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert call(*command, "--help") == 0
