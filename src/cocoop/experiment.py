@@ -10,7 +10,7 @@ from rich.text import Text
 from cocoop import dryrun
 from cocoop.backbone import Backbone, load_backbone
 from cocoop.cells import Cell
-from cocoop.data import DATASETS, open_dataset
+from cocoop.data import DATASETS, is_source, open_dataset
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.estimate import estimate
 from cocoop.execution import complain, execute
@@ -89,7 +89,8 @@ def run(
     choices = choose(tuple(dict.fromkeys(("zeroshot", *methods))) if methods else (), presets, overrides)
     known = dict.fromkeys((*datasets, *([source] if source else ())))
     for dataset in known:
-        DATASETS.get(dataset)
+        if not is_source(dataset):
+            DATASETS.get(dataset)
     store = Store(Path(folder))
     where, bits = _place(device, precision, str(workers))
     here = str(workers) == "1"  # else this process only needs the digest of the weights

@@ -93,7 +93,7 @@ def check(
             raise
         return Check(name, place, (*findings, Finding("problem", str(error))), {})
     findings += _against(spec, dataset) if spec else [Finding("ok", _counted(dataset))]
-    faults = find_faults(dataset.root, _items(dataset), read, progress)
+    faults = find_faults(dataset.root, _items(dataset), read, progress, dataset.decode)
     hints = [*mirrored(spec, root), f"get them again: {spec.source}"] if spec and root else []
     findings.append(_images(dataset, faults, read, hints))
     if dataset.note:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from cocoop.data.spec import Item
+from cocoop.data.spec import Decode, Item
 from cocoop.errors import CocoopError
 from cocoop.seeding import seeded
 
@@ -32,14 +32,17 @@ def read_bytes(root: Path, path: str) -> bytes:
     return (root / path).read_bytes()
 
 
-def open_image(root: Path, path: str) -> Image.Image:
-    """Open and decode one image as RGB.
+def open_image(root: Path, path: str, decode: Decode | None = None) -> Image.Image:
+    """Open and decode one image as RGB, the dataset's way if it has one.
 
     Raises:
         CocoopError: the file is missing, unreadable or not an image.
     """
     try:
-        with Image.open(io.BytesIO(read_bytes(root, path))) as image:
+        data = read_bytes(root, path)
+        if decode:
+            return decode(data)
+        with Image.open(io.BytesIO(data)) as image:
             return image.convert("RGB")
     except (*UNREADABLE, Image.DecompressionBombError) as error:
         raise CocoopError(f"cannot read the image {path} under {root}: {error}") from error
@@ -102,14 +105,20 @@ class Preprocess:
         ]
 
 
-def test_batch(root: Path, items: Sequence[Item], preprocess: Preprocess) -> Float[Tensor, "b 3 s s"]:
+def test_batch(
+    root: Path, items: Sequence[Item], preprocess: Preprocess, decode: Decode | None
+) -> Float[Tensor, "b 3 s s"]:
     """Load `items` for evaluation."""
-    return torch.stack([preprocess.test(open_image(root, item.path)) for item in items])
+    return torch.stack([preprocess.test(open_image(root, item.path, decode)) for item in items])
 
 
 def train_batch(
-    root: Path, items: Sequence[Item], preprocess: Preprocess, seeds: Sequence[int]
+    root: Path,
+    items: Sequence[Item],
+    preprocess: Preprocess,
+    seeds: Sequence[int],
+    decode: Decode | None = None,
 ) -> Float[Tensor, "b 3 s s"]:
     """Load `items` for training, the view of each drawn from its own seed."""
     pairs = zip(items, seeds, strict=True)
-    return torch.stack([preprocess.train(open_image(root, item.path), seed) for item, seed in pairs])
+    return torch.stack([preprocess.train(open_image(root, item.path, decode), seed) for item, seed in pairs])
