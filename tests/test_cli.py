@@ -108,7 +108,8 @@ def test_interruption_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["demo"], ["report"], ["list"], ["cache"], ["bench"], ["bench", "text"]]
+    "command",
+    [[], ["run"], ["demo"], ["report"], ["status"], ["list"], ["cache"], ["bench"], ["bench", "text"]],
 )
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert call(*command, "--help") == 0

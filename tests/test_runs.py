@@ -1,6 +1,7 @@
 """Runs: what is finished stays finished, and what is stored can be trusted."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from rich.console import Console
 import cocoop
 from cocoop import Backbone, CocoopError, UsageError, load_prompt
 from cocoop.experiment import demo, report
-from cocoop.files import write_bytes
+from cocoop.files import sweep, write_bytes
 from cocoop.model import save_prompt
 from cocoop.rows import told_apart
 from cocoop.store import Record, Store
@@ -168,6 +169,17 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    old, new = tmp_path / "a" / ".record.json.x.tmp", tmp_path / "a" / ".record.json.y.tmp"
+    for path in (old, new, old.with_name("record.json")):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    os.utime(old, (0, 0))
+    os.utime(old.with_name("record.json"), (0, 0))
+    sweep(tmp_path)
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {new.name, "record.json"}
+
+
 def test_unknown_names_fail_before_anything_is_written(tmp_path: Path) -> None:
     wrong = [
         {"datasets": ["emoji/foods"]},
@@ -251,7 +263,7 @@ def test_broken_images_stop_a_run_with_all_of_them(tmp_path: Path) -> None:
     run = ARGUMENTS | {"datasets": ["oxford_pets"], "methods": ["zeroshot"], "overrides": []}
     with pytest.raises(CocoopError, match=r"2 image\(s\).*\n  basset_hound_600.*\n  beagle_600.*identify"):
         cocoop.run("base-to-new", folder=tmp_path / "runs", root=tmp_path, **run)
-    assert not list(Store(tmp_path / "runs").records())
+    assert {record.cell.testing.subset for record in Store(tmp_path / "runs").records()} == {"new"}
 
 
 def test_where_the_data_lie_is_no_part_of_a_cell(tmp_path: Path) -> None:

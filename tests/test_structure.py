@@ -11,7 +11,7 @@ ROOT = Path(cocoop.__file__).parent
 
 # docs/architecture.md draws this line; everything in one string is one step of it
 ORDER = (
-    "errors files seeding registry",
+    "environment errors files seeding registry",
     "data",
     "precision checkpoints",
     "weights",
@@ -22,22 +22,26 @@ ORDER = (
     "methods",
     "text",
     "logits",
+    "snapshot",
     "fit evaluate",
     "settings",
     "cells",
-    "model",
+    "model ledger",
     "official",
     "store",
     "rows",
     "protocols",
     "plan",
-    "runs",
+    "runs status",
+    "workers cluster",
+    "execution",
     "preflight",
     "report",
     "listing",
     "bench",
     "experiment",
     "cli",
+    "__main__",
 )
 STEP = {name: step for step, names in enumerate(ORDER) for name in names.split()}
 

@@ -3,6 +3,7 @@
 import fnmatch
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 out = Console(markup=False)  # names and labels are the user's, not markup
 err = Console(stderr=True, markup=False)
+_called: list[str] = []  # the words of this call, for plans
 
 
 class Format(str, Enum):
@@ -130,6 +132,13 @@ def run(
     ] = "auto",
     memory_budget: Budget = None,
     root: Root = None,
+    workers: Annotated[
+        str,
+        typer.Option(metavar="N|ray[:ADDRESS]", help="Processes that share the work out, or a Ray cluster."),
+    ] = "1",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of each. [default: all, shared out]")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
 ) -> None:
     """Run protocols; finished cells are skipped, so the same command goes on after an interruption."""
@@ -154,6 +163,9 @@ def run(
             precision=precision,
             memory_budget=parse_bytes(memory_budget),
             root=root,
+            workers=workers,
+            threads=threads,
+            command=shlex.join(["cocoop", *_called]),
             dry_run=dry_run,
             console=out,
         )
@@ -216,6 +228,17 @@ def import_official(
 
 
 @app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="RUNS", help="A run folder.")],
+    json_: Annotated[bool, typer.Option("--json", help="Every cell, as JSON.")] = False,
+) -> None:
+    """Show what of a run folder is done, running, failed or missing."""
+    from cocoop import status
+
+    status.show(folder, json_, out)
+
+
+@app.command()
 def cache(
     prune: Annotated[
         str | None, typer.Option(help="Delete the longest unused beyond this size, e.g. 1GB.")
@@ -272,8 +295,9 @@ def _matching(text: str) -> tuple[str, ...]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 the run failed, 2 the call was wrong, 130 interrupted."""
     logging.basicConfig(level=logging.ERROR)
+    _called[:] = sys.argv[1:] if arguments is None else arguments
     try:
-        app(args=list(arguments) if arguments is not None else None)
+        app(args=list(_called))
     except CocoopError as error:
         if os.environ.get("COCOOP_DEBUG"):
             raise

@@ -4,10 +4,10 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -15,6 +15,8 @@ from torch import Tensor
 from cocoop.cells import Cell, Training
 from cocoop.errors import CocoopError
 from cocoop.files import write_bytes, write_json, write_text
+from cocoop.ledger import Ledger
+from cocoop.snapshot import Checkpoint
 
 SCHEMA = 2
 
@@ -41,7 +43,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: int = SCHEMA
+    schema_version: Annotated[int, Field(ge=SCHEMA, le=SCHEMA)] = SCHEMA
     cell: Cell
     correct: int
     total: int
@@ -84,12 +86,16 @@ class Store:
     Args:
         folder: made when something is first written.
 
+    Attributes:
+        ledger: of the cells without a record.
+
     Raises:
         CocoopError: the folder holds runs of another format.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.ledger = Ledger(folder)
         self._check_format()
 
     def has(self, cell: Cell) -> bool:
@@ -117,7 +123,7 @@ class Store:
                 where = ".".join(map(str, first["loc"]))
                 raise CocoopError(
                     f"{path} is damaged or not a record of this version ({where}: {first['msg']}); "
-                    "delete it and run again"
+                    f"delete it and run again: {self._asked()}"
                 ) from None
 
     def predictions(self, cell: Cell) -> Predictions:
@@ -132,6 +138,14 @@ class Store:
     def prompt_path(self, training: Training) -> Path:
         """Where a trained prompt is, or would be; a label is only a name and plays no part."""
         return self.folder / "prompts" / f"{_slug(training.method)}-{training.key}.safetensors"
+
+    def checkpoint(self, training: Training) -> Checkpoint:
+        """Return where the unfinished fit of a training stands."""
+        return Checkpoint(self.prompt_path(training).with_suffix(".unfinished"), training.key)
+
+    def settled(self, cell: Cell) -> bool:
+        """Whether nothing is left to do for a cell: it is finished, or it was tried and failed."""
+        return self.has(cell) or self.ledger.failure(cell) is not None
 
     def _record_path(self, cell: Cell) -> Path:
         train, test = cell.training, cell.testing
@@ -153,9 +167,16 @@ class Store:
             found = "unreadable"
         if found != SCHEMA:
             raise CocoopError(
-                f"{self.folder} holds runs of format {found}, this version of cocoop has {SCHEMA}; "
-                "use another folder"
+                f"{self.folder} holds runs of format {found}, this version of cocoop has {SCHEMA}; report "
+                f"it with the version that wrote it, or run again into another folder: "
+                + re.sub(r" --out[ =]\S+", "", self._asked())
+                + f" --out {self.folder}-{SCHEMA}"
             )
+
+    def _asked(self) -> str:
+        """A command that asked for cells of this folder."""
+        commands = [plan.command for plan in self.ledger.plans() if plan.command]
+        return commands[0] if commands else f"cocoop run PROTOCOL --out {self.folder}"
 
 
 def _slug(text: str) -> str:
