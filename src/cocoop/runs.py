@@ -151,7 +151,7 @@ class _Runner:
         dataset = self.open(cell.testing.dataset)
         items, names = cell.testing.choose(dataset)
         self.notify(cell, "testing", 0.0)
-        zimg = self.images.test(dataset.root, items)
+        zimg = replace(self.images, decode=dataset.decode).test(dataset.root, items)
         logits = Classifier(self.backbone, method, names, self.budget).predict(zimg, _seen(zimg, cell))
         truth = torch.tensor([item.label for item in items])
         values = dict(evaluate(logits, truth))
@@ -207,9 +207,10 @@ class _Runner:
         training = cell.training
         recipe: Recipe = from_dict(Recipe, training.recipe or {})
         checkpoint = self.store.checkpoint(training)
+        images = replace(self.images, decode=dataset.decode)
 
         def views(epoch: int) -> Tensor:
-            return self.images.train(dataset.root, items, epoch, training.seed)
+            return images.train(dataset.root, items, epoch, training.seed)
 
         def on_epoch(epoch: Epoch) -> None:
             checkpoint.save(epoch.snapshot)
