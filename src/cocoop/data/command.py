@@ -77,8 +77,7 @@ def check(
         def progress(count: int) -> None:
             nonlocal done
             done += count
-            if done % 100 == 0:
-                status.update(f"looking at the images: {done:,}")
+            status.update(f"looking at the images: {done:,}")
 
         found = run_check(name, root, read, progress)
     if json:
