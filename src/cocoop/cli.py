@@ -139,7 +139,7 @@ def run(
         typer.Option(metavar="N|ray[:ADDRESS]", help="Processes that share the work out, or a Ray cluster."),
     ] = "1",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of each. [default: all, shared out]")
+        int | None, typer.Option(min=1, help="CPU threads of each; all, shared out, if not given.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print every setting and estimate the work.")

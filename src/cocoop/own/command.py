@@ -46,7 +46,7 @@ def fit(
     shots: Annotated[int, typer.Option(min=1, help="Training images a class, at most.")] = 16,
     backbone: Backbone = "tiny-clip",
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over them. [default: the preset's]")
+        int | None, typer.Option(min=1, help="Passes over them; the preset's if not given.")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="See `cocoop list presets`.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE; repeatable.")] = None,
@@ -87,7 +87,7 @@ def predict(
     model: Model,
     images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or patterns.")],
     classes: Annotated[
-        str | None, typer.Option(help='Names to choose from, "a,b". [default: the model\'s]')
+        str | None, typer.Option(help='Names to choose from, "a,b"; the model\'s if not given.')
     ] = None,
     classes_file: Annotated[Path | None, typer.Option(help="The same, one a line.")] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Names an image.")] = 3,
