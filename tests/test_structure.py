@@ -22,7 +22,7 @@ ORDER = (
     "methods",
     "text",
     "logits",
-    "snapshot",
+    "snapshot team",
     "fit evaluate",
     "settings",
     "cells",

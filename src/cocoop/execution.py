@@ -22,6 +22,7 @@ from cocoop.files import sweep
 from cocoop.runs import Setup, run
 from cocoop.status import survey
 from cocoop.store import Store
+from cocoop.team import ALONE, Team
 from cocoop.workers import run_in_processes
 
 FAILURES_SHOWN = 5
@@ -34,6 +35,7 @@ def execute(
     console: Console,
     workers: str = "1",
     command: str | None = None,
+    team: Team = ALONE,
 ) -> None:
     """Run the cells that have no record yet; those that failed before are tried again.
 
@@ -44,6 +46,7 @@ def execute(
         console: where progress goes.
         workers: a number of processes, "ray" or "ray:ADDRESS".
         command: what finishes these cells, for `cocoop status`.
+        team: led by this process.
 
     Raises:
         UsageError: `workers` is none of that.
@@ -65,7 +68,7 @@ def execute(
             if not count:
                 run_on_ray(missing, setup, address, watch.look)
             elif count == 1:
-                run(missing, setup, watch.tell, backbone)
+                run(missing, setup, watch.tell, backbone, team)
             else:
                 codes = run_in_processes(missing, setup, count, watch.look)
                 if any(codes) and not all(map(store.settled, missing)):

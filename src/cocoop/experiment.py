@@ -17,10 +17,11 @@ from cocoop.precision import AUTO, DEVICES, Precision, choose_device, choose_pre
 from cocoop.preflight import check_data
 from cocoop.protocols import PROTOCOLS, Settings
 from cocoop.report import html, tables
-from cocoop.runs import Setup
+from cocoop.runs import Setup, assist
 from cocoop.settings import MethodChoice, parse_overrides, resolve
 from cocoop.settings import presets as all_presets
 from cocoop.store import Record, Store
+from cocoop.team import join
 from cocoop.weights import EMBEDDED
 
 ALL_SHOTS = 16  # the paper's; more than the embedded classes have, so all of theirs are used
@@ -74,7 +75,10 @@ def run(
         UsageError: an unknown name or an impossible setting.
         CocoopError: cells failed; the others were run all the same.
     """
-    console = console or Console(quiet=True)
+    team, device = join(device)
+    if team.size > 1 and str(workers) != "1":
+        raise UsageError("--workers runs many fits, and a launcher one fit on many devices: leave one out")
+    console = Console(quiet=True) if team.rank or not console else console
     plan = PROTOCOLS.get(protocol)
     choices = choose(methods, presets, overrides)
     for dataset in datasets:
@@ -91,7 +95,11 @@ def run(
         _say_plan(settings, cells, store, console)
         return []
     setup = Setup(store.folder, default_cache(), backbone, where, bits, memory_budget, threads, root)
-    execute(cells, setup, clip if here else None, console, str(workers), command)
+    if team.rank:
+        assist(setup, team)
+        return []
+    execute(cells, setup, clip if here else None, console, str(workers), command, team)
+    team.call(None)  # where this process fails instead, the launcher ends the others
     wanted = {cell.key for cell in cells}
     records = [record for record in store.records() if record.cell.key in wanted]
     _show(protocol, records, console)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import lru_cache, partial
@@ -15,6 +16,7 @@ from cocoop.cells import Cell, Training
 from cocoop.data import Dataset, Item, open_dataset
 from cocoop.data.splits import draw, select, subset_labels
 from cocoop.environment import environment, peak_memory_mb
+from cocoop.errors import CocoopError
 from cocoop.evaluate import evaluate
 from cocoop.features import FeatureCache, ImageEncoder
 from cocoop.files import digest
@@ -26,8 +28,9 @@ from cocoop.model import PromptCard, build_method, load_prompt, save_prompt
 from cocoop.precision import Precision
 from cocoop.recipe import Recipe
 from cocoop.settings import from_dict
-from cocoop.snapshot import Trace
+from cocoop.snapshot import Snapshot, Trace
 from cocoop.store import Record, Store
+from cocoop.team import ALONE, Team
 
 TOP = 5  # predictions kept of every test image
 WAIT = 0.5  # seconds until a training that another process is at is looked at again
@@ -63,6 +66,7 @@ def run(
     setup: Setup,
     notify: Notify = lambda cell, doing, share: None,
     backbone: Backbone | None = None,
+    team: Team = ALONE,
 ) -> None:
     """Bring every cell to a record or to a failure in the ledger; the others go on when one fails.
 
@@ -75,15 +79,12 @@ def run(
         setup: how to run them.
         notify: told what is going on.
         backbone: the setup's, where it is already loaded.
+        team: of which this process is the leader.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    if setup.threads:
-        torch.set_num_threads(setup.threads)
-    runner = _Runner.of(
-        setup, notify, backbone or load_backbone(setup.backbone, setup.device, setup.precision)
-    )
+    runner = _Runner.of(setup, notify, backbone, team)
     jobs = by_training(cell for cell in cells if not runner.store.settled(cell))
     while jobs:
         taken = []
@@ -99,6 +100,13 @@ def run(
             notify(taken[0][0], "another process is at it", 0.0)
             time.sleep(WAIT)
         jobs = taken
+
+
+def assist(setup: Setup, team: Team) -> None:
+    """Take part in every fit that the leader of the team begins, until it has no more."""
+    runner = _Runner.of(setup, lambda cell, doing, share: None, None, team)
+    for cell, resume in team.calls():
+        runner.take_part(cell, resume)
 
 
 def by_training(cells: Iterable[Cell]) -> list[list[Cell]]:
@@ -118,12 +126,17 @@ class _Runner:
     open: Callable[[str], Dataset]
     notify: Notify
     environment: dict[str, str]
+    team: Team
 
     @classmethod
-    def of(cls, setup: Setup, notify: Notify, backbone: Backbone) -> "_Runner":
+    def of(cls, setup: Setup, notify: Notify, backbone: Backbone | None, team: Team) -> "_Runner":
+        if setup.threads:
+            torch.set_num_threads(setup.threads)
+        backbone = backbone or load_backbone(setup.backbone, setup.device, setup.precision)
         images = ImageEncoder(backbone, FeatureCache(setup.cache))
         opened = lru_cache(maxsize=2)(partial(open_dataset, root=setup.root))  # ImageNet's lists take seconds
-        return cls(Store(setup.folder), backbone, images, setup.memory_budget, opened, notify, environment())
+        store, budget = Store(setup.folder), setup.memory_budget
+        return cls(store, backbone, images, budget, opened, notify, environment(), team)
 
     def noting(self, note: Notify) -> "_Runner":
         """Tell whoever watches the folder too."""
@@ -142,6 +155,8 @@ class _Runner:
             try:
                 self.run(cell)
             except Exception as error:  # whatever it is, the other cells go on
+                if self.team.size > 1 and not isinstance(error, CocoopError):
+                    raise  # the others are in the middle of a fit, and end with this process
                 untrained = cell.training.recipe and not self.store.prompt_path(cell.training).exists()
                 for failed in cells if untrained else [cell]:
                     self.store.ledger.fail(failed, error)
@@ -179,11 +194,36 @@ class _Runner:
     def _prompt(self, cell: Cell) -> tuple[tuple[Item, ...], Method, PromptCard]:
         """Return the training items, the trained method and its card, from the store where it is there."""
         training = cell.training
-        dataset = self.open(training.dataset if training.recipe else cell.testing.dataset)
-        path = self.store.prompt_path(training)
-        items, names = _training_items(dataset, training)
+        path, checkpoint = self.store.prompt_path(training), self.store.checkpoint(training)
+        dataset, items, card = self._untrained(cell)
         if path.exists():
             return (items, *load_prompt(path, self.backbone))
+        method = build_method(card, self.backbone)
+        if training.recipe:
+
+            def on_epoch(epoch: Epoch) -> None:
+                checkpoint.save(epoch.snapshot)
+                self.notify(cell, f"loss {epoch.loss:.3f}", epoch.done / epoch.total)
+
+            resume = checkpoint.load()
+            self.team.call((cell, resume))
+            trace = self._fit(cell, dataset, items, method, card.class_names, on_epoch, resume)
+            card = card.model_copy(update={"lr": trace.lr, "loss": trace.loss, "seconds": trace.seconds})
+            save_prompt(path, method, card)
+            checkpoint.delete()
+        return items, method, card
+
+    def take_part(self, cell: Cell, resume: Snapshot | None) -> None:
+        """Do this process's share of a fit that the leader of the team has begun."""
+        dataset, items, card = self._untrained(cell)
+        method = build_method(card, self.backbone)
+        with suppress(CocoopError):  # the leader meets it too, and writes it down
+            self._fit(cell, dataset, items, method, card.class_names, lambda epoch: None, resume)
+
+    def _untrained(self, cell: Cell) -> tuple[Dataset, tuple[Item, ...], PromptCard]:
+        training = cell.training
+        dataset = self.open(training.dataset if training.recipe else cell.testing.dataset)
+        items, names = _training_items(dataset, training)
         card = PromptCard(
             method=training.method,
             config=training.config,
@@ -194,27 +234,23 @@ class _Runner:
             seed=training.seed,
             notes={"training": training.model_dump()},
         )
-        method = build_method(card, self.backbone)
-        if training.recipe:
-            trace = self._fit(cell, dataset, items, method, names)
-            card = card.model_copy(update={"lr": trace.lr, "loss": trace.loss, "seconds": trace.seconds})
-            save_prompt(path, method, card)
-            self.store.checkpoint(training).delete()
-        return items, method, card
+        return dataset, items, card
 
     def _fit(
-        self, cell: Cell, dataset: Dataset, items: Sequence[Item], method: Method, names: Sequence[str]
+        self,
+        cell: Cell,
+        dataset: Dataset,
+        items: Sequence[Item],
+        method: Method,
+        names: Sequence[str],
+        on_epoch: Callable[[Epoch], None],
+        resume: Snapshot | None,
     ) -> Trace:
         training = cell.training
         recipe: Recipe = from_dict(Recipe, training.recipe or {})
-        checkpoint = self.store.checkpoint(training)
 
         def views(epoch: int) -> Tensor:
             return self.images.train(dataset.root, items, epoch, training.seed)
-
-        def on_epoch(epoch: Epoch) -> None:
-            checkpoint.save(epoch.snapshot)
-            self.notify(cell, f"loss {epoch.loss:.3f}", epoch.done / epoch.total)
 
         return fit(
             Classifier(self.backbone, method, names, self.budget),
@@ -223,7 +259,8 @@ class _Runner:
             recipe,
             training.seed,
             on_epoch,
-            checkpoint.load(),
+            resume,
+            self.team,
         )
 
 
