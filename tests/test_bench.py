@@ -27,14 +27,14 @@ def test_text_has_the_promised_keys(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_engine_can_be_measured_alone() -> None:
-    result = bench_text(3, 2, "toy", repeats=1, memory_budget=10**6, reference=False)
+    result = bench_text(3, 2, "toy", repeats=1, memory_budget=10**6, reference="none")
     assert "max_logit_diff" not in result
     assert set(result["memory"]) == {"engine_mb"}
 
 
 def test_work_is_counted_by_nodes() -> None:
     """tench, goldfish, great white shark: 4 context nodes, then 2-3 tokens a name, stop and end."""
-    work = bench_text(1, 1, "toy", repeats=1, reference=False)["work"]
+    work = bench_text(1, 1, "toy", repeats=1, reference="none")["work"]
     tokens = work["engine_tokens"]
     blocks = 3  # of the toy tower
     width, dim = 32, 16
@@ -68,3 +68,10 @@ def test_precision_errors_shrink_with_the_bits() -> None:
     result = bench_precision("emoji/activities", "tiny-clip", "cpu", images=2)
     errors = [result[name]["mean_logit_error"] for name in ("fp32", "fp16", "bf16")]
     assert 0 < errors[0] < errors[1] < errors[2] < 1
+
+
+def test_a_part_of_the_reference_is_scaled() -> None:
+    result = bench_text(30, 2, "toy", repeats=1, reference="part")
+    assert result["reference"] == "20 prompts, scaled"
+    assert result["max_logit_diff"] < 1e-3
+    assert result["memory"]["reference_mb"] > 0

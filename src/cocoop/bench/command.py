@@ -1,6 +1,7 @@
 """The command `cocoop bench`."""
 
 import json as json_
+from enum import Enum
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Measured runs of each side, in turns.")]
 
 
+class ReferenceChoice(str, Enum):
+    """How much of the reference path is run."""
+
+    full = "full"
+    part = "part"
+    none = "none"
+
+
 @app.command()
 def text(
     classes: Annotated[int, typer.Option(help="How many of ImageNet's class names.")] = 50,
@@ -23,14 +32,16 @@ def text(
     backbone: Annotated[str, typer.Option(help="Its text tower is measured.")] = "ViT-B-16-quickgelu/random",
     repeats: Repeats = 5,
     memory_budget: Annotated[str | None, typer.Option(help="For the engine, e.g. 256MB.")] = None,
-    reference: Annotated[bool, typer.Option(help="Measure the reference path too.")] = True,
+    reference: Annotated[
+        ReferenceChoice, typer.Option(help="Run the reference path in full, on a part (then scaled), or not.")
+    ] = ReferenceChoice.full,
     json: Json = False,
 ) -> None:
     """Text side of one CoCoOp training step and evaluation: token tree against padded prompts."""
     from cocoop.bench.text import bench_text
 
     budget = parse_bytes(memory_budget)
-    _show(bench_text(classes, batch, backbone, repeats, budget, reference), json)
+    _show(bench_text(classes, batch, backbone, repeats, budget, reference.value), json)
 
 
 @app.command()
