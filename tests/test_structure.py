@@ -30,6 +30,7 @@ ORDER = (
     "official",
     "store",
     "protocols",
+    "tracking",
     "runs status",
     "workers cluster",
     "execution",

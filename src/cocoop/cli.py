@@ -129,6 +129,10 @@ def run(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of each. [default: all, shared out]")
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(help="Where curves go: tensorboard, wandb, mlflow, ..., none. [default: tensorboard, if there]"),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
 ) -> None:
     """Run a protocol; finished cells are skipped, so the same command goes on after an interruption."""
@@ -154,6 +158,7 @@ def run(
             root=root,
             workers=workers,
             threads=threads,
+            track=track,
             command=shlex.join(["cocoop", *_called]),
             dry_run=dry_run,
             console=out,

@@ -22,6 +22,7 @@ from cocoop.settings import MethodChoice, parse_overrides, resolve
 from cocoop.settings import presets as all_presets
 from cocoop.store import Record, Store
 from cocoop.team import join
+from cocoop.tracking import choose_tracker
 from cocoop.weights import EMBEDDED
 
 ALL_SHOTS = 16  # the paper's; more than the embedded classes have, so all of theirs are used
@@ -44,6 +45,7 @@ def run(
     root: str | Path | None = None,
     workers: int | str = 1,
     threads: int | None = None,
+    track: str | None = None,
     command: str | None = None,
     dry_run: bool = False,
     console: Console | None = None,
@@ -67,6 +69,8 @@ def run(
         workers: processes that share the cells out.
         threads: of each process on the CPU; None shares the processors out. The last bits of a result may
             depend on it.
+        track: where the curves of the fits go: a tracker that accelerate knows, or "none"; None for
+            TensorBoard where it is installed.
         command: the command line that asks for the same, kept for `cocoop status`.
         dry_run: only print what would be run.
         console: where progress and tables go; None for nowhere.
@@ -79,6 +83,7 @@ def run(
     if team.size > 1 and str(workers) != "1":
         raise UsageError("--workers runs many fits, and a launcher one fit on many devices: leave one out")
     console = Console(quiet=True) if team.rank or not console else console
+    tracker = choose_tracker(track)
     plan = PROTOCOLS.get(protocol)
     choices = choose(methods, presets, overrides)
     for dataset in datasets:
@@ -94,7 +99,7 @@ def run(
     if dry_run:
         _say_plan(settings, cells, store, console)
         return []
-    setup = Setup(store.folder, default_cache(), backbone, where, bits, memory_budget, threads, root)
+    setup = Setup(store.folder, default_cache(), backbone, where, bits, memory_budget, threads, root, tracker)
     if team.rank:
         assist(setup, team)
         return []

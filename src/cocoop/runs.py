@@ -31,6 +31,7 @@ from cocoop.settings import from_dict
 from cocoop.snapshot import Snapshot, Trace
 from cocoop.store import Record, Store
 from cocoop.team import ALONE, Team
+from cocoop.tracking import NONE, tracked
 
 TOP = 5  # predictions kept of every test image
 WAIT = 0.5  # seconds until a training that another process is at is looked at again
@@ -49,6 +50,7 @@ class Setup:
         memory_budget: bytes for the text encoder; None for what the machine allows.
         threads: of torch on the CPU; None for as many as it takes.
         root: where the datasets are, as for `open_dataset`.
+        tracker: of the curves, settled.
     """
 
     folder: Path
@@ -59,6 +61,7 @@ class Setup:
     memory_budget: int | None = None
     threads: int | None = None
     root: str | Path | None = None
+    tracker: str = NONE
 
 
 def run(
@@ -126,6 +129,7 @@ class _Runner:
     open: Callable[[str], Dataset]
     notify: Notify
     environment: dict[str, str]
+    tracker: str
     team: Team
 
     @classmethod
@@ -136,7 +140,7 @@ class _Runner:
         images = ImageEncoder(backbone, FeatureCache(setup.cache))
         opened = lru_cache(maxsize=2)(partial(open_dataset, root=setup.root))  # ImageNet's lists take seconds
         store, budget = Store(setup.folder), setup.memory_budget
-        return cls(store, backbone, images, budget, opened, notify, environment(), team)
+        return cls(store, backbone, images, budget, opened, notify, environment(), setup.tracker, team)
 
     def noting(self, note: Notify) -> "_Runner":
         """Tell whoever watches the folder too."""
@@ -200,14 +204,16 @@ class _Runner:
             return (items, *load_prompt(path, self.backbone))
         method = build_method(card, self.backbone)
         if training.recipe:
-
-            def on_epoch(epoch: Epoch) -> None:
-                checkpoint.save(epoch.snapshot)
-                self.notify(cell, f"loss {epoch.loss:.3f}", epoch.done / epoch.total)
-
             resume = checkpoint.load()
-            self.team.call((cell, resume))
-            trace = self._fit(cell, dataset, items, method, card.class_names, on_epoch, resume)
+            with tracked(self.tracker, self.store.folder / "tracking", training) as track:
+
+                def on_epoch(epoch: Epoch) -> None:
+                    checkpoint.save(epoch.snapshot)
+                    self.notify(cell, f"loss {epoch.loss:.3f}", epoch.done / epoch.total)
+                    track(epoch)
+
+                self.team.call((cell, resume))
+                trace = self._fit(cell, dataset, items, method, card.class_names, on_epoch, resume)
             card = card.model_copy(update={"lr": trace.lr, "loss": trace.loss, "seconds": trace.seconds})
             save_prompt(path, method, card)
             checkpoint.delete()
