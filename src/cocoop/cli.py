@@ -131,7 +131,7 @@ def run(
     ] = None,
     track: Annotated[
         str | None,
-        typer.Option(help="Where curves go: tensorboard, wandb, mlflow, ..., none. [default: tensorboard, if there]"),
+        typer.Option(help="Where the curves go, e.g. wandb, or none. [default: tensorboard, if there]"),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
 ) -> None:
