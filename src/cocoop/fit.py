@@ -84,6 +84,7 @@ def fit(
     snapshot = partial(take, classifier.method, optimizer, trace)
     for epoch in range(len(trace.lr), recipe.epochs):
         features = views(epoch)
+        seen = others(features, seed, epoch) if recipe.shuffled else features
         start = time.perf_counter()
         rate = recipe.lr_at(epoch)
         for group in optimizer.param_groups:
@@ -92,7 +93,9 @@ def fit(
         first = len(trace.loss)
         for batch in batches(len(labels), recipe.batch_size, seed, epoch):
             part = team.part(batch)
-            loss = F.cross_entropy(classifier(features[part]), labels[part]) * (len(part) / len(batch))
+            loss = F.cross_entropy(classifier(features[part], seen[part]), labels[part]) * (
+                len(part) / len(batch)
+            )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             loss = team.sum(loss, list(classifier.method.parameters()))
@@ -106,10 +109,21 @@ def fit(
 
 def batches(count: int, size: int, seed: int, epoch: int) -> Iterator[Int[Tensor, " b"]]:
     """Yield index batches of one epoch, shuffled by (seed, epoch); a short last one only if it is alone."""
-    state = int(np.random.SeedSequence((seed, epoch, count)).generate_state(1)[0])
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(state))
     last = count - count % size if count >= size else count
-    yield from order[:last].split(size)
+    yield from _order(count, seed, epoch)[:last].split(size)
+
+
+def others(features: Float[Tensor, "n d"], seed: int, epoch: int) -> Float[Tensor, "n d"]:
+    """Give every image the feature of another one, drawn by (seed, epoch) as one cycle through them all."""
+    order = _order(len(features), seed, epoch)
+    shuffled = torch.empty_like(features)
+    shuffled[order] = features[order.roll(1)]
+    return shuffled
+
+
+def _order(count: int, seed: int, epoch: int) -> Int[Tensor, " n"]:
+    state = int(np.random.SeedSequence((seed, epoch, count)).generate_state(1)[0])
+    return torch.randperm(count, generator=torch.Generator().manual_seed(state))
 
 
 def _guard(loss: Tensor, classifier: Classifier, labels: Tensor, epoch: int, step: int) -> None:
