@@ -101,7 +101,7 @@ def test_a_failure_is_recorded_and_the_others_go_on(
         raise CocoopError("training diverged")
 
     with monkeypatch.context() as patch:
-        patch.setattr("cocoop.runs.fit", diverge)
+        patch.setattr("cocoop.runner.fit", diverge)
         with pytest.raises(
             CocoopError, match=r"2 of 4 cells have no record:\n  emoji/activities coop.*diverged"
         ):

@@ -33,6 +33,7 @@ ORDER = (
     "protocols",
     "plan",
     "tracking",
+    "runner",
     "runs status",
     "workers cluster",
     "execution",

@@ -19,7 +19,8 @@ from cocoop.cells import Cell
 from cocoop.cluster import run_on_ray
 from cocoop.errors import CocoopError, UsageError
 from cocoop.files import sweep
-from cocoop.runs import Setup, run
+from cocoop.runner import Setup
+from cocoop.runs import run
 from cocoop.status import survey
 from cocoop.store import Store
 from cocoop.team import ALONE, Team

@@ -20,7 +20,8 @@ from cocoop.report import html, tables
 from cocoop.report.latex import latex
 from cocoop.report.results import Results, results
 from cocoop.report.seeds import by_seed
-from cocoop.runs import Setup, assist
+from cocoop.runner import Setup
+from cocoop.runs import assist
 from cocoop.settings import MethodChoice, parse_overrides, resolve
 from cocoop.settings import presets as all_presets
 from cocoop.store import Record, Store
