@@ -76,8 +76,8 @@ def test_a_killed_holder_is_taken_over(
         assert holder.stdout.readline() == "claimed\n"
         shown = status(tmp_path, capsys)
         assert shown["counts"] == {"done": 0, "running": 2, "failed": 0, "missing": 2}
-        notes = [cell["note"] for cell in shown["cells"] if cell["state"] == "running"]
-        assert any("loss 1.234 (50%), process" in note and f":{holder.pid}" in note for note in notes)
+        notes = [(cell["note"], cell["by"]) for cell in shown["cells"] if cell["state"] == "running"]
+        assert any(note == "loss 1.234 (50%)" and f":{holder.pid} since" in by for note, by in notes)
         waiting = ThreadPoolExecutor().submit(cocoop.run, "base-to-new", folder=tmp_path, **FAST)
         deadline = time.monotonic() + 60
         while status(tmp_path, capsys)["counts"]["done"] < 2 and time.monotonic() < deadline:
@@ -175,7 +175,7 @@ def test_status_of_nothing_and_of_everything(
     with pytest.raises(SystemExit) as stopped:
         main(["status", str(finished)])
     assert stopped.value.code == 0
-    assert "4 cells" in capsys.readouterr().out
+    assert "4 in all" in capsys.readouterr().out
 
 
 def test_status_names_the_command(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

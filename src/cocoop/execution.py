@@ -129,7 +129,10 @@ class _Watch:
         found = survey(self._cells, self._store)
         settled = sum(standing.state in ("done", "failed") for standing in found)
         trainings = {standing.cell.training.key for standing in found if standing.state == "running"}
-        self._bar.update(self._task, completed=settled, description=f"{len(trainings)} at work")
+        running = [standing for standing in found if standing.state == "running" and standing.note]
+        words = [f"{standing.cell.title}, {standing.note}" for standing in running[:1]]
+        what = ", ".join([f"{len(trainings)} at work", *words])
+        self._bar.update(self._task, completed=settled, description=what)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class Work(BaseModel):
         cell: key of the cell it is at.
         doing: in words.
         share: of that, from 0 to 1.
-        process: host and process id.
+        process: host:process id.
         since: when it began, in UTC.
     """
 
@@ -59,8 +59,8 @@ class Work(BaseModel):
 
     @property
     def words(self) -> str:
-        """All of it, for people."""
-        return f"{self.doing} ({self.share:.0%}), process {self.process} since {self.since}"
+        """What is going on, for people."""
+        return f"{self.doing} ({self.share:.0%})"
 
 
 class Plan(BaseModel):
