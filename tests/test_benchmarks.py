@@ -293,3 +293,26 @@ def test_one_file_adds_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("my_pets", 19),
         ("my_pets", 18),
     ]
+
+
+@pytest.mark.parametrize("name", ON_DISK)
+def test_the_page_says_what_the_code_says(name: str) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text()
+    layout, source = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+    facts = spec(name)
+    for fact in (facts.folder, facts.images.strip("."), facts.labels.files[0].name, f"`{facts.template}`"):
+        assert fact in layout
+    for number in (facts.classes, *facts.counts.values()):
+        assert f" {number:,} " in layout
+    assert facts.source in source
+
+
+def test_domain_generalization_over_imagenets_variants(tmp_path: Path) -> None:
+    for name in ("imagenet", *VARIANTS):
+        make_imagenet(tmp_path, name)
+    run = {"datasets": ["imagenet"], "seeds": [0], "shots": 1, "backbone": "toy", "methods": ["coop"]}
+    run |= {"root": tmp_path, "folder": tmp_path / "runs", "overrides": ["coop.epochs=1"]}
+    records = cocoop.run("domain-generalization", **run)  # type: ignore[arg-type]
+    tested = {record.cell.testing.dataset for record in records if record.cell.training.recipe}
+    assert tested == {"imagenet", *VARIANTS}
+    assert {(record.total, len(record.class_names)) for record in records} == {(12, 4)}

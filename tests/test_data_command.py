@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 from PIL import Image
 
 from cocoop.cli import main
@@ -96,6 +97,17 @@ def test_bad_splits_are_problems(tmp_path: Path) -> None:
     path = make_tree(tmp_path, PETS) / "split_zhou_OxfordPets.json"
     path.write_text('{"train": [["../../etc/passwd", 0, "a"]], "val": [], "test": []}')
     assert "leaves the dataset's folder" in said(check(PETS, tmp_path), "problem")
+
+
+def test_the_names_of_imagenet_are_those_of_clip(tmp_path: Path) -> None:
+    write_images(spec("imagenet").image_folder(tmp_path), ["train/n00000000/1.JPEG", "val/n00000000/1.JPEG"])
+    path = tmp_path / "imagenet" / "classnames.txt"
+    path.write_text("".join(f"n{label:08} {name}\n" for label, name in enumerate(IMAGENET_CLASSNAMES)))
+    assert "evaluated" not in said(check("imagenet", tmp_path), "warning")
+    path.write_text(path.read_text().replace(" missile\n", " rocket\n"))
+    assert "2 of 1,000 names are not those" in said(check("imagenet", tmp_path), "warning")
+    path.write_text("tench\n")
+    assert "line 1 is not" in said(check("imagenet", tmp_path), "problem")
 
 
 def move(root: Path, source: str, target: str) -> None:
@@ -223,3 +235,14 @@ def test_names_that_no_file_system_takes(tmp_path: Path) -> None:
     export(Dataset("planes", "{}", tmp_path / "in", {"test": items}), tmp_path / "out", "test")
     made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.jpg"))
     assert made == ["F_A-18/a-1.jpg", "F_A-18/b-1.jpg", "_/b-1.jpg"]
+
+
+def test_own_folders_are_checked_too(tmp_path: Path, capsys: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("export", "emoji/activities", "--split", "val", "--out", "mine") == 0
+    assert call("check", "mine", "--read") == 0
+    next(path for path in sorted((tmp_path / "mine").rglob("*")) if path.is_file()).write_bytes(b"")
+    assert call("check", "./mine") == 1
+    assert ": empty" in capsys.readouterr().out
+    assert (tmp_path / "mine-faults.txt").read_text().endswith("\tempty\n")
+    assert call("check", "./nothing") == 2

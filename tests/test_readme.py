@@ -36,6 +36,7 @@ def test_commands_and_programs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(PYTHON) == 2
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cocoop.experiment.run", small(experiment.run))
+    monkeypatch.setattr("cocoop.own.fitting.SEEN", 1)
     for command in COMMANDS:
         with pytest.raises(SystemExit) as stopped:
             main(shlex.split(command)[1:])

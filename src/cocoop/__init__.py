@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from cocoop.backbone import Backbone, load_backbone
     from cocoop.data import Dataset, Item, open_dataset
     from cocoop.errors import CocoopError, UsageError
+    from cocoop.estimator import CoCoOp, CoOp, PromptClassifier, ZeroShot, load
     from cocoop.experiment import run
     from cocoop.logits import Classifier
     from cocoop.model import load_prompt
@@ -14,10 +15,15 @@ if TYPE_CHECKING:
 __all__ = [
     "Backbone",
     "Classifier",
+    "CoCoOp",
+    "CoOp",
     "CocoopError",
     "Dataset",
     "Item",
+    "PromptClassifier",
     "UsageError",
+    "ZeroShot",
+    "load",
     "load_backbone",
     "load_prompt",
     "open_dataset",
@@ -32,6 +38,11 @@ _HOME = {
     "open_dataset": "data",
     "CocoopError": "errors",
     "UsageError": "errors",
+    "CoCoOp": "estimator",
+    "CoOp": "estimator",
+    "PromptClassifier": "estimator",
+    "ZeroShot": "estimator",
+    "load": "estimator",
     "run": "experiment",
     "Classifier": "logits",
     "load_prompt": "model",

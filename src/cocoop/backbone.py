@@ -125,6 +125,11 @@ class Backbone:
             )
         return [sot, *words, eot]
 
+    def word(self, token: int) -> str:
+        """Return the text of one token; a piece that a word goes on after ends in "-"."""
+        text: str = self._tokenizer.decode([token])
+        return text.rstrip() if text.endswith(" ") else f"{text}-"
+
     def embed_words(self, words: str) -> Float[Tensor, "m w"]:
         """Return the token embeddings of `words`, one row a token."""
         return self.token_embedding[self.tokenize(words)[1:-1]].detach().clone()

@@ -19,7 +19,8 @@ from cocoop.bench.command import app as bench_app
 from cocoop.bench.command import parse_bytes
 from cocoop.data.command import Root
 from cocoop.data.command import app as data_app
-from cocoop.errors import CocoopError, UsageError, unknown
+from cocoop.errors import CocoopError, UsageError, in_words, unknown
+from cocoop.own.command import app as own_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Prompt learning for CLIP: zero-shot CLIP, CoOp and CoCoOp.",
 )
+app.add_typer(own_app)
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 out = Console(markup=False)  # names and labels are the user's, not markup
@@ -81,7 +83,7 @@ class Place(str, Enum):
 Budget = Annotated[
     str | None,
     typer.Option(
-        "--memory-budget", help="Memory for the text encoder, e.g. 512MB. [default: half of what is free]"
+        "--memory-budget", help="Memory for the text encoder, e.g. 512MB; half of what is free if not given."
     ),
 ]
 
@@ -143,7 +145,9 @@ def run(
         str | None,
         typer.Option(help="Where the curves go, e.g. wandb, or none. [default: tensorboard, if there]"),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print every setting and estimate the work.")
+    ] = False,
 ) -> None:
     """Run protocols; finished cells are skipped, so the same command goes on after an interruption."""
     from cocoop import experiment
@@ -286,11 +290,11 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _matching(text: str) -> tuple[str, ...]:
-    from cocoop.data import DATASETS
+    from cocoop.data import DATASETS, is_source
 
     found: dict[str, None] = {}
     for word in _words(text):
-        names = fnmatch.filter(DATASETS.names(), word)
+        names = fnmatch.filter(DATASETS.names(), word) or [word] * is_source(word)
         if not names:
             raise unknown("dataset", word, DATASETS.names())
         found.update(dict.fromkeys(names))
@@ -303,8 +307,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _called[:] = sys.argv[1:] if arguments is None else arguments
     try:
         app(args=list(_called))
-    except CocoopError as error:
-        if os.environ.get("COCOOP_DEBUG"):
+    except Exception as error:
+        words = in_words(error)
+        if words is None or os.environ.get("COCOOP_DEBUG"):
             raise
-        err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
-        sys.exit(error.exit_code)
+        err.print(Text.assemble(("error: ", "bold red"), words), soft_wrap=True)
+        sys.exit(error.exit_code if isinstance(error, CocoopError) else 1)

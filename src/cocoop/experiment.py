@@ -5,11 +5,14 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.text import Text
 
-from cocoop.backbone import load_backbone
+from cocoop import dryrun
+from cocoop.backbone import Backbone, load_backbone
 from cocoop.cells import Cell
-from cocoop.data import DATASETS, open_dataset
+from cocoop.data import DATASETS, is_source, open_dataset
 from cocoop.errors import CocoopError, UsageError, unknown
+from cocoop.estimate import estimate
 from cocoop.execution import complain, execute
 from cocoop.files import default_cache
 from cocoop.plan import facts, plan
@@ -96,7 +99,8 @@ def run(
     choices = choose(tuple(dict.fromkeys(("zeroshot", *methods))) if methods else (), presets, overrides)
     known = dict.fromkeys((*datasets, *([source] if source else ())))
     for dataset in known:
-        DATASETS.get(dataset)
+        if not is_source(dataset):
+            DATASETS.get(dataset)
     store = Store(Path(folder))
     where, bits = _place(device, precision, str(workers))
     here = str(workers) == "1"  # else this process only needs the digest of the weights
@@ -116,7 +120,7 @@ def run(
     check_data([cell for cell in cells if not store.has(cell)], root)
     _say_few(settings, console)
     if dry_run:
-        _say_plan(settings, cells, store, console)
+        _say_plan(settings, cells, store, clip, root, memory_budget, console)
         return []
     setup = Setup(store.folder, default_cache(), backbone, where, bits, memory_budget, threads, root, tracker)
     if team.rank:
@@ -230,10 +234,25 @@ def _say_few(settings: Settings, console: Console) -> None:
         )
 
 
-def _say_plan(settings: Settings, cells: Sequence[Cell], store: Store, console: Console) -> None:
-    missing = sum(not store.has(cell) for cell in cells)
-    console.print(f"{len(cells)} cells, {missing} to run, into {store.folder}; shots {settings.shots}")
-    for choice in settings.methods:
-        console.print(f"{choice.label}: preset {choice.preset}", highlight=False)
-        console.print(f"  {choice.config}", highlight=False)
-        console.print(f"  {choice.recipe or 'nothing is learned'}", highlight=False)
+def _say_plan(
+    settings: Settings,
+    cells: Sequence[Cell],
+    store: Store,
+    clip: Backbone,
+    root: str | Path | None,
+    budget: int | None,
+    console: Console,
+) -> None:
+    """Say what would be run, with every setting resolved and an estimate of the work."""
+    missing = [cell for cell in cells if not store.has(cell)]
+    console.print(f"{len(cells)} cells, {len(missing)} to run, into {store.folder}", soft_wrap=True)
+    sections = {"all methods": dryrun.common(clip, settings.seeds, settings.shots)}
+    sections |= {choice.label: dryrun.resolved(choice, clip) for choice in settings.methods}
+    for title, values in sections.items():
+        console.print(Text(f"\n{title}", style="bold"))
+        for name, value in values.items():
+            console.print(Text(f"  {name:14} {value}"), soft_wrap=True)
+    if missing:
+        console.print("")
+        for line in dryrun.in_words(estimate(missing, store, clip, root, budget)):
+            console.print(line, soft_wrap=True, highlight=False)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from cocoop.backbone import Backbone
 from cocoop.data.images import read_bytes, test_batch, train_batch
-from cocoop.data.spec import Item
+from cocoop.data.photos import ImageLike, to_image
+from cocoop.data.spec import Decode, Item
 from cocoop.data.verify import all_or_nothing
 from cocoop.files import digest, write_bytes
 
@@ -82,16 +83,18 @@ class ImageEncoder:
     Args:
         backbone: the frozen CLIP.
         cache: where features are kept; None computes them each time.
+        decode: how image files become pixels, where the dataset has a way of its own.
     """
 
     backbone: Backbone
     cache: FeatureCache | None = None
+    decode: Decode | None = None
 
     def test(
         self, root: Path, items: Sequence[Item], progress: Progress | None = None
     ) -> Float[Tensor, "n d"]:
         """Encode the test views of `items` to L2-normalised features."""
-        with all_or_nothing(root, items):
+        with all_or_nothing(root, items, self.decode):
             return self._encode(root, items, None, progress)
 
     def train(
@@ -102,7 +105,7 @@ class ImageEncoder:
         Augmentation does not depend on the learned weights, so a view drawn ahead has the same pixels as
         one drawn in the training loop. A view depends on (seed, epoch, place in `items`) alone.
         """
-        with all_or_nothing(root, items):
+        with all_or_nothing(root, items, self.decode):
             return self._encode(root, items, view_seeds(seed, epoch, len(items)), progress)
 
     def _encode(
@@ -117,9 +120,9 @@ class ImageEncoder:
         for start in range(0, len(items), BATCH):
             part = slice(start, start + BATCH)
             if seeds is None:
-                images = test_batch(root, items[part], self.backbone.preprocess)
+                images = test_batch(root, items[part], self.backbone.preprocess, self.decode)
             else:
-                images = train_batch(root, items[part], self.backbone.preprocess, seeds[part])
+                images = train_batch(root, items[part], self.backbone.preprocess, seeds[part], self.decode)
             parts.append(self.backbone.encode_image(images))
             if progress:
                 progress(len(images))
@@ -131,8 +134,34 @@ class ImageEncoder:
     def _key(self, root: Path, items: Sequence[Item], seeds: list[int] | None) -> str:
         files = (digest(read_bytes(root, item.path)) for item in items)
         view = "test" if seeds is None else f"train {seeds}"
+        view += f" {self.decode.__name__}" if self.decode else ""
         clip = self.backbone
         return digest(clip.weights_digest, clip.precision, repr(clip.preprocess), view, *files)
+
+
+def encode_images(
+    backbone: Backbone, images: Sequence[ImageLike], seeds: Sequence[int] | None = None
+) -> Float[Tensor, "n d"]:
+    """Encode a person's own images, from files or memory, to L2-normalised features.
+
+    Args:
+        backbone: the frozen CLIP.
+        images: whatever `to_image` takes.
+        seeds: of one augmented view of each, as `view_seeds` gives them; None encodes the test views.
+
+    Raises:
+        CocoopError: an image cannot be read.
+    """
+    preprocess = backbone.preprocess
+    parts = [torch.empty(0, backbone.embed_dim)]
+    for start in range(0, len(images), BATCH):
+        some = range(start, min(start + BATCH, len(images)))
+        if seeds is None:
+            views = [preprocess.test(to_image(images[i])) for i in some]
+        else:
+            views = [preprocess.train(to_image(images[i]), seeds[i]) for i in some]
+        parts.append(backbone.encode_image(torch.stack(views)))
+    return torch.cat(parts)
 
 
 def view_seeds(seed: int, epoch: int, count: int) -> list[int]:

@@ -118,7 +118,7 @@ class Runner:
         dataset = self.open(cell.testing.dataset)
         items, names = cell.testing.choose(dataset)
         self.notify(cell, "testing", 0.0)
-        zimg = self.images.test(dataset.root, items)
+        zimg = replace(self.images, decode=dataset.decode).test(dataset.root, items)
         logits = Classifier(self.backbone, method, names, self.budget).predict(zimg, _seen(zimg, cell))
         truth = torch.tensor([item.label for item in items])
         values = dict(evaluate(logits, truth))
@@ -201,9 +201,10 @@ class Runner:
     ) -> Trace:
         training = cell.training
         recipe: Recipe = from_dict(Recipe, training.recipe or {})
+        images = replace(self.images, decode=dataset.decode)
 
         def views(epoch: int) -> Tensor:
-            return self.images.train(dataset.root, items, epoch, training.seed)
+            return images.train(dataset.root, items, epoch, training.seed)
 
         return fit(
             Classifier(self.backbone, method, names, self.budget),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -31,6 +32,11 @@ class Trace:
     def seconds_per_step(self) -> float:
         """Mean wall time of a step."""
         return self.seconds / max(1, len(self.loss))
+
+    @property
+    def epoch_losses(self) -> list[float]:
+        """Mean loss of every epoch; all have equally many steps."""
+        return [float(np.mean(part)) for part in np.split(np.array(self.loss), len(self.lr))]
 
 
 @dataclass(frozen=True)

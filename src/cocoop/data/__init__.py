@@ -4,22 +4,40 @@ import os
 from pathlib import Path
 
 from cocoop.data.datasets import DATASETS
-from cocoop.data.spec import Dataset, Item
+from cocoop.data.spec import HUB, Dataset, Item
+from cocoop.errors import UsageError
 
-__all__ = ["DATASETS", "Dataset", "Item", "open_dataset"]
+__all__ = ["DATASETS", "Dataset", "Item", "is_source", "open_dataset"]
 
 
-def open_dataset(name: str, root: str | Path | None = None) -> Dataset:
-    """Open a registered dataset by name, e.g. "emoji/food".
+def open_dataset(name: str, root: str | Path | None = None, names: str | Path | None = None) -> Dataset:
+    """Open a dataset: a registered one by name, e.g. "emoji/food", or a person's own by where it is.
+
+    Own data are a folder with a folder for each class, a table (.csv, .tsv, .jsonl, .parquet) with the
+    columns path, label and, if wanted, split, or a dataset of the Hub as "hub:NAME" or saved to disk. A name
+    that is registered is the registered one; write ./NAME for a folder of that name.
 
     Args:
-        name: registered name.
-        root: the folder that holds the folders of the datasets; None for $COCOOP_DATA. The embedded
-            datasets need none.
+        name: registered name, path or "hub:NAME".
+        root: the folder that holds the folders of the registered datasets; None for $COCOOP_DATA. The
+            embedded datasets need none.
+        names: for own data, a file with the class names for what the data call the classes.
 
     Raises:
-        UsageError: no dataset has this name (the message holds the nearest ones), or it needs a root.
+        UsageError: there is no such dataset (the message holds the nearest ones), or it needs a root.
         CocoopError: the dataset is not under `root`, or not as it should be.
     """
+    if name not in DATASETS.names() and is_source(name):
+        from cocoop.data.sources import open_source  # it waits for torch, which `cocoop --help` must not
+
+        return open_source(name, Path(names) if names else None)
+    if names:
+        raise UsageError(f"{name} has its class names; a names file is for own data")
     where = root or os.environ.get("COCOOP_DATA")
     return DATASETS.get(name)(Path(where).expanduser() if where else None)
+
+
+def is_source(name: str) -> bool:
+    """Whether a name means own data: "hub:NAME", or a path, written as one or there."""
+    looks = name.startswith((".", "/", "~")) or name.endswith("/") or os.path.isabs(name)
+    return name.startswith(HUB) or looks or Path(name).exists()

@@ -62,7 +62,9 @@ def check(
     read: Annotated[bool, typer.Option("--read", help="Read every image; takes a while.")] = False,
     faults: Annotated[
         Path | None,
-        typer.Option("--faults", help="Where the list of all faulty images goes. [default: NAME-faults.txt]"),
+        typer.Option(
+            "--faults", help="Where the list of all faulty images goes; NAME-faults.txt if not given."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -75,8 +77,7 @@ def check(
         def progress(count: int) -> None:
             nonlocal done
             done += count
-            if done % 100 == 0:
-                status.update(f"looking at the images: {done:,}")
+            status.update(f"looking at the images: {done:,}")
 
         found = run_check(name, root, read, progress)
     if json:

@@ -13,10 +13,12 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from cocoop.data.spec import Item
+from cocoop.data.spec import Decode, Item
 from cocoop.errors import CocoopError
 from cocoop.seeding import seeded
 
+SCALE = (0.08, 1.0)  # of a training crop, as shares of the image's area
+FLIP = 0.5  # probability of a mirrored training view
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # of image files, in lower case
 
 # what Pillow and the archive raise for files that are no images, damaged or missing
@@ -30,14 +32,17 @@ def read_bytes(root: Path, path: str) -> bytes:
     return (root / path).read_bytes()
 
 
-def open_image(root: Path, path: str) -> Image.Image:
-    """Open and decode one image as RGB.
+def open_image(root: Path, path: str, decode: Decode | None = None) -> Image.Image:
+    """Open and decode one image as RGB, the dataset's way if it has one.
 
     Raises:
         CocoopError: the file is missing, unreadable or not an image.
     """
     try:
-        with Image.open(io.BytesIO(read_bytes(root, path))) as image:
+        data = read_bytes(root, path)
+        if decode:
+            return decode(data)
+        with Image.open(io.BytesIO(data)) as image:
             return image.convert("RGB")
     except (*UNREADABLE, Image.DecompressionBombError) as error:
         raise CocoopError(f"cannot read the image {path} under {root}: {error}") from error
@@ -88,8 +93,8 @@ class Preprocess:
     @cached_property
     def _train(self) -> v2.Compose:
         interpolation = InterpolationMode(self.interpolation)
-        crop = v2.RandomResizedCrop(self.size, scale=(0.08, 1.0), interpolation=interpolation)
-        return v2.Compose([crop, v2.RandomHorizontalFlip(), *self._to_tensor])
+        crop = v2.RandomResizedCrop(self.size, scale=SCALE, interpolation=interpolation)
+        return v2.Compose([crop, v2.RandomHorizontalFlip(FLIP), *self._to_tensor])
 
     @cached_property
     def _to_tensor(self) -> list[v2.Transform]:
@@ -100,14 +105,20 @@ class Preprocess:
         ]
 
 
-def test_batch(root: Path, items: Sequence[Item], preprocess: Preprocess) -> Float[Tensor, "b 3 s s"]:
+def test_batch(
+    root: Path, items: Sequence[Item], preprocess: Preprocess, decode: Decode | None
+) -> Float[Tensor, "b 3 s s"]:
     """Load `items` for evaluation."""
-    return torch.stack([preprocess.test(open_image(root, item.path)) for item in items])
+    return torch.stack([preprocess.test(open_image(root, item.path, decode)) for item in items])
 
 
 def train_batch(
-    root: Path, items: Sequence[Item], preprocess: Preprocess, seeds: Sequence[int]
+    root: Path,
+    items: Sequence[Item],
+    preprocess: Preprocess,
+    seeds: Sequence[int],
+    decode: Decode | None = None,
 ) -> Float[Tensor, "b 3 s s"]:
     """Load `items` for training, the view of each drawn from its own seed."""
     pairs = zip(items, seeds, strict=True)
-    return torch.stack([preprocess.train(open_image(root, item.path), seed) for item, seed in pairs])
+    return torch.stack([preprocess.train(open_image(root, item.path, decode), seed) for item, seed in pairs])

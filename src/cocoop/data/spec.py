@@ -1,12 +1,17 @@
 """A dataset: lists of labelled image paths under one root, and the words its prompts use."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
+
 from cocoop.errors import UsageError, unknown
+
+HUB = "hub:"  # what the name of a dataset of the Hub begins with
+Decode = Callable[[bytes], Image.Image]  # an image file to RGB
 
 
 class Item(NamedTuple):
@@ -34,6 +39,7 @@ class Dataset:
         splits: "train", "val" and "test" items, and any further test lists (a shifted domain). Without
             "train" the dataset is for testing only; "val" may be missing.
         note: what a reader of its results must know, if anything.
+        decode: how its image files become pixels; None for as the published numbers were made.
     """
 
     name: str
@@ -41,6 +47,7 @@ class Dataset:
     root: Path
     splits: Mapping[str, tuple[Item, ...]]
     note: str = ""
+    decode: Decode | None = None
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:

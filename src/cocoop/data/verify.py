@@ -10,10 +10,11 @@ from typing import NamedTuple
 from zipfile import ZipFile
 
 from cocoop.data.images import UNREADABLE, open_image
-from cocoop.data.spec import Item
+from cocoop.data.spec import Decode, Item
 from cocoop.errors import CocoopError
 
-LISTED = 100  # faults named in a message
+AT_ONCE = 1000  # images handed to the threads at a time
+LISTED = 20  # faults named in a message
 
 
 class Fault(NamedTuple):
@@ -28,6 +29,7 @@ def find_faults(
     items: Iterable[Item],
     read: bool = False,
     progress: Callable[[int], None] = lambda done: None,
+    decode: Decode | None = None,
 ) -> list[Fault]:
     """Return the images that are missing or empty, and with `read` those that are broken too.
 
@@ -36,22 +38,26 @@ def find_faults(
         items: the images; each path is looked at once.
         read: decode every image as training would; else only look at files and sizes.
         progress: called with the number of images just looked at.
+        decode: how the dataset reads them.
     """
     paths = list(dict.fromkeys(item.path for item in items))
     sizes = _sizes(root)
-    look = partial(_read if read else _look, root, sizes)
+    look = partial(_read, root, sizes, decode) if read else partial(_look, root, sizes)
     faults = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for path, problem in zip(paths, pool.map(look, paths), strict=True):
-            progress(1)
-            if problem:
-                faults.append(Fault(path, problem))
+        for start in range(0, len(paths), AT_ONCE):
+            some = paths[start : start + AT_ONCE]
+            found = zip(some, pool.map(look, some), strict=True)
+            faults += [Fault(path, problem) for path, problem in found if problem]
+            progress(len(some))
     return faults
 
 
-def require_images(root: Path, items: Iterable[Item], read: bool = False) -> None:
+def require_images(
+    root: Path, items: Iterable[Item], read: bool = False, decode: Decode | None = None
+) -> None:
     """Check the images of a list. Raises CocoopError naming the faulty ones."""
-    if faults := find_faults(root, items, read):
+    if faults := find_faults(root, items, read, decode=decode):
         listed = "".join(f"\n  {fault.path}: {fault.problem}" for fault in faults[:LISTED])
         if len(faults) > LISTED:
             listed += f"\n  and {len(faults) - LISTED} more; `cocoop data check` writes all to a file"
@@ -62,12 +68,12 @@ def require_images(root: Path, items: Iterable[Item], read: bool = False) -> Non
 
 
 @contextmanager
-def all_or_nothing(root: Path, items: Sequence[Item]) -> Iterator[None]:
+def all_or_nothing(root: Path, items: Sequence[Item], decode: Decode | None = None) -> Iterator[None]:
     """Where reading images fails in a block, raise CocoopError for all that cannot be read, not the first."""
     try:
         yield
     except (CocoopError, *UNREADABLE):
-        require_images(root, items, read=True)
+        require_images(root, items, read=True, decode=decode)
         raise
 
 
@@ -87,12 +93,12 @@ def _look(root: Path, sizes: dict[str, int] | None, path: str) -> str:
     return "" if size else "empty"
 
 
-def _read(root: Path, sizes: dict[str, int] | None, path: str) -> str:
+def _read(root: Path, sizes: dict[str, int] | None, decode: Decode | None, path: str) -> str:
     problem = _look(root, sizes, path)
     if problem:
         return problem
     try:
-        open_image(root, path)
+        open_image(root, path, decode)
     except CocoopError as error:
         return f"broken ({error.__cause__})"
     return ""

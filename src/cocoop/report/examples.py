@@ -101,7 +101,7 @@ def _examples(
     for index in choose(items, [tuple(guess.right for guess in image) for image in images]):
         item = items[index]
         with _or_say("its images cannot be read any more"):
-            image = open_image(dataset.root, item.path)
+            image = open_image(dataset.root, item.path, dataset.decode)
         yield Example(data_uri(image), _words(item.name), images[index])
 
 
