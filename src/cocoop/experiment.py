@@ -103,7 +103,7 @@ def run(
             DATASETS.get(dataset)
     store = Store(Path(folder))
     where, bits = _place(device, precision, str(workers))
-    here = str(workers) == "1"  # else this process only needs the digest of the weights
+    here = str(workers) == "1"  # else this process only needs the weights' digest and the sizes
     clip = load_backbone(backbone, where, bits) if here else load_backbone(backbone, "cpu", "fp32")
     settings = Settings(
         datasets=tuple(datasets),
