@@ -165,6 +165,17 @@ def test_a_full_disk_loses_nothing(
     )
 
 
+def test_a_kill_between_prompt_and_checkpoint_leaves_nothing_over(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "runs"))
+    prompt = next((folder / "prompts").glob("*.safetensors"))
+    prompt.with_suffix(".unfinished").write_bytes(b"of the last epoch")
+    for record in Store(folder).records():
+        if record.loss:
+            next(folder.glob(f"records/*/*/*{record.cell.key}.json")).unlink()
+    cocoop.run("base-to-new", folder=folder, **FAST)
+    assert list((folder / "prompts").iterdir()) == [prompt]
+
+
 def test_status_of_nothing_and_of_everything(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -148,6 +148,7 @@ class Runner:
         path, checkpoint = self.store.prompt_path(training), self.store.checkpoint(training)
         dataset, items, card = self._untrained(cell)
         if path.exists():
+            checkpoint.delete()  # a process may have been killed before it could
             return (items, *load_prompt(path, self.backbone))
         method = build_method(card, self.backbone)
         if training.recipe:
