@@ -141,6 +141,10 @@ def run(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of each; all, shared out, if not given.")
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(help="Where the curves go, e.g. wandb, or none. [default: tensorboard, if there]"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print every setting and estimate the work.")
     ] = False,
@@ -169,6 +173,7 @@ def run(
             root=root,
             workers=workers,
             threads=threads,
+            track=track,
             command=shlex.join(["cocoop", *_called]),
             dry_run=dry_run,
             console=out,
