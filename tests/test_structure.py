@@ -48,6 +48,7 @@ ORDER = (
     "bench",
     "own",
     "experiment",
+    "run_command",
     "cli",
     "__main__",
 )
