@@ -54,7 +54,9 @@ def evaluate(model: PromptClassifier, data: Dataset, split: str, out: Path, cons
     write_bytes(out / "confusion.png", _picture(confusion, names))
     _say(values, classes, console)
     console.print(
-        f"written to {out}: metrics.json, per_class.csv, confusion.csv, confusion.png", highlight=False
+        f"written to {out}: metrics.json, per_class.csv, confusion.csv, confusion.png",
+        highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -92,7 +94,7 @@ def _harmless(value: Any) -> Any:
     return harmless(value) if isinstance(value, str) else value
 
 
-def _say(values: dict[str, dict[str, float]], classes: pd.DataFrame, console: Console) -> None:
+def _say(values: dict[str, dict[str, float | int]], classes: pd.DataFrame, console: Console) -> None:
     table = Table(header_style="bold")
     table.add_column("")
     for column in ("accuracy", "correct", "macro F1", "calibration error"):

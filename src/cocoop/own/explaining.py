@@ -52,7 +52,9 @@ def explain(model: PromptClassifier, image: Path | None, words: int, console: Co
     label = model.facts_.prompt.method
     if learned is None:
         templates = ", ".join(repr(prompt.template) for prompt in model.method_.prompts)
-        console.print(f"{label} learns no context vectors; its prompt is {templates}", highlight=False)
+        console.print(
+            f"{label} learns no context vectors; its prompt is {templates}", highlight=False, soft_wrap=True
+        )
         return
     if learned.dim() == 3 and len(learned) > 1:
         _say_classes(model, learned, console)
@@ -82,7 +84,9 @@ def _say_vectors(
     console.print(table)
     other = _nearest_neighbour(clip, start)
     console.print(
-        f"For scale: words such as the first are {other:.2f} from their own nearest word.", highlight=False
+        f"For scale: words such as the first are {other:.2f} from their own nearest word.",
+        highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -97,7 +101,7 @@ def _say_classes(model: PromptClassifier, learned: Float[Tensor, "c m w"], conso
         table.add_row(name, *(near[0].text for near in nearest_words(model.backbone_, vectors, 1)))
     console.print(table)
     if len(names) > CLASSES:
-        console.print(f"and {len(names) - CLASSES} more classes", highlight=False)
+        console.print(f"and {len(names) - CLASSES} more classes", highlight=False, soft_wrap=True)
 
 
 def _say_image(
@@ -114,6 +118,7 @@ def _say_image(
         f"\nfor this image the Meta-Net moves every vector by {shift:.3f} "
         f"(the vectors have a length of {learned.norm(dim=-1).mean().item():.2f})",
         highlight=False,
+        soft_wrap=True,
     )
     before, after = (nearest_words(model.backbone_, vectors, words) for vectors in (learned, shifted))
     table = Table(header_style="bold")
@@ -126,7 +131,9 @@ def _say_image(
     text = classifier.encode_text(learned[None, None])[0]
     without = classifier.logit_scale * zimg.to(text.device) @ text.T
     for what, logits in (("without the shift", without.cpu()), ("with it", model.logits(zimg))):
-        console.print(f"{what}: {_answers(logits, model.facts_.prompt.class_names)}", highlight=False)
+        console.print(
+            f"{what}: {_answers(logits, model.facts_.prompt.class_names)}", highlight=False, soft_wrap=True
+        )
 
 
 def _answers(logits: Float[Tensor, "1 c"], names: Sequence[str]) -> str:

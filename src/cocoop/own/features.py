@@ -38,5 +38,7 @@ def write_features(backbone: Backbone, data: Dataset, out: Path, console: Consol
     pq.write_table(pa.table(columns).replace_schema_metadata(facts), file)
     write_bytes(out, file.getvalue())
     console.print(
-        f"{len(parts)} features of {zimg.shape[1]} numbers by {backbone.name}: {out}", highlight=False
+        f"{len(parts)} features of {zimg.shape[1]} numbers by {backbone.name}: {out}",
+        highlight=False,
+        soft_wrap=True,
     )

@@ -12,7 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from cocoop.backbone import EMBEDDED
-from cocoop.data import Dataset, Item, is_source, open_dataset
+from cocoop.data import DATASETS, Dataset, Item, is_source, open_dataset
 from cocoop.data.splits import draw
 from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator import PromptClassifier, ZeroShot
@@ -21,6 +21,7 @@ from cocoop.modelfolder import check_place
 from cocoop.own.images import encode, encoder, progress
 
 FEW = 100  # below so many images, what one of them weighs is said
+SEEN = 4_000  # images a training sees, repeats counted, where neither epochs nor preset were asked for
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def fit(request: Request, console: Console) -> PromptClassifier:
     fresh, fresh_items = _new_classes(request)
     model = PromptClassifier(**request.params, template=data.template)
     train = draw(data.splits, request.shots, model.seed)["train"]
+    _limit_epochs(model, len(train))
     _say_start(data, train, console)
     zimg = encode(model.load_backbone(), data, data.items("test"), console)
     held = Tested("held-out images", zimg, data.class_names, _truth(data.items("test")))
@@ -78,6 +80,17 @@ def fit(request: Request, console: Console) -> PromptClassifier:
     model.save(request.out, results)
     _say_results(model, results, request.out, console)
     return model
+
+
+def _limit_epochs(model: PromptClassifier, images: int) -> None:
+    """Train for the preset's epochs, but fewer on many images: a laptop should be done in minutes.
+
+    Two at least, as the first is the warm-up.
+    """
+    recipe = model.choice().recipe
+    asked = model.epochs or model.preset or "epochs" in (model.settings or {})
+    if recipe and not asked and images * recipe.epochs > SEEN:
+        model.set_params(epochs=max(2, SEEN // images))
 
 
 def _train(model: PromptClassifier, data: Dataset, items: Sequence[Item], console: Console) -> None:
@@ -101,7 +114,7 @@ def _new_classes(request: Request) -> tuple[Dataset | tuple[str, ...] | None, tu
     path = Path(given)
     if path.is_file() and path.suffix.lower() in ("", ".txt"):
         return read_classes(path), ()
-    if not is_source(given):
+    if not is_source(given) and given not in DATASETS.names():
         raise UsageError(f"there is no file of names and no folder {given} for --new-classes")
     data = open_dataset(given, request.root)
     return data, tuple(item for items in data.splits.values() for item in items)
@@ -162,14 +175,16 @@ def _say_start(data: Dataset, train: Sequence[Item], console: Console) -> None:
     console.print(
         f"{data.name}: {len(data.class_names)} classes, {len(train)} images to learn from, {held} held out",
         highlight=False,
+        soft_wrap=True,
     )
     if data.note:
-        console.print(data.note, highlight=False)
+        console.print(data.note, highlight=False, soft_wrap=True)
     if numbers := [name for name in data.class_names if name.replace(".", "").isdigit()]:
         console.print(
             f"warning: class names such as {numbers[0]!r} say nothing to CLIP; give words with --names",
             style="yellow",
             highlight=False,
+            soft_wrap=True,
         )
 
 
@@ -189,12 +204,17 @@ def _say_results(model: PromptClassifier, results: Sequence[Result], out: Path, 
                 "Try more images or fewer --epochs, or keep zero-shot CLIP with --method zeroshot.",
                 style="yellow",
                 highlight=False,
+                soft_wrap=True,
             )
     for line in _caveats(model, results):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
     epochs = f", {len(facts.lr)} epochs in {facts.seconds:.0f} s" if facts.lr else ""
-    console.print(f"model: {out} ({facts.prompt.method} on {facts.prompt.backbone}{epochs})", highlight=False)
-    console.print(f'try: cocoop predict {out} IMAGE --classes "any,names"', highlight=False)
+    console.print(
+        f"model: {out} ({facts.prompt.method} on {facts.prompt.backbone}{epochs})",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f'try: cocoop predict {out} IMAGE --classes "any,names"', highlight=False, soft_wrap=True)
 
 
 def _caveats(model: PromptClassifier, results: Sequence[Result]) -> list[str]:

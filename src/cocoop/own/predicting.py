@@ -92,6 +92,8 @@ def find_images(words: Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for word in words:
         path = Path(word).expanduser()
+        if not word:
+            raise UsageError("an image has an empty name")
         if path.is_dir():
             files = list_images(path)
             if not files:
@@ -160,7 +162,10 @@ def write(pieces: Iterator[str]) -> None:
 
 def _line(values: Sequence[str]) -> str:
     file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerow(values)
+    if "\r" in "".join(values):  # which the writer does not quote by itself
+        csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(values)
+    else:
+        csv.writer(file, lineterminator="\n").writerow(values)
     return file.getvalue()
 
 
