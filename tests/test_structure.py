@@ -35,6 +35,7 @@ ORDER = (
     "listing",
     "bench",
     "own",
+    "export",
     "experiment",
     "cli",
 )

@@ -17,6 +17,7 @@ from rich.text import Text
 from cocoop.bench.command import app as bench_app
 from cocoop.bench.command import parse_bytes
 from cocoop.errors import CocoopError, UsageError, unknown
+from cocoop.export.command import app as export_app
 from cocoop.own.command import app as own_app
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
     help="Prompt learning for CLIP: zero-shot CLIP, CoOp and CoCoOp.",
 )
 app.add_typer(own_app)
+app.add_typer(export_app)
 app.add_typer(bench_app, name="bench")
 out = Console(markup=False)  # names and labels are the user's, not markup
 err = Console(stderr=True, markup=False)

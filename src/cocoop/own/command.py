@@ -30,6 +30,11 @@ Root = Annotated[
     Path | None, typer.Option("--root", envvar="COCOOP_DATA", help="The folder of the registered datasets.")
 ]
 
+Classes = Annotated[
+    str | None, typer.Option("--classes", help='Names to choose from, "a,b". [default: the model\'s]')
+]
+ClassesFile = Annotated[Path | None, typer.Option("--classes-file", help="The same, one a line.")]
+
 
 class Output(str, Enum):
     """What predictions are written as."""
@@ -85,10 +90,8 @@ def fit(
 def predict(
     model: Model,
     images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or patterns.")],
-    classes: Annotated[
-        str | None, typer.Option(help='Names to choose from, "a,b". [default: the model\'s]')
-    ] = None,
-    classes_file: Annotated[Path | None, typer.Option(help="The same, one a line.")] = None,
+    classes: Classes = None,
+    classes_file: ClassesFile = None,
     top_k: Annotated[int, typer.Option(min=1, help="Names an image.")] = 3,
     format: Annotated[
         Output, typer.Option(help="csv and json are complete; write them with >.")
@@ -102,14 +105,8 @@ def predict(
     """Name images with a trained model, among its classes or any others."""
     from cocoop.estimator import load
     from cocoop.own import predicting
-    from cocoop.own.fitting import read_classes
 
-    if classes and classes_file:
-        raise UsageError("give --classes or --classes-file, not both")
-    words = [word.strip() for word in (classes or "").split(",") if word.strip()]
-    if classes is not None and not words:
-        raise UsageError('--classes has no names; write e.g. --classes "apple,violin"')
-    names = tuple(dict.fromkeys(words)) or (read_classes(classes_file) if classes_file else None)
+    names = class_names(classes, classes_file)
     paths = predicting.find_images(images)
     loaded = load(model, device=device, memory_budget=parse_bytes(memory_budget))
     found = predicting.predict(loaded, paths, names, top_k, min_confidence, err)
@@ -167,3 +164,15 @@ def features(
     from cocoop.own.features import write_features
 
     write_features(load_backbone(backbone, device), open_dataset(data, root, names), out, out_)
+
+
+def class_names(classes: str | None, file: Path | None) -> tuple[str, ...] | None:
+    """Return the names that `--classes` or `--classes-file` gives; None where neither is there."""
+    from cocoop.own.fitting import read_classes
+
+    if classes and file:
+        raise UsageError("give --classes or --classes-file, not both")
+    words = [word.strip() for word in (classes or "").split(",") if word.strip()]
+    if classes is not None and not words:
+        raise UsageError('--classes has no names; write e.g. --classes "apple,violin"')
+    return tuple(dict.fromkeys(words)) or (read_classes(file) if file else None)
