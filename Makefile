@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test test-cluster check format bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +17,9 @@ demo: .venv/ready  ## zero-shot, CoOp and CoCoOp on the embedded data, then the 
 
 test: .venv/ready  ## the test suite; no network
 	$(BIN)/python -m pytest
+
+test-cluster: .venv/ready  ## three Ray nodes on this machine, one killed in the middle
+	$(BIN)/python -m pytest -m cluster
 
 check: .venv/ready  ## format, lint, types
 	$(BIN)/ruff format --check .

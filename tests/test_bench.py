@@ -8,6 +8,7 @@ from cocoop import UsageError
 from cocoop.bench.features import bench_features
 from cocoop.bench.fit import bench_fit
 from cocoop.bench.measure import compare
+from cocoop.bench.precision import bench_precision
 from cocoop.bench.text import bench_text, class_names
 from cocoop.cli import main
 
@@ -26,14 +27,14 @@ def test_text_has_the_promised_keys(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_engine_can_be_measured_alone() -> None:
-    result = bench_text(3, 2, "toy", repeats=1, memory_budget=10**6, reference=False)
+    result = bench_text(3, 2, "toy", repeats=1, memory_budget=10**6, reference="none")
     assert "max_logit_diff" not in result
     assert set(result["memory"]) == {"engine_mb"}
 
 
 def test_work_is_counted_by_nodes() -> None:
     """tench, goldfish, great white shark: 4 context nodes, then 2-3 tokens a name, stop and end."""
-    work = bench_text(1, 1, "toy", repeats=1, reference=False)["work"]
+    work = bench_text(1, 1, "toy", repeats=1, reference="none")["work"]
     tokens = work["engine_tokens"]
     blocks = 3  # of the toy tower
     width, dim = 32, 16
@@ -61,3 +62,16 @@ def test_impossible_numbers_of_classes() -> None:
     for count in (0, 1001):
         with pytest.raises(UsageError, match="between 1 and 1000"):
             class_names(count)
+
+
+def test_precision_errors_shrink_with_the_bits() -> None:
+    result = bench_precision("emoji/activities", "tiny-clip", "cpu", images=2)
+    errors = [result[name]["mean_logit_error"] for name in ("fp32", "fp16", "bf16")]
+    assert 0 < errors[0] < errors[1] < errors[2] < 1
+
+
+def test_a_part_of_the_reference_is_scaled() -> None:
+    result = bench_text(30, 2, "toy", repeats=1, reference="part")
+    assert result["reference"] == "20 prompts, scaled"
+    assert result["max_logit_diff"] < 1e-3
+    assert result["memory"]["reference_mb"] > 0

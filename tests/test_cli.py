@@ -46,6 +46,17 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not folder.exists()
 
 
+def test_templates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["run", "base-to-new", *FAST[:-4], "--methods", "zeroshot", "--out", str(tmp_path)]
+    assert call(*arguments, "--templates", "select7") == 0
+    assert call(*arguments) == 0
+    assert call("report", str(tmp_path), "--format", "csv") == 0
+    shown = capsys.readouterr().out
+    assert "zeroshot (select7)" in shown
+    assert "emoji/activities,zeroshot," in shown
+    assert call(*arguments, "--templates", "imagenet80", "--methods", "coop") == 2
+
+
 def test_more_shots_than_images_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [*FAST, "--shots", "16", "--out", str(tmp_path), "--dry-run"]
     assert call("run", "base-to-new", *arguments) == 0
@@ -98,7 +109,8 @@ def test_interruption_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["demo"], ["report"], ["list"], ["cache"], ["bench"], ["bench", "text"]]
+    "command",
+    [[], ["run"], ["demo"], ["report"], ["status"], ["list"], ["cache"], ["bench"], ["bench", "text"]],
 )
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert call(*command, "--help") == 0

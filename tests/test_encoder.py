@@ -1,6 +1,7 @@
 """The text engine computes what the released implementation computes: features and every gradient."""
 
 from collections.abc import Callable
+from typing import Any
 
 import open_clip
 import pytest
@@ -163,3 +164,33 @@ def test_other_towers_are_refused(changes: dict, reason: str) -> None:
 def test_a_learned_logit_bias_is_refused() -> None:
     with pytest.raises(CocoopError, match="SigLIP"):
         TextTower(open_clip.CLIP(16, VISION, TEXT, init_logit_bias=-10.0))
+
+
+# (largest logit error at logit scale 100, relative error of the gradient) against fp64
+BOUNDS = {"fp32": (1e-3, 1e-4), "bf16": (1.0, 0.1), "fp16": (0.1, 0.01)}
+
+
+@pytest.mark.parametrize("precision", sorted(BOUNDS))
+@pytest.mark.parametrize("size", [1.0, 1e-6])
+def test_low_precision_bounds(precision: Any, size: float) -> None:
+    """However small the loss, fp16 gradients keep their digits."""
+    double, low = make_tower("clip-gelu-deep"), make_tower("clip-gelu-deep", torch.float32)
+    low.precision = precision
+    prompt = Prompt("a photo of a {}.", 4)
+    generator = torch.Generator().manual_seed(5)
+    contexts = 0.1 * torch.randn(2, 1, 4, double.width, dtype=torch.float64, generator=generator)
+    image = F.normalize(torch.randn(2, double.embed_dim, dtype=torch.float64, generator=generator), dim=-1)
+
+    def logits_and_gradient(encode: Callable, contexts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        contexts = contexts.clone().requires_grad_()
+        features = encode(contexts)
+        logits = 100 * torch.einsum("bd,bcd->bc", image.to(features), features)
+        loss = size * F.cross_entropy(logits, torch.tensor([0, 1]))
+        return logits.detach().double(), torch.autograd.grad(loss, contexts)[0].double()
+
+    exact = logits_and_gradient(ReferenceEncoder(double, prompt, NAMES), contexts)
+    ours = logits_and_gradient(TextEncoder(low, [prompt], NAMES), contexts.float())
+    logit_bound, gradient_bound = BOUNDS[precision]
+    assert (ours[0] - exact[0]).abs().max() < logit_bound
+    assert (ours[1] - exact[1]).norm() / exact[1].norm() < gradient_bound
+    assert all(weight.dtype == torch.float32 for weight in low.model.parameters())

@@ -1,6 +1,7 @@
 """The contract of a method, over whatever is in the folder."""
 
 import dataclasses
+import hashlib
 import importlib
 from pathlib import Path
 
@@ -94,6 +95,47 @@ def test_zero_shot_equals_untrained_coop_with_the_same_words(toy: Backbone) -> N
 
 def test_zero_shot_takes_the_datasets_template(toy: Backbone) -> None:
     assert build(ZeroShot, ZeroShotConfig(), toy).prompts == (Prompt(TEMPLATE),)
+
+
+SELECT7 = (
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+)
+
+
+def test_lists_of_templates() -> None:
+    assert ZeroShot.presets["zeroshot-select7"].config.texts(TEMPLATE) == (*SELECT7, TEMPLATE)
+    full = ZeroShot.presets["zeroshot-imagenet80"].config.texts(TEMPLATE)
+    assert len(full) == len(set(full)) == 80
+    assert all(text.count("{}") == 1 for text in full)
+    digest = hashlib.sha256("\n".join(full).encode()).hexdigest()
+    assert digest == "4f976686fb651bb5803d4689dcd849f75efe0ef19a3c801355bc9a6f03c8a5af", (
+        "open_clip's list has changed"
+    )
+    assert ZeroShotConfig(("dataset", "a {}.", "dataset")).texts(TEMPLATE) == (TEMPLATE, "a {}.")
+
+
+def test_an_ensemble_is_the_normalised_mean_of_normalised_features(toy: Backbone) -> None:
+    """By open_clip's own text tower; open_clip's builder averages before it normalises, CLIP's does not."""
+    method = build(ZeroShot, ZeroShot.presets["zeroshot-select7"].config, toy)
+    ours = Classifier(toy, method, NAMES).encode_text(method(images(toy, 1)))[0]
+    tokens = [[toy._tokenizer(text.format(name))[0] for name in NAMES] for text in (*SELECT7, TEMPLATE)]
+    each = [F.normalize(toy.model.encode_text(torch.stack(rows)), dim=-1) for rows in tokens]
+    theirs = F.normalize(torch.stack(each).mean(0), dim=-1)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["no place", "{} and {}", "{name}", "a {} {x}", ""])
+def test_bad_templates(text: str) -> None:
+    with pytest.raises(UsageError, match=r"needs \{\} once"):
+        ZeroShotConfig((text,))
+    with pytest.raises(UsageError, match="at least one template"):
+        ZeroShotConfig(())
 
 
 def test_cocoop_is_the_papers_formula(toy: Backbone) -> None:

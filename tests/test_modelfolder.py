@@ -115,7 +115,7 @@ def test_other_folders_are_left_alone(tmp_path: Path, model: Path) -> None:
 
 
 def test_a_backbone_that_is_not_here_is_named(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(name: str, device: str) -> cocoop.Backbone:
+    def offline(*arguments: str) -> cocoop.Backbone:
         raise CocoopError("the weights cannot be loaded: no network")
 
     monkeypatch.setattr("cocoop.estimator._loaded", offline)

@@ -1,6 +1,7 @@
 """Runs: what is finished stays finished, and what is stored can be trusted."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from rich.console import Console
 import cocoop
 from cocoop import Backbone, CocoopError, UsageError, load_prompt
 from cocoop.experiment import demo, report
-from cocoop.files import write_bytes
+from cocoop.files import sweep, write_bytes
 from cocoop.model import save_prompt
 from cocoop.store import Record, Store
 
@@ -166,13 +167,23 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    old, new = tmp_path / "a" / ".record.json.x.tmp", tmp_path / "a" / ".record.json.y.tmp"
+    for path in (old, new, old.with_name("record.json")):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    os.utime(old, (0, 0))
+    os.utime(old.with_name("record.json"), (0, 0))
+    sweep(tmp_path)
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {new.name, "record.json"}
+
+
 def test_unknown_names_fail_before_anything_is_written(tmp_path: Path) -> None:
     wrong = [
         {"datasets": ["emoji/foods"]},
         {"methods": ["cocop"]},
         {"backbone": "ViT-B-61/openai"},
         {"backbone": "ViT-B-16/openia"},
-        {"backbone": "ViT-B-16"},
         {"shots": 0},
     ]
     for change in wrong:
@@ -223,3 +234,42 @@ def test_shots_are_not_averaged_as_if_they_were_seeds(finished: Path, tmp_path: 
         "coop (epochs=1) (2 shots)",
         "cocoop (epochs=1) (1 shots)",
     }
+
+
+def test_missing_images_stop_a_run_before_it_starts(tmp_path: Path) -> None:
+    from tests.trees import make_tree
+
+    images = make_tree(tmp_path, "oxford_pets") / "images"
+    for name in ("pug_600.jpg", "beagle_600.jpg", "beagle_0.jpg"):
+        (images / name).unlink()
+    (images / "beagle_0.jpg").touch()
+    run = ARGUMENTS | {"datasets": ["oxford_pets"], "methods": ["coop"], "overrides": ["coop.epochs=1"]}
+    with pytest.raises(CocoopError, match=r"3 image\(s\)") as stopped:
+        cocoop.run("base-to-new", folder=tmp_path / "runs", root=tmp_path, **run)
+    for fault in ("beagle_0.jpg: empty", "beagle_600.jpg: missing", "pug_600.jpg: missing"):
+        assert fault in str(stopped.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_broken_images_stop_a_run_with_all_of_them(tmp_path: Path) -> None:
+    from tests.trees import make_tree
+
+    images = make_tree(tmp_path, "oxford_pets") / "images"
+    for name in ("basset_hound_600.jpg", "beagle_600.jpg"):
+        (images / name).unlink()
+        (images / name).write_bytes(b"<html>not found</html>")
+    run = ARGUMENTS | {"datasets": ["oxford_pets"], "methods": ["zeroshot"], "overrides": []}
+    with pytest.raises(CocoopError, match=r"2 image\(s\).*\n  basset_hound_600.*\n  beagle_600.*identify"):
+        cocoop.run("base-to-new", folder=tmp_path / "runs", root=tmp_path, **run)
+    assert {record.cell.testing.subset for record in Store(tmp_path / "runs").records()} == {"new"}
+
+
+def test_where_the_data_lie_is_no_part_of_a_cell(tmp_path: Path) -> None:
+    from tests.trees import make_tree
+
+    run = ARGUMENTS | {"datasets": ["oxford_pets"], "methods": ["zeroshot"], "overrides": []}
+    make_tree(tmp_path / "here", "oxford_pets")
+    first = cocoop.run("base-to-new", folder=tmp_path / "runs", root=tmp_path / "here", **run)
+    (tmp_path / "here").rename(tmp_path / "there")
+    again = cocoop.run("base-to-new", folder=tmp_path / "runs", root=tmp_path / "there", **run)
+    assert again == first

@@ -80,6 +80,12 @@ def test_shots_do_not_depend_on_the_subset() -> None:
     assert base == everything[:12]
 
 
+def test_names_with_dots_are_no_escape(tmp_path: Path) -> None:
+    path = tmp_path / "split.json"
+    path.write_text('{"train": [["a..b/c..jpg", 0, "a"]], "val": [], "test": []}')
+    assert read_split(path)["train"] == (Item("a..b/c..jpg", 0, "a"),)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -87,7 +93,17 @@ def test_shots_do_not_depend_on_the_subset() -> None:
         ("{", "not a split file"),
         ('{"train": [["a.jpg", 0]]}', "not a split file"),
         ('{"train": [["a.jpg", 0, "a"]], "val": []}', "lacks .*test"),
+        ('{"train": [["a.jpg", "x", "a"]], "val": [], "test": []}', "train 0 1"),
+        ('{"training": [], "val": [], "test": []}', "lacks .*train.*it has 'training'"),
         ('{"train": [["../a.jpg", 0, "a"]], "val": [], "test": []}', "leaves"),
+        ('{"train": [["a/../../b.jpg", 0, "a"]], "val": [], "test": []}', "leaves"),
+        ('{"train": [["..\\\\a.jpg", 0, "a"]], "val": [], "test": []}', "leaves"),
+        ('{"train": [["C:\\\\a.jpg", 0, "a"]], "val": [], "test": []}', "leaves"),
+        ('{"train": [], "val": [], "test": []}', "no images"),
+        ('{"train": [["a.jpg", 1, "a"], ["b.jpg", 2, "b"]], "val": [], "test": []}', "from 0.*0 is missing"),
+        ('{"train": [["a.jpg", 0, "a"], ["b.jpg", 2, "b"]], "val": [], "test": []}', "1 is missing"),
+        ('{"train": [["a.jpg", 0, "a"]], "val": [], "test": [["b.jpg", 0, "b"]]}', "two names, 'a' and 'b'"),
+        ('{"train": [["a.jpg", 0, "a"]], "val": [], "test": [["b.jpg", 1, "b"]]}', "no images in 'train'"),
         ('{"train": [["/etc/a.jpg", 0, "a"]], "val": [], "test": []}', "leaves"),
     ],
 )

@@ -1,9 +1,6 @@
 """A frozen CLIP from open_clip behind the few names that prompt learning needs."""
 
-import logging
-import math
 from functools import cached_property
-from pathlib import Path
 from typing import Any, cast
 
 import open_clip
@@ -14,20 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cocoop.data.images import Preprocess
-from cocoop.errors import CocoopError, UsageError, unknown
+from cocoop.errors import CocoopError, UsageError
 from cocoop.files import digest
-from cocoop.seeding import seeded
+from cocoop.precision import AUTO, DTYPES, Precision, allow_tf32, choose_device, choose_precision
+from cocoop.weights import EMBEDDED, create_model
 
-EMBEDDED = "tiny-clip"  # the pre-trained model inside the package; the default everywhere
-RANDOM = "random"  # as a weights tag: the architecture untrained, for tests and benchmarks
-
-_ASSETS = Path(__file__).parent / "assets"
-_TOY_CONFIG = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
-    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3},
-    "quick_gelu": True,
-}
+VOCABULARY = 49408  # tokens of CLIP's byte-pair tokenizer
 
 
 class Backbone:
@@ -37,6 +26,7 @@ class Backbone:
         name: what `load_backbone` was called with.
         model: an open_clip `CLIP` or `CustomTextCLIP`; its parameters are frozen here.
         tokenizer: CLIP's byte-pair tokenizer.
+        precision: of the towers' matrix products; the weights stay as they are.
 
     Attributes:
         embed_dim: d, the size of the joint embedding.
@@ -45,8 +35,15 @@ class Backbone:
         logit_scale: exp of CLIP's learned temperature, 100 in the released weights.
     """
 
-    def __init__(self, name: str, model: nn.Module, tokenizer: open_clip.SimpleTokenizer) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        tokenizer: open_clip.SimpleTokenizer,
+        precision: Precision = "fp32",
+    ) -> None:
         self.name = name
+        self.precision = precision
         self.model: Any = cast(Any, model.eval().requires_grad_(False))
         self.width = int(self.token_embedding.shape[1])
         self.context_length = int(self.text_tower.context_length)
@@ -82,9 +79,13 @@ class Backbone:
                     f"{self.name} takes {size[0]}x{size[1]} images; only square ones are supported"
                 )
             size = size[0]
-        mean = found.get("mean") or open_clip.OPENAI_DATASET_MEAN
-        std = found.get("std") or open_clip.OPENAI_DATASET_STD
-        return Preprocess(int(size), tuple(mean), tuple(std))
+        return Preprocess(
+            int(size),
+            tuple(found.get("mean") or open_clip.OPENAI_DATASET_MEAN),
+            tuple(found.get("std") or open_clip.OPENAI_DATASET_STD),
+            found.get("interpolation") or "bicubic",
+            found.get("resize_mode") or "shortest",
+        )
 
     @cached_property
     def weights_digest(self) -> str:
@@ -102,8 +103,10 @@ class Backbone:
     @torch.no_grad()
     def encode_image(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b d"]:
         """Encode images to L2-normalised features, on the CPU in fp32."""
-        features = self.model.encode_image(images.to(self.device, self.token_embedding.dtype))
-        return F.normalize(features, dim=-1).float().cpu()
+        dtype = DTYPES.get(self.precision)
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+            features = self.model.encode_image(images.to(self.device, self.token_embedding.dtype))
+        return F.normalize(features.float(), dim=-1).cpu()
 
     def tokenize(self, text: str) -> list[int]:
         """Tokenise a whole prompt to [SOT, ..., EOT], unpadded.
@@ -137,58 +140,37 @@ class Backbone:
         return self
 
 
-def load_backbone(name: str = EMBEDDED, device: str = "cpu") -> Backbone:
+def load_backbone(name: str = EMBEDDED, device: str = AUTO, precision: str = AUTO) -> Backbone:
     """Load a frozen CLIP.
 
     Args:
-        name: "tiny-clip" (embedded, no network), "toy" (a few untrained layers, for tests), or any
-            open_clip model as "ARCHITECTURE/TAG", e.g. "ViT-B-16/openai"; the tag "random" gives the
-            architecture untrained. `cocoop list backbones` names the architectures.
-        device: where to put the weights.
+        name: "tiny-clip" (embedded, no network), or "toy" (a few untrained layers, for tests), or
+            an open_clip model as "ARCHITECTURE/TAG", e.g. "ViT-B-16/openai" or, in the paper's spelling,
+            "ViT-B/16"; the tag "random" gives the architecture untrained; or
+            "ARCHITECTURE/TAG@FILE" with a file of those weights; "ARCHITECTURE@FILE" with weights of no
+            known tag; the file alone where it is one of OpenAI's;
+            a folder as open_clip saves it, or "hf-hub:OWNER/NAME".
+        device: "cpu", "cuda", "mps"; "auto" takes an accelerator where there is one.
+        precision: of the frozen towers: "fp32", "tf32" (CUDA), "bf16", "fp16"; "auto" is fp16 on CUDA and
+            fp32 elsewhere.
 
     Raises:
-        UsageError: no such architecture or tag.
-        CocoopError: the weights cannot be had here.
+        UsageError: no such architecture, tag, file, device or precision.
+        CocoopError: the weights cannot be had here, or the model is not a CLIP this package understands.
     """
-    logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))
-    if name == EMBEDDED:
-        folder = _ASSETS / EMBEDDED
-        model = open_clip.create_model(f"local-dir:{folder}")
-        return _wrap(name, model).to(device)
-    if name == "toy":
-        with seeded(0):
-            model = open_clip.CLIP(**_TOY_CONFIG)
-            nn.init.constant_(model.logit_scale, math.log(100.0))
-        return _wrap(name, model).to(device)
-    architecture, _, tag = name.replace("ViT-B/", "ViT-B-").replace("ViT-L/", "ViT-L-").partition("/")
-    if architecture not in open_clip.list_models():
-        raise unknown("backbone", name, [EMBEDDED, "toy", *open_clip.list_models()])
-    return _wrap(name, _create(architecture, tag)).to(device)
-
-
-def _create(architecture: str, tag: str) -> nn.Module:
-    if tag == RANDOM:
-        with seeded(0):
-            return open_clip.create_model(architecture, pretrained=None)
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
-    if tag not in tags:
-        raise unknown(f"weights of {architecture}, written {architecture}/TAG: tag", tag, [*tags, RANDOM])
-    config = open_clip.get_pretrained_cfg(architecture, tag)
-    try:
-        # the activation belongs to the weights: the other one loads too, and gives other features
-        return open_clip.create_model(
-            architecture, pretrained=tag, force_quick_gelu=bool(config.get("quick_gelu", False))
-        )
-    except (OSError, RuntimeError) as error:
-        raise CocoopError(f"the weights {architecture}/{tag} cannot be loaded: {error}") from error
-
-
-def _wrap(name: str, model: nn.Module) -> Backbone:
-    text = getattr(model, "text", model)
-    context_length = getattr(text, "context_length", None)
-    if not hasattr(text, "token_embedding") or context_length is None:
+    where = choose_device(device)
+    bits = choose_precision(precision, where)
+    if where.type == "cuda":
+        allow_tf32(bits)
+    model = create_model(name)
+    text: Any = getattr(model, "text", model)
+    length = getattr(text, "context_length", None)
+    if not hasattr(text, "token_embedding") or length is None:
         raise CocoopError(f"{name} has a text tower without a token table; only CLIP text transformers work")
-    return Backbone(name, model, open_clip.SimpleTokenizer(context_length=context_length))
+    if text.token_embedding.weight.shape[0] != VOCABULARY:
+        raise CocoopError(f"{name} has a vocabulary of its own; only CLIP's tokenizer works")
+    tokenizer = open_clip.SimpleTokenizer(context_length=length)
+    return Backbone(name, model, tokenizer, bits).to(where)
 
 
 def _bytes(value: Tensor) -> bytes:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cocoop.data.splits import Subset
 from cocoop.files import digest
+from cocoop.precision import Precision
 from cocoop.settings import MethodChoice
 
 
@@ -27,6 +28,7 @@ class Training(BaseModel):
     recipe: dict[str, Any] | None
     backbone: str
     weights: str
+    precision: Precision = "fp32"
     dataset: str
     subset: Subset
     shots: int
@@ -70,7 +72,15 @@ class Cell(BaseModel):
 
 
 def training(
-    choice: MethodChoice, *, backbone: str, weights: str, dataset: str, subset: Subset, shots: int, seed: int
+    choice: MethodChoice,
+    *,
+    backbone: str,
+    weights: str,
+    precision: Precision,
+    dataset: str,
+    subset: Subset,
+    shots: int,
+    seed: int,
 ) -> Training:
     """Return the training of a method choice on a part of a dataset."""
     learned = choice.recipe is not None
@@ -82,6 +92,7 @@ def training(
         recipe=dataclasses.asdict(choice.recipe) if choice.recipe else None,
         backbone=backbone,
         weights=weights,
+        precision=precision,
         dataset=dataset,
         subset=subset if learned else "all",
         shots=shots if learned else 0,

@@ -3,6 +3,7 @@
 import fnmatch
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from rich.text import Text
 
 from cocoop.bench.command import app as bench_app
 from cocoop.bench.command import parse_bytes
+from cocoop.data.command import Root
+from cocoop.data.command import app as data_app
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.export.command import app as export_app
 from cocoop.own.command import app as own_app
@@ -29,9 +32,11 @@ app = typer.Typer(
 )
 app.add_typer(own_app)
 app.add_typer(export_app)
+app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 out = Console(markup=False)  # names and labels are the user's, not markup
 err = Console(stderr=True, markup=False)
+_called: list[str] = []  # the words of this call, for plans
 
 
 class Format(str, Enum):
@@ -53,17 +58,34 @@ class Listing(str, Enum):
     backbones = "backbones"
 
 
+class Templates(str, Enum):
+    """What zero-shot CLIP is prompted with."""
+
+    dataset = "dataset"
+    select7 = "select7"
+    imagenet80 = "imagenet80"
+
+
+class Learned(str, Enum):
+    """Methods that the released code trains."""
+
+    coop = "coop"
+    cocoop = "cocoop"
+
+
+class Place(str, Enum):
+    """Where a class name stands in its prompt."""
+
+    end = "end"
+    middle = "middle"
+    front = "front"
+
+
 Budget = Annotated[
     str | None,
     typer.Option(
         "--memory-budget", help="Memory for the text encoder, e.g. 512MB. [default: half of what is free]"
     ),
-]
-
-
-Root = Annotated[
-    Path | None,
-    typer.Option("--root", envvar="COCOOP_DATA", help="The folder that holds the datasets' folders."),
 ]
 
 
@@ -94,10 +116,23 @@ def run(
     preset: Annotated[
         list[str] | None, typer.Option(help="Settings by name, one a method; repeatable.")
     ] = None,
+    templates: Annotated[
+        Templates, typer.Option(help="Of zero-shot: the dataset's own, or an ensemble.")
+    ] = Templates.dataset,
     set_: Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE; repeatable.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Of the frozen towers: auto, fp32, tf32, bf16 or fp16.")
+    ] = "auto",
     memory_budget: Budget = None,
     root: Root = None,
+    workers: Annotated[
+        str,
+        typer.Option(metavar="N|ray[:ADDRESS]", help="Processes that share the work out, or a Ray cluster."),
+    ] = "1",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of each. [default: all, shared out]")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
 ) -> None:
     """Run a protocol; finished cells are skipped, so the same command goes on after an interruption."""
@@ -112,11 +147,18 @@ def run(
             shots=shots,
             backbone=backbone,
             folder=folder,
-            presets=preset or [],
+            presets=[
+                *(preset or []),
+                *([f"zeroshot-{templates.value}"] if templates.value != "dataset" else []),
+            ],
             overrides=set_ or [],
             device=device,
+            precision=precision,
             memory_budget=parse_bytes(memory_budget),
             root=root,
+            workers=workers,
+            threads=threads,
+            command=shlex.join(["cocoop", *_called]),
             dry_run=dry_run,
             console=out,
         )
@@ -144,6 +186,47 @@ def report(
     from cocoop import experiment
 
     experiment.report(folder, format.value, out, root)
+
+
+@app.command("import-official")
+def import_official(
+    file: Annotated[Path, typer.Argument(help="prompt_learner/model.pth.tar-N of a run.")],
+    folder: Annotated[Path, typer.Option("--out", help="Where the prompt file goes.")],
+    backbone: Annotated[str, typer.Option(help="What it was trained with.")] = "ViT-B-16/openai",
+    method: Annotated[Learned | None, typer.Option(help="Refuse a file of another method.")] = None,
+    dataset: Annotated[str, typer.Option(help="What it was trained on, for its template.")] = "imagenet",
+    classes: Annotated[
+        Path | None, typer.Option(help="File with the names it was trained on, one a line, in label order.")
+    ] = None,
+    position: Annotated[Place, typer.Option(help="Where the class name stands; CoOp only.")] = Place.end,
+) -> None:
+    """Turn a checkpoint of the released CoOp or CoCoOp code into a prompt file; nothing in it is run."""
+    from cocoop import official
+    from cocoop.backbone import load_backbone
+    from cocoop.data.catalog import template_of
+    from cocoop.files import read_lines
+
+    path = official.import_official(
+        file,
+        folder,
+        load_backbone(backbone),
+        method=method.value if method else None,
+        template=template_of(dataset),
+        class_names=read_lines(classes) if classes else (),
+        position=position.value,
+    )
+    out.print(f"{path}\nuse it with: cocoop.load_prompt({str(path)!r}, backbone)", soft_wrap=True)
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="RUNS", help="A run folder.")],
+    json_: Annotated[bool, typer.Option("--json", help="Every cell, as JSON.")] = False,
+) -> None:
+    """Show what of a run folder is done, running, failed or missing."""
+    from cocoop import status
+
+    status.show(folder, json_, out)
 
 
 @app.command()
@@ -203,8 +286,9 @@ def _matching(text: str) -> tuple[str, ...]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 the run failed, 2 the call was wrong, 130 interrupted."""
     logging.basicConfig(level=logging.ERROR)
+    _called[:] = sys.argv[1:] if arguments is None else arguments
     try:
-        app(args=list(arguments) if arguments is not None else None)
+        app(args=list(_called))
     except CocoopError as error:
         if os.environ.get("COCOOP_DEBUG"):
             raise

@@ -6,7 +6,7 @@ is installed, `clone`, `cross_val_score` and the like take these objects.
 
 import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -22,18 +22,20 @@ from cocoop.data.photos import ImageLike
 from cocoop.data.sources import TEMPLATE
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.features import encode_images, view_seeds
-from cocoop.fit import Views
-from cocoop.learn import OnEpoch, learn
+from cocoop.fit import Epoch, Views
+from cocoop.learn import learn
 from cocoop.logits import Classifier
 from cocoop.methods import Method
 from cocoop.modelcard import ModelFacts, Result
 from cocoop.modelfolder import read_facts, read_method, write_model
+from cocoop.precision import AUTO
 from cocoop.settings import MethodChoice, resolve
 
 SAVED = ("method", "preset", "epochs", "settings", "template", "seed")  # what a folder tells of the params
 
 Images = ImageLike | Sequence[ImageLike]
 Names = Sequence[str] | np.ndarray
+OnEpoch = Callable[[Epoch], None]
 
 
 class PromptClassifier:
@@ -51,7 +53,8 @@ class PromptClassifier:
         settings: further fields of the method's `Config` or of `Recipe`, e.g. {"n_ctx": 8}.
         template: the zero-shot prompt, with `{}` for the class name.
         seed: of everything drawn at random.
-        device: where a backbone given by name is put.
+        device: where a backbone given by name is put; "auto" takes an accelerator where there is one.
+        precision: of a backbone given by name; see `load_backbone`.
         memory_budget: bytes for the text encoder; None for what the machine allows.
 
     Attributes:
@@ -76,7 +79,8 @@ class PromptClassifier:
         settings: Mapping[str, Any] | None = None,
         template: str = TEMPLATE,
         seed: int = 1,
-        device: str = "cpu",
+        device: str = AUTO,
+        precision: str = AUTO,
         memory_budget: int | None = None,
     ) -> None:
         self.method = method
@@ -87,11 +91,12 @@ class PromptClassifier:
         self.template = template
         self.seed = seed
         self.device = device
+        self.precision = precision
         self.memory_budget = memory_budget
         self._last: Classifier | None = None
 
     def fit(
-        self, images: Images, labels: Names, on_epoch: OnEpoch = lambda epoch, loss: None
+        self, images: Images, labels: Names, on_epoch: OnEpoch = lambda epoch: None
     ) -> "PromptClassifier":
         """Learn from n images and the class name of each; return self.
 
@@ -108,14 +113,14 @@ class PromptClassifier:
         return self.fit_features(views, labels, on_epoch)
 
     def fit_features(
-        self, views: Views, labels: Names, on_epoch: OnEpoch = lambda epoch, loss: None
+        self, views: Views, labels: Names, on_epoch: OnEpoch = lambda epoch: None
     ) -> "PromptClassifier":
         """Learn from image features; return self.
 
         Args:
             views: gives the L2-normalised features (n, d) of the views of an epoch, counted from 0.
             labels: the class name of each image.
-            on_epoch: called after every epoch with its number and its mean loss.
+            on_epoch: called after every epoch.
         """
         names = sorted(set(_texts(labels)))
         place = {name: index for index, name in enumerate(names)}
@@ -200,7 +205,7 @@ class PromptClassifier:
         """Return the frozen CLIP; one given by name is loaded once for all classifiers."""
         if isinstance(self.backbone, Backbone):
             return self.backbone
-        return _loaded(self.backbone, self.device)
+        return _loaded(self.backbone, self.device, self.precision)
 
     def choice(self) -> MethodChoice:
         """Return the method with all its settings resolved. Raises UsageError for an impossible one."""
@@ -254,7 +259,8 @@ def load(
     folder: str | Path,
     backbone: Backbone | None = None,
     *,
-    device: str = "cpu",
+    device: str = AUTO,
+    precision: str = AUTO,
     memory_budget: int | None = None,
 ) -> PromptClassifier:
     """Read a model folder back.
@@ -262,7 +268,8 @@ def load(
     Args:
         folder: what `PromptClassifier.save` or `cocoop fit` wrote.
         backbone: the loaded CLIP it was trained on; None loads it by the name in the folder.
-        device: where to put that.
+        device: where to put that; "auto" takes an accelerator where there is one.
+        precision: of that; see `load_backbone`.
         memory_budget: bytes for the text encoder; None for what the machine allows.
 
     Raises:
@@ -271,23 +278,21 @@ def load(
     facts = read_facts(Path(folder))
     name = facts.prompt.backbone
     try:
-        clip = backbone or _loaded(name, device)
+        clip = backbone or _loaded(name, device, precision)
     except CocoopError as error:
         raise CocoopError(
             f"{folder} needs the backbone {name}, which is not here and cannot be fetched: {error}. With a "
             f"network, fetch it once: python -c \"import cocoop; cocoop.load_backbone('{name}')\""
         ) from error
     method = read_method(Path(folder), clip)
-    model = PromptClassifier(
-        backbone=backbone or name, device=device, memory_budget=memory_budget, **facts.params
-    )
-    return model._become(clip, method, facts)
+    here: dict[str, Any] = {"device": device, "precision": precision, "memory_budget": memory_budget}
+    return PromptClassifier(backbone=backbone or name, **here, **facts.params)._become(clip, method, facts)
 
 
 @lru_cache(maxsize=2)
-def _loaded(name: str, device: str) -> Backbone:
+def _loaded(name: str, device: str, precision: str) -> Backbone:
     """Load a backbone once for all classifiers: it is frozen."""
-    return load_backbone(name, device)
+    return load_backbone(name, device, precision)
 
 
 def _listed(images: Images) -> list[ImageLike]:

@@ -1,34 +1,27 @@
 """From names to finished runs and their report, with progress: what the commands and `cocoop.run` share."""
 
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
-from cocoop.backbone import EMBEDDED, Backbone, load_backbone
+from cocoop.backbone import load_backbone
 from cocoop.cells import Cell
 from cocoop.data import DATASETS, is_source, open_dataset
 from cocoop.errors import CocoopError, UsageError, unknown
-from cocoop.features import FeatureCache
+from cocoop.execution import complain, execute
 from cocoop.files import default_cache
+from cocoop.precision import AUTO, DEVICES, Precision, choose_device, choose_precision
+from cocoop.preflight import check_data
 from cocoop.protocols import PROTOCOLS, Settings
 from cocoop.report import html, tables
-from cocoop.runs import Notify
-from cocoop.runs import run as run_cells
+from cocoop.runs import Setup
 from cocoop.settings import MethodChoice, parse_overrides, resolve
 from cocoop.settings import presets as all_presets
 from cocoop.store import Record, Store
+from cocoop.weights import EMBEDDED
 
 ALL_SHOTS = 16  # the paper's; more than the embedded classes have, so all of theirs are used
 
@@ -44,9 +37,13 @@ def run(
     folder: str | Path = Path("runs"),
     presets: Sequence[str] = (),
     overrides: Sequence[str] = (),
-    device: str = "cpu",
+    device: str = AUTO,
+    precision: str = AUTO,
     memory_budget: int | None = None,
     root: str | Path | None = None,
+    workers: int | str = 1,
+    threads: int | None = None,
+    command: str | None = None,
     dry_run: bool = False,
     console: Console | None = None,
 ) -> list[Record]:
@@ -62,15 +59,20 @@ def run(
         folder: the run folder.
         presets: names of presets, at most one a method; the others take their first.
         overrides: "METHOD.FIELD=VALUE" words.
-        device: where to compute.
+        device: where to compute; see `load_backbone`.
+        precision: of the frozen towers; see `load_backbone`.
         memory_budget: bytes for the text encoder; None for what the machine allows.
         root: the folder of the datasets, as for `open_dataset`.
+        workers: processes that share the cells out.
+        threads: of each process on the CPU; None shares the processors out. The last bits of a result may
+            depend on it.
+        command: the command line that asks for the same, kept for `cocoop status`.
         dry_run: only print what would be run.
         console: where progress and tables go; None for nowhere.
 
     Raises:
         UsageError: an unknown name or an impossible setting.
-        CocoopError: a cell failed; finished ones are kept.
+        CocoopError: cells failed; the others were run all the same.
     """
     console = console or Console(quiet=True)
     plan = PROTOCOLS.get(protocol)
@@ -79,17 +81,22 @@ def run(
         if not is_source(dataset):
             DATASETS.get(dataset)
     store = Store(Path(folder))
-    clip = load_backbone(backbone, device)
-    settings = Settings(tuple(datasets), choices, tuple(seeds), shots, backbone, clip.weights_digest)
+    where, bits = _place(device, precision, str(workers))
+    here = str(workers) == "1"  # else this process only needs the digest of the weights
+    clip = load_backbone(backbone, where, bits) if here else load_backbone(backbone, "cpu", "fp32")
+    settings = Settings(tuple(datasets), choices, tuple(seeds), shots, backbone, clip.weights_digest, bits)
     cells = plan.cells(settings)
+    check_data([cell for cell in cells if not store.has(cell)], root)
     _say_few(settings, root, console)
     if dry_run:
         _say_plan(settings, cells, store, console)
         return []
-    _run(cells, store, clip, memory_budget, root, console)
+    setup = Setup(store.folder, default_cache(), backbone, where, bits, memory_budget, threads, root)
+    execute(cells, setup, clip if here else None, console, str(workers), command)
     wanted = {cell.key for cell in cells}
     records = [record for record in store.records() if record.cell.key in wanted]
     _show(protocol, records, console)
+    complain(cells, store)
     return records
 
 
@@ -148,49 +155,15 @@ def choose(
     return tuple(resolve(method, chosen.get(method), values.get(method)) for method in methods)
 
 
-def _run(
-    cells: Sequence[Cell],
-    store: Store,
-    clip: Backbone,
-    budget: int | None,
-    root: str | Path | None,
-    console: Console,
-) -> None:
-    missing = sum(not store.has(cell) for cell in cells)
-    if not missing:
-        console.print(f"all {len(cells)} cells are finished in {store.folder}; nothing to run")
-        return
-    start = time.monotonic()
-    with _progress(cells, store, console) as notify:
-        run_cells(cells, store, clip, FeatureCache(default_cache()), budget, notify, root)
-    took = time.monotonic() - start
-    console.print(f"{missing} of {len(cells)} cells run in {took:.0f} s, records in {store.folder}")
-
-
-@contextmanager
-def _progress(cells: Sequence[Cell], store: Store, console: Console) -> Iterator[Notify]:
-    """Show a bar over the missing cells with what the current one is doing."""
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=False),
-    )
-    missing = {cell.key for cell in cells if not store.has(cell)}
-    with Progress(*columns, console=console, speed_estimate_period=600) as bar:
-        task = bar.add_task("starting", total=len(missing))
-
-        def notify(cell: Cell, doing: str, share: float) -> None:
-            if doing == "done":
-                if cell.key in missing:
-                    bar.advance(task)
-            else:
-                bar.update(task, description=f"{cell.title}, {doing} ({share:.0%})")
-
-        yield notify
-        bar.update(task, description="done")
+def _place(device: str, precision: str, workers: str) -> tuple[str, Precision]:
+    """Settle "auto" once for all workers; a cluster has devices that this machine need not have."""
+    if not workers.startswith("ray"):
+        where = choose_device(device)
+    elif device.partition(":")[0] in DEVICES:
+        where = torch.device("cpu" if device == AUTO else device)
+    else:
+        raise unknown("device", device, DEVICES)
+    return str(where), choose_precision(precision, where)
 
 
 def _show(protocol: str, records: Sequence[Record], console: Console) -> None:
@@ -208,7 +181,8 @@ def _say_few(settings: Settings, root: str | Path | None, console: Console) -> N
     """Say where classes have fewer images than the shots asked for."""
     few = []
     for name in settings.datasets:
-        least = min(Counter(item.label for item in open_dataset(name, root).items("train")).values())
+        train = open_dataset(name, root).splits.get("train", ())
+        least = min(Counter(item.label for item in train).values(), default=settings.shots)
         if least < settings.shots:
             few.append(f"{name} ({least})")
     if few:

@@ -15,6 +15,7 @@ from cocoop.backbone import Backbone
 from cocoop.data.images import read_bytes, test_batch, train_batch
 from cocoop.data.photos import ImageLike, to_image
 from cocoop.data.spec import Decode, Item
+from cocoop.data.verify import all_or_nothing
 from cocoop.files import digest, write_bytes
 
 BATCH = 256
@@ -93,7 +94,8 @@ class ImageEncoder:
         self, root: Path, items: Sequence[Item], progress: Progress | None = None
     ) -> Float[Tensor, "n d"]:
         """Encode the test views of `items` to L2-normalised features."""
-        return self._encode(root, items, None, progress)
+        with all_or_nothing(root, items, self.decode):
+            return self._encode(root, items, None, progress)
 
     def train(
         self, root: Path, items: Sequence[Item], epoch: int, seed: int, progress: Progress | None = None
@@ -103,7 +105,8 @@ class ImageEncoder:
         Augmentation does not depend on the learned weights, so a view drawn ahead has the same pixels as
         one drawn in the training loop. A view depends on (seed, epoch, place in `items`) alone.
         """
-        return self._encode(root, items, view_seeds(seed, epoch, len(items)), progress)
+        with all_or_nothing(root, items, self.decode):
+            return self._encode(root, items, view_seeds(seed, epoch, len(items)), progress)
 
     def _encode(
         self, root: Path, items: Sequence[Item], seeds: list[int] | None, progress: Progress | None
@@ -132,7 +135,8 @@ class ImageEncoder:
         files = (digest(read_bytes(root, item.path)) for item in items)
         view = "test" if seeds is None else f"train {seeds}"
         view += f" {self.decode.__name__}" if self.decode else ""
-        return digest(self.backbone.weights_digest, repr(self.backbone.preprocess), view, *files)
+        clip = self.backbone
+        return digest(clip.weights_digest, clip.precision, repr(clip.preprocess), view, *files)
 
 
 def encode_images(

@@ -4,8 +4,12 @@ import hashlib
 import json
 import os
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from cocoop.errors import UsageError
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -35,11 +39,28 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def sweep(folder: Path, age: float = 3600.0) -> None:
+    """Remove what killed processes were about to write: temporaries older than `age` seconds."""
+    for path in folder.rglob(".*.tmp"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > age:
+                path.unlink()
+
+
 def default_cache() -> Path:
     """The cache folder: $COCOOP_CACHE, else `cocoop` under the user's cache folder."""
     if "COCOOP_CACHE" in os.environ:
         return Path(os.environ["COCOOP_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cocoop"
+
+
+def read_lines(path: Path) -> tuple[str, ...]:
+    """Return the lines of a UTF-8 file that are not empty. Raises UsageError where it cannot be read."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    return tuple(line.strip() for line in lines if line.strip())
 
 
 def digest(*parts: bytes | str) -> str:
@@ -49,6 +70,15 @@ def digest(*parts: bytes | str) -> str:
         data = part.encode() if isinstance(part, str) else part
         sha.update(len(data).to_bytes(8, "little"))
         sha.update(data)
+    return sha.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in pieces."""
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            sha.update(piece)
     return sha.hexdigest()
 
 

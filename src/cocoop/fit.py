@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,27 +14,28 @@ from torch.nn import functional as F
 from cocoop.errors import CocoopError
 from cocoop.logits import Classifier
 from cocoop.recipe import Recipe
+from cocoop.snapshot import Snapshot, Trace, restore, take
 
 Views = Callable[[int], Float[Tensor, "n d"]]  # epoch -> features of that epoch's augmented views
 
 
-@dataclass
-class Trace:
-    """What happened in a fit: one learning rate an epoch, one loss a step, and the time it took."""
+@dataclass(frozen=True)
+class Epoch:
+    """What a fit says after an epoch.
 
-    lr: list[float] = field(default_factory=list)
-    loss: list[float] = field(default_factory=list)
-    seconds: float = 0.0
+    Attributes:
+        done: epochs done.
+        total: epochs of the recipe.
+        lr: learning rate of this one.
+        loss: mean training loss of this one.
+        snapshot: copies the fit as it stands, to go on from.
+    """
 
-    @property
-    def seconds_per_step(self) -> float:
-        """Mean wall time of a step."""
-        return self.seconds / max(1, len(self.loss))
-
-    @property
-    def epoch_losses(self) -> list[float]:
-        """Mean loss of every epoch; all have equally many steps."""
-        return [float(np.mean(part)) for part in np.split(np.array(self.loss), len(self.lr))]
+    done: int
+    total: int
+    lr: float
+    loss: float
+    snapshot: Callable[[], Snapshot]
 
 
 def fit(
@@ -42,7 +44,8 @@ def fit(
     labels: Int[Tensor, " n"],
     recipe: Recipe,
     seed: int,
-    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    resume: Snapshot | None = None,
 ) -> Trace:
     """Train the classifier's method in place.
 
@@ -52,7 +55,9 @@ def fit(
         labels: class of every image.
         recipe: epochs, batch size and schedule.
         seed: of the order of the images.
-        on_epoch: called after every epoch with its number from 0 and its mean loss.
+        on_epoch: called after every epoch.
+        resume: where a fit with the same arguments was interrupted; it ends with the weights of an
+            unbroken one, on the CPU bit for bit.
 
     Raises:
         CocoopError: the loss is no finite number any more, or there are no images.
@@ -66,8 +71,9 @@ def fit(
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
     )
-    trace = Trace()
-    for epoch in range(recipe.epochs):
+    trace = restore(resume, classifier.method, optimizer) if resume else Trace()
+    snapshot = partial(take, classifier.method, optimizer, trace)
+    for epoch in range(len(trace.lr), recipe.epochs):
         features = views(epoch)
         start = time.perf_counter()
         rate = recipe.lr_at(epoch)
@@ -83,7 +89,7 @@ def fit(
             optimizer.step()
             trace.loss.append(loss.item())
         trace.seconds += time.perf_counter() - start
-        on_epoch(epoch, float(np.mean(trace.loss[first:])))
+        on_epoch(Epoch(epoch + 1, recipe.epochs, rate, float(np.mean(trace.loss[first:])), snapshot))
     return trace
 
 

@@ -8,15 +8,13 @@ from jaxtyping import Int
 from torch import Tensor
 
 from cocoop.backbone import Backbone
-from cocoop.fit import Views, fit
+from cocoop.environment import environment
+from cocoop.fit import Epoch, Views, fit
 from cocoop.logits import Classifier
 from cocoop.methods import Method
 from cocoop.model import PromptCard, build_method
 from cocoop.modelcard import ModelFacts
-from cocoop.runs import environment
 from cocoop.settings import MethodChoice
-
-OnEpoch = Callable[[int, float], None]  # number of the epoch from 0, its mean loss
 
 
 def learn(
@@ -29,7 +27,7 @@ def learn(
     template: str,
     seed: int,
     memory_budget: int | None = None,
-    on_epoch: OnEpoch = lambda epoch, loss: None,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> tuple[Method, ModelFacts]:
     """Train a method over its classes; one that learns nothing is only built.
 
@@ -61,6 +59,7 @@ def learn(
     facts = ModelFacts(
         prompt=card,
         preprocess=asdict(backbone.preprocess),
+        precision=backbone.precision,
         environment=environment(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )

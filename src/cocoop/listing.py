@@ -6,11 +6,11 @@ import inspect
 import open_clip
 from rich.table import Table
 
-from cocoop.backbone import EMBEDDED
-from cocoop.data import DATASETS, open_dataset
+from cocoop.data.catalog import entries
 from cocoop.methods import METHODS
 from cocoop.protocols import PROTOCOLS
 from cocoop.settings import presets
+from cocoop.weights import EMBEDDED
 
 
 def table(kind: str, full: bool) -> Table:
@@ -54,10 +54,8 @@ def _presets() -> Table:
 
 def _datasets() -> Table:
     found = _table("Datasets", "name", "classes", "images", "template")
-    for name in DATASETS.names():
-        dataset = open_dataset(name)
-        counts = ", ".join(f"{split} {len(items)}" for split, items in dataset.splits.items())
-        found.add_row(name, str(len(dataset.class_names)), counts, dataset.template)
+    for entry in entries():
+        found.add_row(entry.name, str(entry.classes), entry.images, entry.template)
     return found
 
 

@@ -44,6 +44,7 @@ class ModelFacts(BaseModel):
         params: what the estimator was made with.
         recipe: how it was trained; None where nothing is learned.
         preprocess: the pixels the backbone expects.
+        precision: of the backbone in training.
         images: images trained on.
         lr: learning rate of every epoch.
         loss: mean training loss of every epoch.
@@ -60,6 +61,7 @@ class ModelFacts(BaseModel):
     params: dict[str, Any] = {}
     recipe: dict[str, Any] | None = None
     preprocess: dict[str, Any]
+    precision: str
     images: int = 0
     lr: list[float] = []
     loss: list[float] = []

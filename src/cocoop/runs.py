@@ -1,92 +1,160 @@
 """Cells to records: train what is missing, test it, write it down. Finished cells are never run again."""
 
-import importlib.metadata
-import platform
-import resource
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from cocoop.backbone import Backbone
+from cocoop.backbone import Backbone, load_backbone
 from cocoop.cells import Cell, Training
 from cocoop.data import Dataset, Item, open_dataset
 from cocoop.data.splits import draw, select, subset_labels
+from cocoop.environment import environment, peak_memory_mb
 from cocoop.evaluate import evaluate
 from cocoop.features import FeatureCache, ImageEncoder
 from cocoop.files import digest
-from cocoop.fit import Trace, fit
+from cocoop.fit import Epoch, fit
+from cocoop.ledger import Notify
 from cocoop.logits import Classifier
 from cocoop.methods import Method
 from cocoop.model import PromptCard, build_method, load_prompt, save_prompt
+from cocoop.precision import Precision
 from cocoop.recipe import Recipe
 from cocoop.settings import from_dict
+from cocoop.snapshot import Trace
 from cocoop.store import Record, Store
 
 TOP = 5  # predictions kept of every test image
+WAIT = 0.5  # seconds until a training that another process is at is looked at again
 
-Notify = Callable[[Cell, str, float], None]  # cell, what is going on, share of it done
+
+@dataclass(frozen=True)
+class Setup:
+    """How to run cells, in plain values, so that other processes can be told.
+
+    Attributes:
+        folder: the run folder.
+        cache: the folder of the image features.
+        backbone: name for `load_backbone`.
+        device: where to compute, settled.
+        precision: of the frozen towers, settled.
+        memory_budget: bytes for the text encoder; None for what the machine allows.
+        threads: of torch on the CPU; None for as many as it takes.
+        root: where the datasets are, as for `open_dataset`.
+    """
+
+    folder: Path
+    cache: Path
+    backbone: str
+    device: str = "cpu"
+    precision: Precision = "fp32"
+    memory_budget: int | None = None
+    threads: int | None = None
+    root: str | Path | None = None
 
 
 def run(
     cells: Sequence[Cell],
-    store: Store,
-    backbone: Backbone,
-    cache: FeatureCache | None = None,
-    memory_budget: int | None = None,
+    setup: Setup,
     notify: Notify = lambda cell, doing, share: None,
-    root: str | Path | None = None,
-) -> int:
-    """Bring every cell to a record and return how many had to be run.
+    backbone: Backbone | None = None,
+) -> None:
+    """Bring every cell to a record or to a failure in the ledger; the others go on when one fails.
 
-    Cells of one training share its prompt, which is kept in the store too. `root` is where the datasets
-    are, as for `open_dataset`.
+    Cells of one training share its prompt, which is kept in the store too. They are claimed together, so
+    any number of processes may run the same cells. What another one is at is waited for, and taken over
+    if that process ends without finishing it.
+
+    Args:
+        cells: those that are finished, or failed before, are passed over.
+        setup: how to run them.
+        notify: told what is going on.
+        backbone: the setup's, where it is already loaded.
 
     Raises:
-        CocoopError: a cell failed; those finished before it stay finished.
+        OSError: the folder cannot be written.
     """
-    runner = _Runner(store, backbone, ImageEncoder(backbone, cache), memory_budget, notify, root)
-    done = 0
+    if setup.threads:
+        torch.set_num_threads(setup.threads)
+    runner = _Runner.of(
+        setup, notify, backbone or load_backbone(setup.backbone, setup.device, setup.precision)
+    )
+    jobs = by_training(cell for cell in cells if not runner.store.settled(cell))
+    while jobs:
+        taken = []
+        for job in jobs:
+            with runner.store.ledger.claim(job[0].training) as note:
+                if note is None:
+                    taken.append(job)
+                    continue
+                runner.noting(note).job(job)
+            for cell in job:
+                notify(cell, "done", 1.0)
+        if len(taken) == len(jobs):
+            notify(taken[0][0], "another process is at it", 0.0)
+            time.sleep(WAIT)
+        jobs = taken
+
+
+def by_training(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Group cells that share a prompt: the pieces that work is handed out in."""
+    jobs: dict[str, list[Cell]] = {}
     for cell in cells:
-        if not store.has(cell):
-            runner.run(cell)
-            done += 1
-        notify(cell, "done", 1.0)
-    return done
+        jobs.setdefault(cell.training.key, []).append(cell)
+    return list(jobs.values())
 
 
+@dataclass(frozen=True)
 class _Runner:
-    def __init__(
-        self,
-        store: Store,
-        backbone: Backbone,
-        images: ImageEncoder,
-        memory_budget: int | None,
-        notify: Notify,
-        root: str | Path | None,
-    ) -> None:
-        self._store = store
-        self._backbone = backbone
-        self._images = images
-        self._budget = memory_budget
-        self._notify = notify
-        self._root = root
-        self._environment = environment()
+    store: Store
+    backbone: Backbone
+    images: ImageEncoder
+    budget: int | None
+    open: Callable[[str], Dataset]
+    notify: Notify
+    environment: dict[str, str]
+
+    @classmethod
+    def of(cls, setup: Setup, notify: Notify, backbone: Backbone) -> "_Runner":
+        images = ImageEncoder(backbone, FeatureCache(setup.cache))
+        opened = lru_cache(maxsize=2)(partial(open_dataset, root=setup.root))  # ImageNet's lists take seconds
+        return cls(Store(setup.folder), backbone, images, setup.memory_budget, opened, notify, environment())
+
+    def noting(self, note: Notify) -> "_Runner":
+        """Tell whoever watches the folder too."""
+
+        def both(cell: Cell, doing: str, share: float) -> None:
+            self.notify(cell, doing, share)
+            note(cell, doing, share)
+
+        return replace(self, notify=both)
+
+    def job(self, cells: Sequence[Cell]) -> None:
+        """Run the cells of one training; where that fails, they all do."""
+        for cell in cells:
+            if self.store.settled(cell):
+                continue
+            try:
+                self.run(cell)
+            except Exception as error:  # whatever it is, the other cells go on
+                untrained = cell.training.recipe and not self.store.prompt_path(cell.training).exists()
+                for failed in cells if untrained else [cell]:
+                    self.store.ledger.fail(failed, error)
 
     def run(self, cell: Cell) -> None:
         trained_on, method, card = self._prompt(cell)
-        dataset = open_dataset(cell.testing.dataset, self._root)
-        labels = subset_labels(_labels(dataset.items("train")), cell.testing.subset)
+        dataset = self.open(cell.testing.dataset)
+        labels = subset_labels(range(len(dataset.class_names)), cell.testing.subset)
         items = select(dataset.items(cell.testing.split), labels)
         names = [dataset.class_names[label] for label in labels]
-        self._notify(cell, "testing", 0.0)
-        zimg = replace(self._images, decode=dataset.decode).test(dataset.root, items)
-        logits = Classifier(self._backbone, method, names, self._budget).predict(zimg)
+        self.notify(cell, "testing", 0.0)
+        zimg = replace(self.images, decode=dataset.decode).test(dataset.root, items)
+        logits = Classifier(self.backbone, method, names, self.budget).predict(zimg)
         truth = torch.tensor([item.label for item in items])
         values = dict(evaluate(logits, truth))
         steps = len(card.loss)
@@ -102,19 +170,20 @@ class _Runner:
             seconds_per_step=card.seconds / steps if steps else 0.0,
             peak_memory_mb=peak_memory_mb(),
             files=digest(*(repr(tuple(item)) for item in (*trained_on, *items))),
-            environment=self._environment,
+            environment=self.environment,
+            note=self.open(cell.training.dataset).note if cell.training.recipe else "",
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
-        self._store.write(record, _top(logits))
+        self.store.write(record, _top(logits))
 
     def _prompt(self, cell: Cell) -> tuple[tuple[Item, ...], Method, PromptCard]:
         """Return the training items, the trained method and its card, from the store where it is there."""
         training = cell.training
-        dataset = open_dataset(training.dataset if training.recipe else cell.testing.dataset, self._root)
-        path = self._store.prompt_path(training)
+        dataset = self.open(training.dataset if training.recipe else cell.testing.dataset)
+        path = self.store.prompt_path(training)
         items, names = _training_items(dataset, training)
         if path.exists():
-            return (items, *load_prompt(path, self._backbone))
+            return (items, *load_prompt(path, self.backbone))
         card = PromptCard(
             method=training.method,
             config=training.config,
@@ -125,11 +194,12 @@ class _Runner:
             seed=training.seed,
             notes={"training": training.model_dump()},
         )
-        method = build_method(card, self._backbone)
+        method = build_method(card, self.backbone)
         if training.recipe:
             trace = self._fit(cell, dataset, items, method, names)
             card = card.model_copy(update={"lr": trace.lr, "loss": trace.loss, "seconds": trace.seconds})
             save_prompt(path, method, card)
+            self.store.checkpoint(training).delete()
         return items, method, card
 
     def _fit(
@@ -137,32 +207,34 @@ class _Runner:
     ) -> Trace:
         training = cell.training
         recipe: Recipe = from_dict(Recipe, training.recipe or {})
-        images = replace(self._images, decode=dataset.decode)
+        checkpoint = self.store.checkpoint(training)
+        images = replace(self.images, decode=dataset.decode)
 
         def views(epoch: int) -> Tensor:
             return images.train(dataset.root, items, epoch, training.seed)
 
+        def on_epoch(epoch: Epoch) -> None:
+            checkpoint.save(epoch.snapshot)
+            self.notify(cell, f"loss {epoch.loss:.3f}", epoch.done / epoch.total)
+
         return fit(
-            Classifier(self._backbone, method, names, self._budget),
+            Classifier(self.backbone, method, names, self.budget),
             views,
             torch.tensor([item.label for item in items]),
             recipe,
             training.seed,
-            lambda epoch, loss: self._notify(cell, f"loss {loss:.3f}", (epoch + 1) / recipe.epochs),
+            on_epoch,
+            checkpoint.load(),
         )
 
 
 def _training_items(dataset: Dataset, training: Training) -> tuple[tuple[Item, ...], list[str]]:
     """Draw the shots over all classes, then cut the subset, as the published protocol does."""
-    labels = subset_labels(_labels(dataset.items("train")), training.subset)
+    labels = subset_labels(range(len(dataset.class_names)), training.subset)
     names = [dataset.class_names[label] for label in labels]
     if not training.recipe:
         return (), names
     return select(draw(dataset.splits, training.shots, training.seed)["train"], labels), names
-
-
-def _labels(items: Sequence[Item]) -> list[int]:
-    return [item.label for item in items]
 
 
 def _top(logits: Tensor) -> dict[str, Tensor]:
@@ -175,29 +247,3 @@ def _mean_by_epoch(losses: Sequence[float], epochs: int) -> list[float]:
     return (
         [sum(losses[start : start + size]) / size for start in range(0, size * epochs, size)] if size else []
     )
-
-
-def environment() -> dict[str, str]:
-    """Versions, commit and machine, for records."""
-    packages = ("cocoop", "torch", "torchvision", "open_clip_torch", "numpy", "pillow")
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    return versions | {
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, threads: {torch.get_num_threads()}",
-        "commit": _commit(),
-    }
-
-
-def _commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
-
-
-def peak_memory_mb() -> float:
-    """Highest resident memory of this process so far, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)

@@ -4,10 +4,10 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -15,6 +15,8 @@ from torch import Tensor
 from cocoop.cells import Cell, Training
 from cocoop.errors import CocoopError
 from cocoop.files import write_bytes, write_json, write_text
+from cocoop.ledger import Ledger
+from cocoop.snapshot import Checkpoint
 
 SCHEMA = 1
 
@@ -34,12 +36,13 @@ class Record(BaseModel):
         peak_memory_mb: highest resident memory of the process until now.
         files: digest of the training and test lists (path, label, name).
         environment: versions, commit and machine.
+        note: what must be known of the training data, if anything.
         created: when, in UTC.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: int = SCHEMA
+    schema_version: Annotated[int, Field(ge=SCHEMA, le=SCHEMA)] = SCHEMA
     cell: Cell
     correct: int
     total: int
@@ -52,6 +55,7 @@ class Record(BaseModel):
     peak_memory_mb: float
     files: str
     environment: dict[str, str]
+    note: str = ""
     created: str
 
     @property
@@ -66,12 +70,16 @@ class Store:
     Args:
         folder: made when something is first written.
 
+    Attributes:
+        ledger: of the cells without a record.
+
     Raises:
         CocoopError: the folder holds runs of another format.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.ledger = Ledger(folder)
         self._check_format()
 
     def has(self, cell: Cell) -> bool:
@@ -102,7 +110,7 @@ class Store:
                 where = ".".join(map(str, first["loc"]))
                 raise CocoopError(
                     f"{path} is damaged or not a record of this version ({where}: {first['msg']}); "
-                    "delete it and run again"
+                    f"delete it and run again: {self._asked()}"
                 ) from None
 
     def predictions(self, cell: Cell) -> tuple[Int[Tensor, "n k"], Float[Tensor, "n k"]]:
@@ -117,6 +125,14 @@ class Store:
     def prompt_path(self, training: Training) -> Path:
         """Where a trained prompt is, or would be."""
         return self.folder / "prompts" / f"{_slug(training.label)}-{training.key}.safetensors"
+
+    def checkpoint(self, training: Training) -> Checkpoint:
+        """Return where the unfinished fit of a training stands."""
+        return Checkpoint(self.prompt_path(training).with_suffix(".unfinished"), training.key)
+
+    def settled(self, cell: Cell) -> bool:
+        """Whether nothing is left to do for a cell: it is finished, or it was tried and failed."""
+        return self.has(cell) or self.ledger.failure(cell) is not None
 
     def _record_path(self, cell: Cell) -> Path:
         train, test = cell.training, cell.testing
@@ -138,20 +154,29 @@ class Store:
             found = "unreadable"
         if found != SCHEMA:
             raise CocoopError(
-                f"{self.folder} holds runs of format {found}, this version of cocoop has {SCHEMA}; "
-                "use another folder"
+                f"{self.folder} holds runs of format {found}, this version of cocoop has {SCHEMA}; report "
+                f"it with the version that wrote it, or run again into another folder: "
+                + re.sub(r" --out[ =]\S+", "", self._asked())
+                + f" --out {self.folder}-{SCHEMA}"
             )
+
+    def _asked(self) -> str:
+        """A command that asked for cells of this folder."""
+        commands = [plan.command for plan in self.ledger.plans() if plan.command]
+        return commands[0] if commands else f"cocoop run PROTOCOL --out {self.folder}"
 
 
 def _tell_apart(records: Sequence[Record]) -> Iterator[Record]:
-    """Add shots and backbone to the labels of methods where the folder holds several of them."""
+    """Add shots, backbone and precision to the labels of methods where the folder holds several of them."""
     trainings = [record.cell.training for record in records]
     several_shots = len({training.shots for training in trainings if training.recipe}) > 1
     several_backbones = len({training.weights for training in trainings}) > 1
+    several_precisions = len({training.precision for training in trainings}) > 1
     for record in records:
         training = record.cell.training
         marks = [f"{training.shots} shots"] if several_shots and training.recipe else []
         marks += [training.backbone] if several_backbones else []
+        marks += [training.precision] if several_precisions else []
         label = f"{training.label} ({', '.join(marks)})" if marks else training.label
         cell = record.cell.model_copy(update={"training": training.model_copy(update={"label": label})})
         yield record.model_copy(update={"cell": cell})

@@ -1,6 +1,7 @@
 """The command `cocoop bench`."""
 
 import json as json_
+from enum import Enum
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Measured runs of each side, in turns.")]
 
 
+class ReferenceChoice(str, Enum):
+    """How much of the reference path is run."""
+
+    full = "full"
+    part = "part"
+    none = "none"
+
+
 @app.command()
 def text(
     classes: Annotated[int, typer.Option(help="How many of ImageNet's class names.")] = 50,
@@ -23,14 +32,16 @@ def text(
     backbone: Annotated[str, typer.Option(help="Its text tower is measured.")] = "ViT-B-16-quickgelu/random",
     repeats: Repeats = 5,
     memory_budget: Annotated[str | None, typer.Option(help="For the engine, e.g. 256MB.")] = None,
-    reference: Annotated[bool, typer.Option(help="Measure the reference path too.")] = True,
+    reference: Annotated[
+        ReferenceChoice, typer.Option(help="Run the reference path in full, on a part (then scaled), or not.")
+    ] = ReferenceChoice.full,
     json: Json = False,
 ) -> None:
     """Text side of one CoCoOp training step and evaluation: token tree against padded prompts."""
     from cocoop.bench.text import bench_text
 
     budget = parse_bytes(memory_budget)
-    _show(bench_text(classes, batch, backbone, repeats, budget, reference), json)
+    _show(bench_text(classes, batch, backbone, repeats, budget, reference.value), json)
 
 
 @app.command()
@@ -59,6 +70,20 @@ def features(
     from cocoop.bench.features import bench_features
 
     _show(bench_features(dataset, backbone, images, repeats), json)
+
+
+@app.command()
+def precision(
+    dataset: Annotated[str, typer.Option(help="Registered name.")] = "emoji/food",
+    backbone: Annotated[str, typer.Option(help="See `cocoop list backbones`.")] = "tiny-clip",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    images: Annotated[int, typer.Option(min=1, help="Test images.")] = 16,
+    json: Json = False,
+) -> None:
+    """Errors of each precision of the towers against fp64: logits and gradients."""
+    from cocoop.bench.precision import bench_precision
+
+    _show(bench_precision(dataset, backbone, device, images), json)
 
 
 def parse_bytes(text: str | None) -> int | None:

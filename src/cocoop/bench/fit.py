@@ -12,10 +12,11 @@ from cocoop.data import Dataset, Item, open_dataset
 from cocoop.data.images import train_batch
 from cocoop.data.splits import draw, select, subset_labels
 from cocoop.features import ImageEncoder, view_seeds
-from cocoop.fit import Trace, fit
+from cocoop.fit import fit
 from cocoop.logits import Classifier
 from cocoop.methods.cocoop import CoCoOp, Config
 from cocoop.recipe import Recipe
+from cocoop.snapshot import Trace
 from cocoop.text.reference import ReferenceEncoder
 
 

@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 
 from cocoop.data.datasets import DATASETS
-from cocoop.data.sources import is_source, open_source
-from cocoop.data.spec import Dataset, Item
+from cocoop.data.spec import HUB, Dataset, Item
 from cocoop.errors import UsageError
 
 __all__ = ["DATASETS", "Dataset", "Item", "is_source", "open_dataset"]
@@ -29,8 +28,16 @@ def open_dataset(name: str, root: str | Path | None = None, names: str | Path | 
         CocoopError: the dataset is not under `root`, or not as it should be.
     """
     if name not in DATASETS.names() and is_source(name):
+        from cocoop.data.sources import open_source  # it waits for torch, which `cocoop --help` must not
+
         return open_source(name, Path(names) if names else None)
     if names:
         raise UsageError(f"{name} has its class names; a names file is for own data")
     where = root or os.environ.get("COCOOP_DATA")
     return DATASETS.get(name)(Path(where).expanduser() if where else None)
+
+
+def is_source(name: str) -> bool:
+    """Whether a name means own data: "hub:NAME", or a path, written as one or there."""
+    looks = name.startswith((".", "/", "~")) or name.endswith("/") or os.path.isabs(name)
+    return name.startswith(HUB) or looks or Path(name).exists()

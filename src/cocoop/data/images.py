@@ -17,6 +17,8 @@ from cocoop.data.spec import Decode, Item
 from cocoop.errors import CocoopError
 from cocoop.seeding import seeded
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # of image files, in lower case
+
 # what Pillow and the archive raise for files that are no images, damaged or missing
 UNREADABLE = (OSError, KeyError, SyntaxError, ValueError, zipfile.BadZipFile)
 
@@ -57,29 +59,39 @@ class Preprocess:
         size: edge of the square input, in pixels.
         mean: of the RGB channels, on the scale [0, 1].
         std: of the RGB channels, on the same scale.
+        interpolation: "bicubic" as in CLIP, or "bilinear".
+        resize_mode: of test images: "shortest" edge to `size` and a centre crop, as in CLIP, or "squash".
     """
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    interpolation: str = "bicubic"
+    resize_mode: str = "shortest"
+
+    def __post_init__(self) -> None:
+        if self.resize_mode not in ("shortest", "squash"):
+            raise CocoopError(f"the backbone resizes images by {self.resize_mode!r}, which is not supported")
 
     def test(self, image: Image.Image) -> Float[Tensor, "3 s s"]:
-        """Shorter edge to `size` (bicubic), centre crop, normalise."""
+        """Resize, centre crop, normalise."""
         return self._test(image)
 
     def train(self, image: Image.Image, seed: int) -> Float[Tensor, "3 s s"]:
-        """Random resized crop (scale 0.08 to 1, bicubic), random flip, normalise; drawn from `seed`."""
+        """Random resized crop (scale 0.08 to 1), random flip, normalise; drawn from `seed`."""
         with seeded(seed):
             return self._train(image)
 
     @cached_property
     def _test(self) -> v2.Compose:
-        resize = v2.Resize(self.size, interpolation=InterpolationMode.BICUBIC)
+        size = self.size if self.resize_mode == "shortest" else [self.size, self.size]
+        resize = v2.Resize(size, interpolation=InterpolationMode(self.interpolation))
         return v2.Compose([resize, v2.CenterCrop(self.size), *self._to_tensor])
 
     @cached_property
     def _train(self) -> v2.Compose:
-        crop = v2.RandomResizedCrop(self.size, scale=(0.08, 1.0), interpolation=InterpolationMode.BICUBIC)
+        interpolation = InterpolationMode(self.interpolation)
+        crop = v2.RandomResizedCrop(self.size, scale=(0.08, 1.0), interpolation=interpolation)
         return v2.Compose([crop, v2.RandomHorizontalFlip(), *self._to_tensor])
 
     @cached_property

@@ -9,7 +9,7 @@ import io
 import os
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from cocoop.data.images import UNREADABLE
@@ -17,7 +17,11 @@ from cocoop.errors import CocoopError, UsageError
 
 # of what Pillow reads; EPS, for one, would start another program
 Image.init()
-FORMATS = tuple({"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"} & Image.OPEN.keys())
+FORMATS = tuple(
+    kind
+    for kind in ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+    if kind in Image.OPEN  # AVIF depends on the build
+)
 EXTENSIONS = (
     ".avif",
     ".bmp",
@@ -42,6 +46,8 @@ def decode_photo(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             return as_rgb(image)
+    except UnidentifiedImageError:
+        raise ValueError(f"it is no image, or not of a kind that is read ({', '.join(FORMATS)})") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"it has more than {MAX_PIXELS:,} pixels; make it smaller") from None
 

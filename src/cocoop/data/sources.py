@@ -7,19 +7,12 @@ from pathlib import Path
 from cocoop.data.folders import read_folder
 from cocoop.data.photos import decode_photo
 from cocoop.data.rows import read_names, to_splits
-from cocoop.data.spec import Dataset
+from cocoop.data.spec import HUB, Dataset
 from cocoop.data.tables import READERS, read_table
 from cocoop.errors import UsageError
 
-HUB = "hub:"
 SAVED = ("dataset_dict.json", "dataset_info.json")  # what `datasets` leaves in a folder it saves to
 TEMPLATE = "a photo of a {}."
-
-
-def is_source(name: str) -> bool:
-    """Whether a name means own data: "hub:NAME", or a path, written as one or there."""
-    looks = name.startswith((".", "/", "~")) or name.endswith("/") or os.path.isabs(name)
-    return name.startswith(HUB) or looks or Path(name).exists()
 
 
 def open_source(name: str, names: Path | None = None) -> Dataset:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from cocoop.errors import unknown
+from cocoop.errors import UsageError, unknown
 
+HUB = "hub:"  # what the name of a dataset of the Hub begins with
 Decode = Callable[[bytes], Image.Image]  # an image file to RGB
 
 
@@ -35,7 +36,8 @@ class Dataset:
         name: the registered name.
         template: the zero-shot prompt, with `{}` for the class name.
         root: a folder, or a .zip archive, that the items' paths are relative to.
-        splits: "train", "val" and "test" items, and any further test lists (a shifted domain).
+        splits: "train", "val" and "test" items, and any further test lists (a shifted domain). Without
+            "train" the dataset is for testing only; "val" may be missing.
         note: what a reader of its results must know, if anything.
         decode: how its image files become pixels; None for as the published numbers were made.
     """
@@ -50,11 +52,13 @@ class Dataset:
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         """Names by label, read off the training items as the published protocol does."""
-        names = {item.label: item.name for item in self.splits["train"]}
+        names = {item.label: item.name for item in self.splits.get("train", self.splits["test"])}
         return tuple(names[label] for label in sorted(names))
 
     def items(self, split: str) -> tuple[Item, ...]:
         """Return one split. Raises UsageError where the dataset has no such list."""
+        if split == "train" and split not in self.splits:
+            raise UsageError(f"{self.name} is for testing only; it has no images to train on")
         if split not in self.splits:
             raise unknown(f"split of {self.name}", split, self.splits)
         return self.splits[split]

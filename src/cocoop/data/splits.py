@@ -1,11 +1,13 @@
 """Pure functions from item lists to item lists: reading a split, drawing shots, cutting base and new."""
 
-import json
 import math
 import random
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from cocoop.data.spec import Item
 from cocoop.errors import CocoopError, UsageError
@@ -15,25 +17,63 @@ SUBSETS: tuple[Subset, ...] = ("all", "base", "new")
 
 MAX_VAL_SHOTS = 4  # the benchmark draws min(shots, 4) validation images a class
 
+_SPLITS = TypeAdapter(dict[str, tuple[Item, ...]])
+_LEAVES = re.compile(
+    r"^[/\\]|^[A-Za-z]:[/\\]|(^|[/\\])\.\.([/\\]|$)"
+)  # absolute, or with "..", on any system
+
 
 def read_split(path: Path) -> dict[str, tuple[Item, ...]]:
     """Read a split file of the CoOp benchmark: {"train": [[path, label, name], ...], "val": ..., ...}.
 
     Raises:
-        CocoopError: the file is not such a split, or a path leaves the dataset's root.
+        CocoopError: the file is not such a split, a path leaves the dataset's root, or labels and names
+            do not fit (see `check_labels`).
     """
     try:
-        parts = json.loads(path.read_text(encoding="utf-8"))
-        splits = {key: tuple(Item(str(p), int(y), str(n)) for p, y, n in rows) for key, rows in parts.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise CocoopError(f"{path} is not a split file of [path, label, name] rows: {error}") from error
+        splits = _SPLITS.validate_json(path.read_bytes())
+    except OSError as error:
+        raise CocoopError(f"the split file {path} cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = " ".join(map(str, first["loc"])) or "whole file"
+        raise CocoopError(
+            f"{path} is not a split file of [path, label, name] rows ({where}: {first['msg']})"
+        ) from error
     if missing := {"train", "val", "test"} - splits.keys():
-        raise CocoopError(f"{path} lacks the list(s) {', '.join(sorted(missing))}")
+        found = ", ".join(map(repr, splits)) or "nothing"
+        raise CocoopError(f"{path} lacks the list(s) {', '.join(sorted(missing))}; it has {found}")
     for item in (item for items in splits.values() for item in items):
-        parts_of_path = PurePosixPath(item.path)
-        if parts_of_path.is_absolute() or ".." in parts_of_path.parts:
+        if _LEAVES.search(item.path):
             raise CocoopError(f"{path}: the path {item.path!r} leaves the dataset's folder")
+    check_labels(splits, path)
     return splits
+
+
+def check_labels(splits: Mapping[str, Sequence[Item]], source: Path) -> None:
+    """Check that labels are 0, 1, 2, ... with one name each, the same in all lists.
+
+    Raises:
+        CocoopError: they are not, or there are no images; the message names `source` and the label.
+    """
+    names: dict[int, str] = {}
+    for items in splits.values():
+        for label, name in dict.fromkeys((item.label, item.name) for item in items):
+            if names.setdefault(label, name) != name:
+                raise CocoopError(
+                    f"{source}: the label {label} has two names, {names[label]!r} and {name!r}; give it one"
+                )
+    if not names:
+        raise CocoopError(f"{source}: there are no images")
+    if gaps := [label for label in range(len(names)) if label not in names]:
+        raise CocoopError(
+            f"{source}: labels must run from 0 without a gap; {gaps[0]} is missing "
+            f"(they run from {min(names)} to {max(names)})"
+        )
+    first = "train" if "train" in splits else "test"
+    if without := sorted(names.keys() - {item.label for item in splits[first]}):
+        label = without[0]
+        raise CocoopError(f"{source}: the label {label} ({names[label]!r}) has no images in {first!r}")
 
 
 def few_shot(items: Sequence[Item], shots: int, rng: random.Random) -> tuple[Item, ...]:
@@ -61,7 +101,7 @@ def draw(splits: Mapping[str, Sequence[Item]], shots: int, seed: int) -> dict[st
     """Draw the "train" and "val" shots of one seed over all classes (cut subsets afterwards)."""
     rng = random.Random(seed)
     train = few_shot(splits["train"], shots, rng)
-    val = few_shot(splits["val"], min(shots, MAX_VAL_SHOTS), rng) if splits["val"] else ()
+    val = few_shot(splits.get("val", ()), min(shots, MAX_VAL_SHOTS), rng)
     return {"train": train, "val": val}
 
 

@@ -5,12 +5,22 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxtyping import Float
+from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
 from torch import Tensor, nn
 
 from cocoop.backbone import Backbone
+from cocoop.errors import UsageError
 from cocoop.methods import METHODS
 from cocoop.prompts import Prompt
 from cocoop.recipe import Preset
+
+DATASET = "dataset"  # in place of a template: the dataset's own
+
+# the lists published with CLIP, which open_clip carries
+LISTS = {
+    "select7": tuple(template("{}") for template in SIMPLE_IMAGENET_TEMPLATES),
+    "imagenet80": tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES),
+}
 
 
 @dataclass(frozen=True)
@@ -18,11 +28,26 @@ class Config:
     """Settings of zero-shot CLIP.
 
     Attributes:
-        templates: prompts with `{}` for the class name; several are an ensemble whose normalised text
-            features are averaged. Empty: the dataset's own template.
+        templates: prompts with `{}` for the class name, "dataset" for the dataset's own, or names of lists:
+            "select7" and "imagenet80". Several are an ensemble: the features of each are normalised,
+            averaged, and normalised again.
     """
 
-    templates: tuple[str, ...] = ()
+    templates: tuple[str, ...] = (DATASET,)
+
+    def __post_init__(self) -> None:
+        if not self.templates:
+            raise UsageError(f"give at least one template, or {DATASET!r} for the dataset's own")
+        for text in self.templates:
+            named = text in (DATASET, *LISTS)
+            if not named and ("{}" not in text or set("{}") & set(text.replace("{}", "", 1))):
+                known = ", ".join(map(repr, (DATASET, *LISTS)))
+                raise UsageError(f"the template {text!r} needs {{}} once, for the class name; lists: {known}")
+
+    def texts(self, own: str) -> tuple[str, ...]:
+        """Return the prompts in full, each once; `own` is the dataset's."""
+        found = (LISTS.get(text, (own if text == DATASET else text,)) for text in self.templates)
+        return tuple(dict.fromkeys(text for texts in found for text in texts))
 
 
 @METHODS.register("zeroshot")
@@ -31,14 +56,18 @@ class ZeroShot(nn.Module):
 
     config_type: ClassVar[type] = Config
     presets: ClassVar[Mapping[str, Preset]] = {
-        "zeroshot": Preset(Config(), None, "CLIP (Radford et al., 2021), the dataset's own template")
+        "zeroshot": Preset(Config(), None, "CLIP (Radford et al., 2021), the dataset's own template"),
+        "zeroshot-select7": Preset(
+            Config(("select7", DATASET)), None, "seven templates and the dataset's own, as in CoOp's code"
+        ),
+        "zeroshot-imagenet80": Preset(Config(("imagenet80",)), None, "CLIP's 80 templates for ImageNet"),
     }
     transferable = True
 
     def __init__(self, cfg: Config, backbone: Backbone, *, template: str, n_classes: int, seed: int) -> None:
         super().__init__()
         self.width = backbone.width
-        self.prompts = tuple(Prompt(text) for text in cfg.templates or (template,))
+        self.prompts = tuple(Prompt(text) for text in cfg.texts(template))
 
     def forward(self, zimg: Float[Tensor, "b d"]) -> Float[Tensor, "1 1 0 w"]:
         """Return no context vectors."""

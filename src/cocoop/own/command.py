@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from cocoop.bench.command import parse_bytes
+from cocoop.data.command import Root
 from cocoop.errors import UsageError
 
 app = typer.Typer()
@@ -22,14 +23,11 @@ Names = Annotated[
     Path | None, typer.Option("--names", help="JSON or CSV: what the data call a class, and its name.")
 ]
 Backbone = Annotated[str, typer.Option(help="See `cocoop list backbones`.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda or mps.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Precision = Annotated[str, typer.Option(help="Of the backbone: auto, fp32, tf32, bf16 or fp16.")]
 Budget = Annotated[
     str | None, typer.Option("--memory-budget", help="Memory for the text encoder, e.g. 512MB.")
 ]
-Root = Annotated[
-    Path | None, typer.Option("--root", envvar="COCOOP_DATA", help="The folder of the registered datasets.")
-]
-
 Classes = Annotated[
     str | None, typer.Option("--classes", help='Names to choose from, "a,b". [default: the model\'s]')
 ]
@@ -61,7 +59,8 @@ def fit(
     ] = None,
     names: Names = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the shots drawn and the training.")] = 1,
-    device: Device = "cpu",
+    device: Device = "auto",
+    precision: Precision = "auto",
     memory_budget: Budget = None,
     root: Root = None,
 ) -> None:
@@ -81,6 +80,7 @@ def fit(
         "settings": settings.get(method),
         "seed": seed,
         "device": device,
+        "precision": precision,
         "memory_budget": parse_bytes(memory_budget),
     }
     run(Request(data, out, shots, new_classes, names, root, params), out_)
@@ -99,7 +99,8 @@ def predict(
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="Below this probability an answer is unsure.")
     ] = 0.0,
-    device: Device = "cpu",
+    device: Device = "auto",
+    precision: Precision = "auto",
     memory_budget: Budget = None,
 ) -> None:
     """Name images with a trained model, among its classes or any others."""
@@ -108,7 +109,7 @@ def predict(
 
     names = class_names(classes, classes_file)
     paths = predicting.find_images(images)
-    loaded = load(model, device=device, memory_budget=parse_bytes(memory_budget))
+    loaded = load(model, device=device, precision=precision, memory_budget=parse_bytes(memory_budget))
     found = predicting.predict(loaded, paths, names, top_k, min_confidence, err)
     count = min(top_k, len(names or loaded.classes_))
     predicting.write(predicting.WRITERS[format.value](found, paths, count))
@@ -121,7 +122,8 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Which images of the data.")] = "test",
     out: Annotated[Path, typer.Option("--out", help="The folder for the files.")] = Path("evaluation"),
     names: Names = None,
-    device: Device = "cpu",
+    device: Device = "auto",
+    precision: Precision = "auto",
     memory_budget: Budget = None,
     root: Root = None,
 ) -> None:
@@ -131,7 +133,13 @@ def evaluate(
     from cocoop.own.evaluating import evaluate as run
 
     dataset = open_dataset(data, root, names)
-    run(load(model, device=device, memory_budget=parse_bytes(memory_budget)), dataset, split, out, out_)
+    run(
+        load(model, device=device, precision=precision, memory_budget=parse_bytes(memory_budget)),
+        dataset,
+        split,
+        out,
+        out_,
+    )
 
 
 @app.command()
@@ -155,7 +163,8 @@ def features(
     out: Annotated[Path, typer.Option("--out", help="The .parquet file to write.")],
     backbone: Backbone = "tiny-clip",
     names: Names = None,
-    device: Device = "cpu",
+    device: Device = "auto",
+    precision: Precision = "auto",
     root: Root = None,
 ) -> None:
     """Write the image features of a dataset to a Parquet file."""
@@ -163,7 +172,7 @@ def features(
     from cocoop.data import open_dataset
     from cocoop.own.features import write_features
 
-    write_features(load_backbone(backbone, device), open_dataset(data, root, names), out, out_)
+    write_features(load_backbone(backbone, device, precision), open_dataset(data, root, names), out, out_)
 
 
 def class_names(classes: str | None, file: Path | None) -> tuple[str, ...] | None:

@@ -102,7 +102,7 @@ def _train(model: PromptClassifier, data: Dataset, items: Sequence[Item], consol
         model.fit_features(
             lambda epoch: images.train(data.root, items, epoch, model.seed),
             _truth(items),
-            lambda epoch, loss: advance(1),
+            lambda epoch: advance(1),
         )
 
 

@@ -1,4 +1,4 @@
-"""The images of a dataset as features, with a progress bar, and all bad files named where one is bad."""
+"""The images of a dataset as features, with a progress bar."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,12 +10,8 @@ from torch import Tensor
 
 from cocoop.backbone import Backbone
 from cocoop.data import Dataset, Item
-from cocoop.data.images import open_image
-from cocoop.errors import CocoopError
 from cocoop.features import FeatureCache, ImageEncoder
 from cocoop.files import default_cache
-
-SHOWN = 10  # bad files named in a message
 
 
 @contextmanager
@@ -50,26 +46,6 @@ def encoder(backbone: Backbone, dataset: Dataset) -> ImageEncoder:
 def encode(
     backbone: Backbone, dataset: Dataset, items: Sequence[Item], console: Console
 ) -> Float[Tensor, "n d"]:
-    """Encode images of a dataset. Raises CocoopError naming all that cannot be read, not the first."""
+    """Encode images of a dataset. Raises CocoopError naming all that cannot be read."""
     with progress("looking at images", len(items), console) as advance:
-        try:
-            return encoder(backbone, dataset).test(dataset.root, items, advance)
-        except CocoopError as error:
-            raise CocoopError(_bad(dataset, items) or str(error)) from error
-
-
-def _bad(dataset: Dataset, items: Sequence[Item]) -> str:
-    """Return what is wrong with the images that cannot be read."""
-    problems = []
-    for item in items:
-        try:
-            open_image(dataset.root, item.path, dataset.decode)
-        except CocoopError as error:
-            problems.append(f"\n  {item.path}: {error.__cause__}")
-    more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-    return (
-        f"{len(problems)} image(s) under {dataset.root} cannot be read; replace or remove them:"
-        f"{''.join(problems[:SHOWN])}{more}"
-        if problems
-        else ""
-    )
+        return encoder(backbone, dataset).test(dataset.root, items, advance)

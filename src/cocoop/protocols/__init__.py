@@ -7,6 +7,7 @@ import pandas as pd
 
 from cocoop.cells import Cell
 from cocoop.errors import UsageError
+from cocoop.precision import Precision
 from cocoop.registry import Registry
 from cocoop.settings import MethodChoice
 from cocoop.store import Record
@@ -23,6 +24,7 @@ class Settings:
         shots: training images a class.
         backbone: name of the frozen CLIP.
         weights: digest of its weights.
+        precision: of its matrix products.
     """
 
     datasets: tuple[str, ...]
@@ -31,6 +33,7 @@ class Settings:
     shots: int
     backbone: str
     weights: str
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         for name in ("datasets", "methods", "seeds"):

@@ -34,6 +34,7 @@ def cells(settings: Settings) -> list[Cell]:
                     choice,
                     backbone=settings.backbone,
                     weights=settings.weights,
+                    precision=settings.precision,
                     dataset=dataset,
                     subset="base",
                     shots=settings.shots,

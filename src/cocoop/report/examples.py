@@ -123,7 +123,7 @@ def _or_say(problem: str) -> Iterator[None]:
 
 def _items(dataset: Dataset, testing: Testing, records: Sequence[Record]) -> tuple[Item, ...]:
     """Return the test items in the order of the predictions. Raises CocoopError where they changed."""
-    labels = subset_labels((item.label for item in dataset.items("train")), testing.subset)
+    labels = subset_labels(range(len(dataset.class_names)), testing.subset)
     items = select(dataset.items(testing.split), labels)
     names = [dataset.class_names[label] for label in labels]
     if any(record.class_names != names or record.total != len(items) for record in records):

@@ -88,6 +88,7 @@ def notes(frame: pd.DataFrame, records: Sequence[Record]) -> list[str]:
         )
         few = " (classes with fewer images give all they have)" if any(map(_has_few, records)) else ""
         lines.append(f"Shots: {_list(shots)}{few}. Seeds: {_list(seeds)}; {spread}.")
+    lines += sorted({f"{record.note}." for record in records if record.note})
     if "mean_H" in frame:
         means = frame.dropna(subset="mean_H")
         each = ", ".join(f"{row.method} {row.mean_H:.2f}" for row in means.itertuples())

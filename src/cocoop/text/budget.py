@@ -31,9 +31,7 @@ class Plan:
     recompute: bool
 
 
-def plan(
-    slots: Sequence[tuple[Slot, ...]], tower: TextTower, images: int, budget: int, itemsize: int, grad: bool
-) -> Plan:
+def plan(slots: Sequence[tuple[Slot, ...]], tower: TextTower, images: int, budget: int, grad: bool) -> Plan:
     """Choose the largest chunks whose activations stay within `budget` bytes.
 
     Images are split first: a chunk of all classes shares every token it can. Only where one image alone
@@ -47,7 +45,7 @@ def plan(
 
     def need(count: int) -> int:  # of the costliest chunk, for one image
         starts = range(0, classes, count)
-        return max(_chunk_bytes(ordered[start : start + count], tower, itemsize, grad) for start in starts)
+        return max(_chunk_bytes(ordered[start : start + count], tower, grad) for start in starts)
 
     whole = need(classes)
     if images * whole <= budget:
@@ -63,21 +61,23 @@ def plan(
     return Plan(1, low, recompute=True)
 
 
-def _chunk_bytes(slots: Sequence[tuple[Slot, ...]], tower: TextTower, itemsize: int, grad: bool) -> int:
+def _chunk_bytes(slots: Sequence[tuple[Slot, ...]], tower: TextTower, grad: bool) -> int:
     """Bytes of activations of one image: kept over all blocks for a backward pass, else of one block."""
     tree = build_tree(slots)
     keys = tree.nodes + tree.varying // BLOCK * int(tree.depth.max())  # gathered block by block
-    kept = (KEPT_PER_NODE * tree.varying + KEPT_PER_KEY * keys) * (len(tower.blocks) if grad else 0)
-    working = WORKING_PER_NODE * tree.varying + WORKING_PER_KEY * keys
-    return int(HELD_PER_USED * (kept + working) * tower.width * itemsize)
+    residual = RESIDUAL_PER_NODE * tree.varying * tower.token_embedding.element_size()
+    kept = residual + (KEPT_PER_NODE * tree.varying + KEPT_PER_KEY * keys) * tower.dtype.itemsize
+    working = residual + (WORKING_PER_NODE * tree.varying + WORKING_PER_KEY * keys) * tower.dtype.itemsize
+    return int(HELD_PER_USED * (kept * (len(tower.blocks) if grad else 0) + working) * tower.width)
 
 
-# In units of one vector of the tower's width. Kept for the backward pass: the input of both layer norms,
-# queries, attention's output, and the MLP's hidden layer; of every gathered key, itself and its value. At
-# work within one block beyond that: the gradients of the hidden layer, of queries, keys and values.
-KEPT_PER_NODE = 8
+# In units of one vector of the tower's width. Kept for the backward pass: of the residual stream the input
+# of both layer norms; queries, attention's output, and the MLP's hidden layer; of every gathered key, itself
+# and its value. At work within one block beyond that: the gradients of all these.
+RESIDUAL_PER_NODE = 2
+KEPT_PER_NODE = 6
 KEPT_PER_KEY = 2
-WORKING_PER_NODE = 14
+WORKING_PER_NODE = 12
 WORKING_PER_KEY = 4
 # What the allocator holds for every byte in use, by measurement; blocks of unequal size leave gaps.
 HELD_PER_USED = 2.0
@@ -87,6 +87,8 @@ def available_memory(device: torch.device) -> int:
     """Bytes free on the device, or on the machine for the CPU."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     limit = os.environ.get("COCOOP_MEMORY")  # for containers whose limit the system does not show
     return int(limit) if limit else int(psutil.virtual_memory().available)
 

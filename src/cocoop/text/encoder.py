@@ -15,9 +15,11 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from cocoop.backbone import Backbone
+from cocoop.precision import DTYPES
 from cocoop.prompts import Prompt, Slot
 from cocoop.text.attention import attend, sight
 from cocoop.text.budget import Plan, available_memory, plan, release_free_memory
+from cocoop.text.scaling import scaled
 from cocoop.text.tower import TextTower
 from cocoop.text.tree import build_tree
 
@@ -47,11 +49,11 @@ class TextEncoder:
     ) -> None:
         self.class_names = tuple(class_names)
         self.memory_budget = memory_budget
-        self._tower = TextTower(backbone.model)
+        self._tower = TextTower(backbone.model, DTYPES.get(backbone.precision))
         self._slots = [prompt.slots(backbone.tokenize, class_names) for prompt in prompts]
         # sorted, so that names that start alike share a chunk
         self._orders = [sorted(range(len(slots)), key=slots.__getitem__) for slots in self._slots]
-        self._plans: dict[tuple[int, int, int, bool], Plan] = {}
+        self._plans: dict[tuple[int, int, bool], Plan] = {}
         self._chunks: dict[tuple[int, int, int], _Chunk] = {}
 
     def __call__(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
@@ -61,14 +63,19 @@ class TextEncoder:
             contexts: the learned vectors; 1 in the first place means the same for all images, 1 in the
                 second the same for all classes.
         """
-        return _average([self._encode(index, contexts) for index in range(len(self._slots))])
+        if self._tower.dtype == torch.float16:
+            return scaled(self._encode, contexts)
+        return self._encode(contexts)
 
     def in_one_piece(self) -> Callable[[Tensor], Tensor]:
         """Return the same function without a plan: one tree of all classes, a fixed graph for export."""
         trees = [_Chunk(self._tower, slots) for slots in self._slots]
         return lambda contexts: _average([tree(contexts) for tree in trees])
 
-    def _encode(self, index: int, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
+    def _encode(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
+        return _average([self._encode_prompt(index, contexts) for index in range(len(self._slots))])
+
+    def _encode_prompt(self, index: int, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
         grad = torch.is_grad_enabled() and contexts.requires_grad
         layout = self._plan(index, contexts, grad)
         order = self._orders[index]
@@ -88,12 +95,10 @@ class TextEncoder:
         return torch.cat(parts)[:, back]
 
     def _plan(self, index: int, contexts: Tensor, grad: bool) -> Plan:
-        key = (index, len(contexts), contexts.element_size(), grad)
+        key = (index, len(contexts), grad)
         if key not in self._plans:
             budget = self.memory_budget or available_memory(contexts.device) // 2
-            self._plans[key] = plan(
-                self._slots[index], self._tower, len(contexts), budget, contexts.element_size(), grad
-            )
+            self._plans[key] = plan(self._slots[index], self._tower, len(contexts), budget, grad)
         return self._plans[key]
 
     def _chunk(self, index: int, order: list[int], start: int, size: int) -> "_Chunk":

@@ -5,6 +5,7 @@ standard pre-norm block. Every other tower is refused with the reason.
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,11 @@ EOT_POOLS = ("argmax", "eos")
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One pre-norm residual attention block with frozen weights."""
+    """One pre-norm residual attention block with frozen weights.
+
+    The residual stream and the layer norms keep the precision they are given; the matrix products compute
+    in that of the linear layers.
+    """
 
     norm_1: nn.Module
     attention: nn.MultiheadAttention
@@ -34,25 +39,25 @@ class Block:
 
     def qkv(self, x: Float[Tensor, "*n w"]) -> Float[Tensor, "*n w3"]:
         """Normalise, then project to queries, keys and values side by side."""
-        return F.linear(self.norm_1(x), self.attention.in_proj_weight, self.attention.in_proj_bias)
+        return self._project(x, slice(None))
 
     def q(self, x: Float[Tensor, "*n w"]) -> Float[Tensor, "*n w"]:
         """Normalise, then project to queries."""
-        weight, bias = self.attention.in_proj_weight, self.attention.in_proj_bias
-        width = x.shape[-1]
-        return F.linear(self.norm_1(x), weight[:width], bias[:width])
+        return self._project(x, slice(x.shape[-1]))
 
     def kv(self, x: Float[Tensor, "*n w"]) -> Float[Tensor, "*n w2"]:
         """Normalise, then project to keys and values side by side."""
-        weight, bias = self.attention.in_proj_weight, self.attention.in_proj_bias
-        width = x.shape[-1]
-        return F.linear(self.norm_1(x), weight[width:], bias[width:])
+        return self._project(x, slice(x.shape[-1], None))
 
     def finish(self, x: Float[Tensor, "*n w"], attended: Float[Tensor, "*n w"]) -> Float[Tensor, "*n w"]:
         """Add the projected attention output to the residual stream, then the MLP's."""
         x = x + self.scale_1(self.attention.out_proj(attended))
-        hidden = self.activation(self.widen(self.norm_2(x)))
+        hidden = self.activation(self.widen(self.norm_2(x).to(self.widen.weight.dtype)))
         return x + self.scale_2(self.narrow(hidden))
+
+    def _project(self, x: Float[Tensor, "*n w"], rows: slice) -> Float[Tensor, "*n p"]:
+        weight, bias = self.attention.in_proj_weight[rows], self.attention.in_proj_bias[rows]
+        return F.linear(self.norm_1(x).to(weight.dtype), weight, bias)
 
 
 class TextTower:
@@ -60,18 +65,21 @@ class TextTower:
 
     Args:
         model: an open_clip `CLIP` or `CustomTextCLIP`.
+        dtype: of the matrix products inside the blocks, which then work on copies of the weights; None
+            for that of the weights.
 
     Raises:
         CocoopError: the tower is not a causal, EOT-pooled CLIP text transformer.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, dtype: torch.dtype | None = None) -> None:
         text: Any = getattr(model, "text", model)
         if reason := _refusal(model, text):
             raise CocoopError(f"the text tower of this backbone cannot be used: {reason}")
         self.token_embedding: Tensor = text.token_embedding.weight
         self.positional_embedding: Tensor = text.positional_embedding
-        self.blocks = [_block(block) for block in text.transformer.resblocks]
+        self.dtype = dtype or self.token_embedding.dtype
+        self.blocks = [_block(block, self.dtype) for block in text.transformer.resblocks]
         self.heads: int = self.blocks[0].attention.num_heads
         self.width: int = int(self.token_embedding.shape[1])
         self._norm: nn.Module = text.ln_final
@@ -96,10 +104,17 @@ class TextTower:
         return self._projection(x) if isinstance(self._projection, nn.Linear) else x @ self._projection
 
 
-def _block(block: Any) -> Block:
+def _block(block: Any, dtype: torch.dtype) -> Block:
     mlp = block.mlp
     activation = quick_gelu if isinstance(mlp.gelu, QuickGELU) else mlp.gelu
-    return Block(block.ln_1, block.attn, block.ls_1, block.ln_2, mlp.c_fc, activation, mlp.c_proj, block.ls_2)
+    attention, widen, narrow = (_cast(part, dtype) for part in (block.attn, mlp.c_fc, mlp.c_proj))
+    return Block(block.ln_1, attention, block.ls_1, block.ln_2, widen, activation, narrow, block.ls_2)
+
+
+def _cast(module: Any, dtype: torch.dtype) -> Any:
+    """Return the module itself where its weights have the type, else a copy."""
+    same = all(parameter.dtype == dtype for parameter in module.parameters())
+    return module if same else deepcopy(module).to(dtype)
 
 
 def quick_gelu(x: Float[Tensor, "*n h"]) -> Float[Tensor, "*n h"]:

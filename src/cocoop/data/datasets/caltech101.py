@@ -1,0 +1,31 @@
+"""Caltech101 (Fei-Fei et al., 2004): 100 kinds of objects; BACKGROUND_Google and Faces_easy are left out."""
+
+from cocoop.data.benchmark import Benchmark, split_file
+from cocoop.data.datasets import DATASETS
+
+RENAMED = {"airplanes": "airplane", "Faces": "face", "Leopards": "leopard", "Motorbikes": "motorbike"}
+
+
+def _class_of(path: str) -> str:
+    folder = path.split("/")[0]
+    return RENAMED.get(folder, folder)
+
+
+DATASETS.register("caltech101")(
+    Benchmark(
+        name="caltech101",
+        folder="caltech-101",
+        images="101_ObjectCategories",
+        labels=split_file("split_zhou_Caltech101.json", "52ce8320"),
+        template="a photo of a {}.",
+        classes=100,
+        counts={"train": 4_128, "val": 1_649, "test": 2_465},
+        source="https://data.caltech.edu/records/mzrjq-6wc02 (101_ObjectCategories.tar.gz inside)",
+        first_new="ibis",
+        class_of=_class_of,
+        mirrors={
+            "caltech101/101_ObjectCategories": "ln -s caltech101 caltech-101",
+            "101_ObjectCategories": "mkdir -p caltech-101 && mv 101_ObjectCategories caltech-101/",
+        },
+    )
+)

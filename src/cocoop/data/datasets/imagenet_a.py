@@ -1,0 +1,22 @@
+"""ImageNet-A (Hendrycks et al., 2021): natural adversarial images of 200 of ImageNet's classes.
+
+For testing only. Candidates are these 200 names, labelled by the order of their WordNet ids.
+"""
+
+from cocoop.data.benchmark import Benchmark
+from cocoop.data.datasets import DATASETS
+from cocoop.data.imagenet import wnid_folders
+
+DATASETS.register("imagenet_a")(
+    Benchmark(
+        name="imagenet_a",
+        folder="imagenet-adversarial",
+        images="imagenet-a",
+        labels=wnid_folders(test="."),
+        template="a photo of a {}.",
+        classes=200,
+        counts={"test": 7_500},
+        source="https://github.com/hendrycks/natural-adv-examples (imagenet-a.tar)",
+        mirrors={"imagenet-a": "mkdir -p imagenet-adversarial && mv imagenet-a imagenet-adversarial/"},
+    )
+)

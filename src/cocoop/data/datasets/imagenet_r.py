@@ -1,0 +1,22 @@
+"""ImageNet-R (Hendrycks et al., 2021): renditions of 200 of ImageNet's classes.
+
+For testing only. Candidates are these 200 names, labelled by the order of their WordNet ids.
+"""
+
+from cocoop.data.benchmark import Benchmark
+from cocoop.data.datasets import DATASETS
+from cocoop.data.imagenet import wnid_folders
+
+DATASETS.register("imagenet_r")(
+    Benchmark(
+        name="imagenet_r",
+        folder="imagenet-rendition",
+        images="imagenet-r",
+        labels=wnid_folders(test="."),
+        template="a photo of a {}.",
+        classes=200,
+        counts={"test": 30_000},
+        source="https://github.com/hendrycks/imagenet-r (imagenet-r.tar)",
+        mirrors={"imagenet-r": "mkdir -p imagenet-rendition && mv imagenet-r imagenet-rendition/"},
+    )
+)

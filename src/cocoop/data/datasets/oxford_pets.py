@@ -1,0 +1,27 @@
+"""OxfordPets (Parkhi et al., 2012): 37 breeds of cats and dogs."""
+
+from pathlib import PurePosixPath
+
+from cocoop.data.benchmark import Benchmark, split_file
+from cocoop.data.datasets import DATASETS
+
+
+def _breed(path: str) -> str:
+    return PurePosixPath(path).stem.rpartition("_")[0].lower()
+
+
+DATASETS.register("oxford_pets")(
+    Benchmark(
+        name="oxford_pets",
+        folder="oxford_pets",
+        images="images",
+        labels=split_file("split_zhou_OxfordPets.json", "d7f3ffe6"),
+        template="a photo of a {}, a type of pet.",
+        classes=37,
+        counts={"train": 2_944, "val": 736, "test": 3_669},
+        source="https://www.robots.ox.ac.uk/~vgg/data/pets/",
+        first_new="leonberger",
+        class_of=_breed,
+        mirrors={"oxford-iiit-pet/images": "ln -s oxford-iiit-pet oxford_pets"},
+    )
+)

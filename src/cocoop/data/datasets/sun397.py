@@ -1,0 +1,29 @@
+"""SUN397 (Xiao et al., 2010): 397 scenes; names are the folder path read backwards."""
+
+from cocoop.data.benchmark import Benchmark, split_file
+from cocoop.data.datasets import DATASETS
+
+
+def _scene(path: str) -> str:
+    """Name of the scene: "i/ice_skating_rink/outdoor/sun_1.jpg" is "outdoor ice_skating_rink"."""
+    return " ".join(reversed(path.split("/")[1:-1]))
+
+
+DATASETS.register("sun397")(
+    Benchmark(
+        name="sun397",
+        folder="sun397",
+        images="SUN397",
+        labels=split_file("split_zhou_SUN397.json"),
+        template="a photo of a {}.",
+        classes=397,
+        counts={"train": 15_880, "val": 3_970, "test": 19_850},
+        source="https://vision.princeton.edu/projects/2010/SUN/ (SUN397.tar.gz; the link may be dead)",
+        first_new="outdoor ice_skating_rink",
+        class_of=_scene,
+        mirrors={
+            "sun397/SUN397/SUN397": "mv sun397/SUN397/SUN397/* sun397/SUN397/",
+            "SUN397/a": "mkdir -p sun397 && mv SUN397 sun397/",
+        },
+    )
+)

@@ -1,0 +1,36 @@
+"""What a result was made with: versions, commit, machine and memory, for records."""
+
+import importlib.metadata
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+
+def environment() -> dict[str, str]:
+    """Return versions, commit and machine."""
+    packages = ("cocoop", "torch", "torchvision", "open_clip_torch", "numpy", "pillow")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return versions | {
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, threads: {torch.get_num_threads()}",
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def peak_memory_mb() -> float:
+    """Highest resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)

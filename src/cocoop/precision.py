@@ -1,0 +1,51 @@
+"""Where the frozen towers compute, and in how many bits; what is learned stays in fp32."""
+
+from typing import Literal, get_args
+
+import torch
+
+from cocoop.errors import UsageError, unknown
+
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AUTO = "auto"
+DEVICES = (AUTO, "cpu", "cuda", "mps")
+
+
+def choose_device(name: str = AUTO) -> torch.device:
+    """Return the device called `name`; "auto" is CUDA, else MPS, else the CPU.
+
+    Raises:
+        UsageError: no such device, or this machine has none.
+    """
+    if name == AUTO:
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu"
+    kind = name.partition(":")[0]
+    if kind not in DEVICES:
+        raise unknown("device", name, DEVICES)
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
+    if not present[kind]:
+        raise UsageError(f"this machine, or this build of torch, has no device {name!r}; use --device auto")
+    return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> Precision:
+    """Return the precision called `name`; "auto" is fp16 on CUDA, as in the released code, else fp32.
+
+    Raises:
+        UsageError: no such precision, or the device does not have it.
+    """
+    if name == AUTO:
+        return "fp16" if device.type == "cuda" else "fp32"
+    for known in get_args(Precision):
+        if name == known:
+            if known == "tf32" and device.type != "cuda":
+                raise UsageError(f"tf32 is a mode of CUDA devices, not of {device.type}; use fp32 or bf16")
+            return known
+    raise unknown("precision", name, [AUTO, *get_args(Precision)])
+
+
+def allow_tf32(precision: Precision) -> None:
+    """Let CUDA round the inputs of fp32 matrix products only where asked; holds for the whole process."""
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
