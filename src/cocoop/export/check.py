@@ -1,4 +1,4 @@
-"""An exported model against PyTorch: the shipped runner's answers on embedded images, and how far they differ."""
+"""An exported model, fed by the shipped runner, against PyTorch on embedded images."""
 
 import io
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Parity:
 def compare(
     backbone: Backbone, classifier: Classifier, model: bytes, spec: dict[str, Any], data: Dataset
 ) -> Parity:
-    """Compare an ONNX file, fed by the runner's preprocessing, with the classifier on the test images of `data`.
+    """Compare an ONNX file, fed by the runner's preprocessing, with what was exported.
 
     Args:
         backbone: the frozen CLIP.

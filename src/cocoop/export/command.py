@@ -30,4 +30,9 @@ def export(
     from cocoop.estimator import load
     from cocoop.export.folder import export as run
 
-    run(load(model, device="cpu", precision="fp32"), class_names(classes, classes_file), out, Console(markup=False))
+    run(
+        load(model, device="cpu", precision="fp32"),
+        class_names(classes, classes_file),
+        out,
+        Console(markup=False),
+    )

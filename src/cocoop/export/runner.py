@@ -3,15 +3,18 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
 
-def pixels(file, spec):
+def pixels(file: Any, spec: dict[str, Any]) -> np.ndarray:
     """Return an image file as the model takes it: upright, on white, resized, cropped, normalised."""
-    image, size = ImageOps.exif_transpose(Image.open(file)), spec["size"]
+    size = spec["size"]
+    with Image.open(file) as opened:
+        image = ImageOps.exif_transpose(opened)
     if image.mode.startswith("I"):  # 16 bits a pixel
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
