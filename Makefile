@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster check format bench clean
+.PHONY: help demo test test-cluster test-browser check format bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,16 @@ test: .venv/ready  ## the test suite; no network
 
 test-cluster: .venv/ready  ## three Ray nodes on this machine, one killed in the middle
 	$(BIN)/python -m pytest -m cluster
+
+.venv/browser: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
+	@touch $@
+
+test-browser: .venv/browser  ## the web page in a real Chromium, which is installed where that is allowed
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+		apt-get install -qq --no-install-recommends chromium; } || \
+		{ echo "there is no chromium, and it cannot be installed: install Debian's package chromium"; exit 1; }
+	$(BIN)/python -m pytest -m browser
 
 check: .venv/ready  ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -43,6 +43,7 @@ ORDER = (
     "bench",
     "own",
     "export",
+    "serve",
     "experiment",
     "cli",
     "__main__",
