@@ -5,8 +5,8 @@ import pytest
 from cocoop.cells import Cell
 from cocoop.errors import UsageError
 from cocoop.protocols import PROTOCOLS, Settings
-from cocoop.protocols.base_to_new import harmonic_mean
 from cocoop.report import tables
+from cocoop.rows import harmonic_mean
 from cocoop.settings import resolve
 from cocoop.store import Record
 
@@ -42,6 +42,7 @@ def record(cell: Cell, percent: float) -> Record:
         metrics={},
         class_names=[],
         train_images=0,
+        parameters=0,
         lr=[],
         loss=[],
         seconds_per_step=0,

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 from PIL import Image
 
 from cocoop.cli import main
@@ -96,6 +97,17 @@ def test_bad_splits_are_problems(tmp_path: Path) -> None:
     path = make_tree(tmp_path, PETS) / "split_zhou_OxfordPets.json"
     path.write_text('{"train": [["../../etc/passwd", 0, "a"]], "val": [], "test": []}')
     assert "leaves the dataset's folder" in said(check(PETS, tmp_path), "problem")
+
+
+def test_the_names_of_imagenet_are_those_of_clip(tmp_path: Path) -> None:
+    write_images(spec("imagenet").image_folder(tmp_path), ["train/n00000000/1.JPEG", "val/n00000000/1.JPEG"])
+    path = tmp_path / "imagenet" / "classnames.txt"
+    path.write_text("".join(f"n{label:08} {name}\n" for label, name in enumerate(IMAGENET_CLASSNAMES)))
+    assert "evaluated" not in said(check("imagenet", tmp_path), "warning")
+    path.write_text(path.read_text().replace(" missile\n", " rocket\n"))
+    assert "2 of 1,000 names are not those" in said(check("imagenet", tmp_path), "warning")
+    path.write_text("tench\n")
+    assert "line 1 is not" in said(check("imagenet", tmp_path), "problem")
 
 
 def move(root: Path, source: str, target: str) -> None:

@@ -22,8 +22,10 @@ def small(run: Callable) -> Callable:
     def run_small(protocol: str, **named: object) -> object:
         methods = named.get("methods", ("zeroshot", "coop", "cocoop"))
         assert isinstance(methods, (tuple, list))
-        fast = [f"{method}.epochs=1" for method in methods if method != "zeroshot"]
-        named |= {"datasets": list(named["datasets"])[:1], "seeds": [0], "shots": 1}  # type: ignore[call-overload]
+        quick = ("epochs=1", "batch_size=64")
+        fast = [f"{method}.{setting}" for method in methods if method != "zeroshot" for setting in quick]
+        few = 2 if "cross-dataset" in protocol else 1
+        named |= {"datasets": list(named["datasets"])[:few], "seeds": [0], "shots": 1}  # type: ignore[call-overload]
         return run(protocol, **(named | {"overrides": [*named.get("overrides", ()), *fast]}))  # type: ignore
 
     return run_small
@@ -34,6 +36,7 @@ def test_commands_and_programs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(PYTHON) == 2
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cocoop.experiment.run", small(experiment.run))
+    monkeypatch.setattr("cocoop.own.fitting.SEEN", 1)
     for command in COMMANDS:
         with pytest.raises(SystemExit) as stopped:
             main(shlex.split(command)[1:])

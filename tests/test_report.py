@@ -14,10 +14,13 @@ from PIL import Image
 
 from cocoop import cells
 from cocoop.data import Dataset, Item, open_dataset
-from cocoop.data.splits import select, subset_labels
 from cocoop.protocols import base_to_new
-from cocoop.report import examples, html, plots, tables
+from cocoop.report import examples, html, tables
+from cocoop.report.gains import gains
+from cocoop.report.losses import losses
 from cocoop.report.svg import SERIES
+from cocoop.report.tradeoff import tradeoff
+from cocoop.rows import harmonic_mean
 from cocoop.store import Record, Store
 
 FOOD, HOSTILE = "emoji/food", "coop (init=<script>alert(1)</script> & $x$ | y)"
@@ -40,7 +43,7 @@ def record(
         label=label,
         preset=f"{label} preset",
         config={"ctx_init": "a photo of a", "position": "<end>"},
-        recipe={"epochs": 2, "lr": 0.002} if learned else None,
+        recipe={"epochs": 2, "batch_size": 1, "lr": 0.002} if learned else None,
         backbone="toy",
         weights="0123456789abcdef" * 4,
         dataset=dataset,
@@ -50,13 +53,16 @@ def record(
     )
     return Record(
         cell=cells.Cell(
-            protocol="base-to-new", training=training, testing=cells.Testing(dataset=dataset, subset=subset)
+            protocol="base-to-new",
+            training=training,
+            testing=cells.Testing(dataset=dataset, subset=subset, candidates=subset),
         ),
         correct=round(accuracy * total / 100),
         total=total,
         metrics={"accuracy": accuracy / 100, "macro_f1": 0.5},
         class_names=list(names),
         train_images=32 if learned else 0,
+        parameters=512 if learned else 0,
         lr=[0.002, 0.001] if learned else [],
         loss=[2.0, 1.0 / seed] if learned else [],
         seconds_per_step=0.05 if learned else 0.0,
@@ -80,7 +86,8 @@ def published(labels: Sequence[str] = tuple(PUBLISHED), datasets: Sequence[str] 
 def store_of(folder: Path, records: Sequence[Record]) -> Store:
     store = Store(folder)
     for each in records:
-        store.write(each, {"classes": torch.zeros(1, 2), "probabilities": torch.zeros(1, 2)})
+        nothing = {"classes": torch.zeros(1, 2), "probabilities": torch.zeros(1, 2), "labels": torch.zeros(1)}
+        store.write(each, nothing)
     return store
 
 
@@ -89,9 +96,7 @@ def frame_of(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def new_food() -> tuple[tuple[Item, ...], list[str]]:
-    dataset = open_dataset(FOOD)
-    labels = subset_labels((item.label for item in dataset.items("train")), "new")
-    return select(dataset.items("test"), labels), [dataset.class_names[label] for label in labels]
+    return cells.Testing(dataset=FOOD, subset="new", candidates="new").choose(open_dataset(FOOD))
 
 
 def predicted(folder: Path, right: dict[str, Callable[[int], bool]]) -> tuple[Store, list[Record]]:
@@ -106,7 +111,7 @@ def predicted(folder: Path, right: dict[str, Callable[[int], bool]]) -> tuple[St
         accuracy = 100 * hits.float().mean().item()
         records.append(record(label, "new", accuracy, names=names, total=len(items)))
         chances = torch.tensor([0.999, 0.0005, 0.0]).repeat(len(items), 1)
-        store.write(records[-1], {"classes": classes.to(torch.int32), "probabilities": chances})
+        store.write(records[-1], {"classes": classes, "probabilities": chances, "labels": truth})
     return store, records
 
 
@@ -177,7 +182,7 @@ def test_an_average_over_other_datasets_has_no_best(tmp_path: Path) -> None:
 def test_h_of_the_average_is_taken_of_the_averages() -> None:
     other = {"zeroshot": (50.0, 50.0)}
     for base, new in (PUBLISHED["cocoop"], *other.values()):
-        assert base_to_new.harmonic_mean(base, new) == pytest.approx(2 / (1 / base + 1 / new))
+        assert harmonic_mean(base, new) == pytest.approx(2 / (1 / base + 1 / new))
     records = [
         record("cocoop", half, value, dataset=dataset)
         for dataset, shift in (("emoji/a", 10.0), ("emoji/b", -10.0))
@@ -216,7 +221,7 @@ def test_hostile_class_names_are_escaped(tmp_path: Path, monkeypatch: pytest.Mon
 def test_any_choice_of_methods(tmp_path: Path, labels: list[str]) -> None:
     page = Tags(html.page(store_of(tmp_path, published(labels))))
     drawn = sum(tag == "svg" for tag, _ in page.tags)
-    assert drawn == 1 + ("zeroshot" in labels and "cocoop" in labels) + (labels != ["zeroshot"])
+    assert drawn == 1 + ("zeroshot" in labels and "cocoop" in labels) + 2 * (labels != ["zeroshot"])
     body = page.text[page.text.index("Base-to-new") :]
     assert "average" not in body.lower()  # over one dataset it says nothing new
 
@@ -234,8 +239,8 @@ def test_plots_are_the_same_bytes_each_time() -> None:
     frame, colours = frame_of(records), {"zeroshot": 0, "coop": 1, "cocoop": 2}
 
     def draw() -> list[str | None]:
-        bars = plots.gains(frame, "cocoop", "coop", colours)
-        return [plots.tradeoff(frame, colours), bars, plots.losses(records, colours)]
+        bars = gains(frame, "cocoop", "coop", colours)
+        return [tradeoff(frame, colours), bars, losses(records, colours)]
 
     first = draw()
     assert first == draw()
@@ -249,9 +254,9 @@ def test_plots_are_the_same_bytes_each_time() -> None:
 def test_plots_that_make_no_sense_are_left_out() -> None:
     records = published(["zeroshot"])
     frame = frame_of(records)
-    assert plots.gains(frame, "cocoop", "zeroshot", {}) is None
-    assert plots.losses(records, {"zeroshot": 0}) is None
-    assert plots.tradeoff(pd.DataFrame({"dataset": ["a"], "method": ["coop"], "accuracy": [1.0]}), {}) is None
+    assert gains(frame, "cocoop", "zeroshot", {}) is None
+    assert losses(records, {"zeroshot": 0}) is None
+    assert tradeoff(pd.DataFrame({"dataset": ["a"], "method": ["coop"], "accuracy": [1.0]}), {}) is None
 
 
 def test_examples_prefer_disagreement_and_are_right_about_it(tmp_path: Path) -> None:

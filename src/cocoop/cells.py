@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from cocoop.data.splits import Subset
+from cocoop.data import Dataset, Item
+from cocoop.data.splits import Subset, select, subset_labels
 from cocoop.files import digest
 from cocoop.precision import Precision
 from cocoop.settings import MethodChoice
@@ -41,13 +42,28 @@ class Training(BaseModel):
 
 
 class Testing(BaseModel):
-    """The images and the candidate classes of a test."""
+    """The images and the candidate classes of a test.
+
+    Attributes:
+        dataset: registered name.
+        subset: images of these classes are tested.
+        candidates: the names they are told apart by; those of the images are among them.
+        split: the dataset's list of test images.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
     subset: Subset
+    candidates: Subset
     split: str = "test"
+
+    def choose(self, dataset: Dataset) -> tuple[tuple[Item, ...], list[str]]:
+        """Return the test items, labelled by their place among the candidates, and the candidates' names."""
+        labels = range(len(dataset.class_names))
+        candidates, tested = subset_labels(labels, self.candidates), set(subset_labels(labels, self.subset))
+        items = [item for item in dataset.items(self.split) if item.label in tested]
+        return select(items, candidates), [dataset.class_names[label] for label in candidates]
 
 
 class Cell(BaseModel):
@@ -67,8 +83,16 @@ class Cell(BaseModel):
     @property
     def title(self) -> str:
         """The cell in words, for progress and messages."""
-        t = self.training
-        return f"{self.testing.dataset} {t.label} seed {t.seed}: test on {self.testing.subset}"
+        train, test = self.training, self.testing
+        where = test.subset if test.dataset == train.dataset else test.dataset
+        return f"{train.dataset} {train.label} seed {train.seed}: test on {where}"
+
+    @property
+    def transfers(self) -> bool:
+        """Whether a learned prompt meets other classes than those it was trained on."""
+        train, test = self.training, self.testing
+        same = (train.dataset, train.subset) == (test.dataset, test.candidates)
+        return train.recipe is not None and not same
 
 
 def training(

@@ -47,6 +47,7 @@ class Format(str, Enum):
     table = "table"
     md = "md"
     csv = "csv"
+    latex = "latex"
     html = "html"
 
 
@@ -86,7 +87,7 @@ class Place(str, Enum):
 Budget = Annotated[
     str | None,
     typer.Option(
-        "--memory-budget", help="Memory for the text encoder, e.g. 512MB. [default: half of what is free]"
+        "--memory-budget", help="Memory for the text encoder, e.g. 512MB; half of what is free if not given."
     ),
 ]
 
@@ -108,11 +109,20 @@ def list_(what: Annotated[Listing | None, typer.Argument(help="One kind; all by 
 
 @app.command()
 def run(
-    protocol: Annotated[str, typer.Argument(help="See `cocoop list protocols`.")],
+    protocols: Annotated[
+        list[str], typer.Argument(metavar="PROTOCOL", help="One or more; see `cocoop list protocols`.")
+    ],
     datasets: Annotated[str, typer.Option(help="Names or patterns, separated by commas.")] = "emoji/*",
     methods: Annotated[str, typer.Option(help="Names, separated by commas.")] = "zeroshot,coop,cocoop",
     seeds: Annotated[str, typer.Option(help="Numbers, separated by commas.")] = "1,2,3",
     shots: Annotated[int, typer.Option(help="Training images a class.")] = 16,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="What cross-dataset and domain-generalization train on. Default: imagenet or the first "
+            "dataset; all that have shifted domains."
+        ),
+    ] = None,
     backbone: Annotated[str, typer.Option(help="See `cocoop list backbones`.")] = "tiny-clip",
     folder: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs"),
     preset: Annotated[
@@ -135,18 +145,21 @@ def run(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of each. [default: all, shared out]")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print every setting and estimate the work.")
+    ] = False,
 ) -> None:
-    """Run a protocol; finished cells are skipped, so the same command goes on after an interruption."""
+    """Run protocols; finished cells are skipped, so the same command goes on after an interruption."""
     from cocoop import experiment
 
     with _interruptible():
         experiment.run(
-            protocol,
+            protocols,
             datasets=_matching(datasets),
             methods=_words(methods),
             seeds=_numbers(seeds),
             shots=shots,
+            source=source,
             backbone=backbone,
             folder=folder,
             presets=[
@@ -181,7 +194,9 @@ def demo(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUNS", help="A run folder.")],
-    format: Annotated[Format, typer.Option(help="html writes RUNS/report.html.")] = Format.table,
+    format: Annotated[
+        Format, typer.Option(help="csv has one line a record; html writes RUNS/report.html.")
+    ] = Format.table,
     root: Root = None,
 ) -> None:
     """Show the tables of a run folder, or write its page."""

@@ -1,22 +1,28 @@
 """From names to finished runs and their report, with progress: what the commands and `cocoop.run` share."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.text import Text
 
-from cocoop.backbone import load_backbone
+from cocoop import dryrun
+from cocoop.backbone import Backbone, load_backbone
 from cocoop.cells import Cell
 from cocoop.data import DATASETS, is_source, open_dataset
 from cocoop.errors import CocoopError, UsageError, unknown
+from cocoop.estimate import estimate
 from cocoop.execution import complain, execute
 from cocoop.files import default_cache
+from cocoop.plan import facts, plan
 from cocoop.precision import AUTO, DEVICES, Precision, choose_device, choose_precision
 from cocoop.preflight import check_data
 from cocoop.protocols import PROTOCOLS, Settings
 from cocoop.report import html, tables
+from cocoop.report.latex import latex
+from cocoop.report.results import Results, results
+from cocoop.report.seeds import by_seed
 from cocoop.runs import Setup
 from cocoop.settings import MethodChoice, parse_overrides, resolve
 from cocoop.settings import presets as all_presets
@@ -27,12 +33,13 @@ ALL_SHOTS = 16  # the paper's; more than the embedded classes have, so all of th
 
 
 def run(
-    protocol: str,
+    protocols: str | Sequence[str],
     *,
     datasets: Sequence[str],
     methods: Sequence[str] = ("zeroshot", "coop", "cocoop"),
     seeds: Sequence[int] = (1, 2, 3),
     shots: int = ALL_SHOTS,
+    source: str | None = None,
     backbone: str = EMBEDDED,
     folder: str | Path = Path("runs"),
     presets: Sequence[str] = (),
@@ -47,14 +54,15 @@ def run(
     dry_run: bool = False,
     console: Console | None = None,
 ) -> list[Record]:
-    """Run a protocol and return its records; finished cells are not run again.
+    """Run protocols and return their records; finished cells are not run again.
 
     Args:
-        protocol: registered name, e.g. "base-to-new".
+        protocols: registered names, or one, e.g. "base-to-new".
         datasets: registered names.
-        methods: registered names.
+        methods: registered names; zero-shot CLIP, which the others are measured by, is always among them.
         seeds: one training each.
         shots: training images a class; a class with fewer gives all it has.
+        source: the dataset that cross-dataset and domain-generalization train on; None for their own choice.
         backbone: name for `load_backbone`.
         folder: the run folder.
         presets: names of presets, at most one a method; the others take their first.
@@ -71,31 +79,45 @@ def run(
         console: where progress and tables go; None for nowhere.
 
     Raises:
-        UsageError: an unknown name or an impossible setting.
+        UsageError: an unknown name, an impossible setting, or a method that a protocol cannot use.
         CocoopError: cells failed; the others were run all the same.
     """
     console = console or Console(quiet=True)
-    plan = PROTOCOLS.get(protocol)
-    choices = choose(methods, presets, overrides)
-    for dataset in datasets:
+    protocols = [protocols] if isinstance(protocols, str) else protocols
+    for protocol in protocols:
+        PROTOCOLS.get(protocol)
+    choices = choose(tuple(dict.fromkeys(("zeroshot", *methods))) if methods else (), presets, overrides)
+    known = dict.fromkeys((*datasets, *([source] if source else ())))
+    for dataset in known:
         if not is_source(dataset):
             DATASETS.get(dataset)
     store = Store(Path(folder))
     where, bits = _place(device, precision, str(workers))
     here = str(workers) == "1"  # else this process only needs the digest of the weights
     clip = load_backbone(backbone, where, bits) if here else load_backbone(backbone, "cpu", "fp32")
-    settings = Settings(tuple(datasets), choices, tuple(seeds), shots, backbone, clip.weights_digest, bits)
-    cells = plan.cells(settings)
+    settings = Settings(
+        datasets=tuple(datasets),
+        methods=choices,
+        seeds=tuple(seeds),
+        shots=shots,
+        backbone=backbone,
+        weights=clip.weights_digest,
+        precision=bits,
+        source=source,
+        facts={name: facts(open_dataset(name, root), clip) for name in known},
+    )
+    cells = plan(protocols, settings, clip)
     check_data([cell for cell in cells if not store.has(cell)], root)
-    _say_few(settings, root, console)
+    _say_few(settings, console)
     if dry_run:
-        _say_plan(settings, cells, store, console)
+        _say_plan(settings, cells, store, clip, root, memory_budget, console)
         return []
     setup = Setup(store.folder, default_cache(), backbone, where, bits, memory_budget, threads, root)
     execute(cells, setup, clip if here else None, console, str(workers), command)
     wanted = {cell.key for cell in cells}
     records = [record for record in store.records() if record.cell.key in wanted]
-    _show(protocol, records, console)
+    for each in results(records):
+        _show(each, console)
     complain(cells, store)
     return records
 
@@ -124,14 +146,18 @@ def report(folder: Path, format: str, console: Console, root: str | Path | None 
     if format == "html":
         console.print(f"report: {html.write(store, root)}", soft_wrap=True, highlight=False)
         return
-    for protocol in sorted({record.cell.protocol for record in records}):
-        of_protocol = [record for record in records if record.cell.protocol == protocol]
-        if format == "table":
-            _show(protocol, of_protocol, console)
-            continue
-        frame = tables.in_order(PROTOCOLS.get(protocol).table(of_protocol))
-        words = tables.markdown(frame) if format == "md" else frame.to_csv(index=False)
-        console.print(words, soft_wrap=True, highlight=False, markup=False)
+    if format == "csv":
+        _print(by_seed(results(records)).to_csv(index=False).rstrip(), console)
+        return
+    for each in results(records):
+        notes = [] if each.frame.empty else tables.notes(each.frame, each.records)
+        if format == "table" or each.frame.empty:
+            _show(each, console)
+        elif format == "md":
+            table = tables.markdown(each.frame, each.learned)
+            _print("\n\n".join([f"## {each.plan.title}", table, *notes]) + "\n", console)
+        else:
+            _print(latex(each.frame, each.plan.title, notes, each.learned) + "\n", console)
 
 
 def choose(
@@ -166,25 +192,26 @@ def _place(device: str, precision: str, workers: str) -> tuple[str, Precision]:
     return str(where), choose_precision(precision, where)
 
 
-def _show(protocol: str, records: Sequence[Record], console: Console) -> None:
-    plan = PROTOCOLS.get(protocol)
-    frame = tables.in_order(plan.table(records))
-    if frame.empty:
-        console.print(f"{plan.title}: no complete rows yet")
+def _show(found: Results, console: Console) -> None:
+    if found.frame.empty:
+        console.print(f"{found.plan.title}: no complete rows yet")
         return
-    console.print(tables.terminal(frame, plan.title))
-    for line in tables.notes(frame, records):
+    console.print(tables.terminal(found.frame, found.plan.title, found.learned, console.width))
+    for line in tables.notes(found.frame, found.records):
         console.print(line, highlight=False)
 
 
-def _say_few(settings: Settings, root: str | Path | None, console: Console) -> None:
+def _print(words: str, console: Console) -> None:
+    console.print(words, soft_wrap=True, highlight=False, markup=False)
+
+
+def _say_few(settings: Settings, console: Console) -> None:
     """Say where classes have fewer images than the shots asked for."""
-    few = []
-    for name in settings.datasets:
-        train = open_dataset(name, root).splits.get("train", ())
-        least = min(Counter(item.label for item in train).values(), default=settings.shots)
-        if least < settings.shots:
-            few.append(f"{name} ({least})")
+    few = [
+        f"{name} ({found.fewest})"
+        for name, found in settings.facts.items()
+        if 0 < found.fewest < settings.shots
+    ]
     if few:
         console.print(
             f"fewer than {settings.shots} training images in some classes, all of theirs are used: "
@@ -193,10 +220,25 @@ def _say_few(settings: Settings, root: str | Path | None, console: Console) -> N
         )
 
 
-def _say_plan(settings: Settings, cells: Sequence[Cell], store: Store, console: Console) -> None:
-    missing = sum(not store.has(cell) for cell in cells)
-    console.print(f"{len(cells)} cells, {missing} to run, into {store.folder}; shots {settings.shots}")
-    for choice in settings.methods:
-        console.print(f"{choice.label}: preset {choice.preset}", highlight=False)
-        console.print(f"  {choice.config}", highlight=False)
-        console.print(f"  {choice.recipe or 'nothing is learned'}", highlight=False)
+def _say_plan(
+    settings: Settings,
+    cells: Sequence[Cell],
+    store: Store,
+    clip: Backbone,
+    root: str | Path | None,
+    budget: int | None,
+    console: Console,
+) -> None:
+    """Say what would be run, with every setting resolved and an estimate of the work."""
+    missing = [cell for cell in cells if not store.has(cell)]
+    console.print(f"{len(cells)} cells, {len(missing)} to run, into {store.folder}")
+    sections = {"all methods": dryrun.common(clip, settings.seeds, settings.shots)}
+    sections |= {choice.label: dryrun.resolved(choice, clip) for choice in settings.methods}
+    for title, values in sections.items():
+        console.print(Text(f"\n{title}", style="bold"))
+        for name, value in values.items():
+            console.print(Text(f"  {name:14} {value}"), soft_wrap=True)
+    if missing:
+        console.print("")
+        for line in dryrun.in_words(estimate(missing, store, clip, root, budget)):
+            console.print(line, soft_wrap=True, highlight=False)

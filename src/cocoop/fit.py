@@ -75,6 +75,7 @@ def fit(
     snapshot = partial(take, classifier.method, optimizer, trace)
     for epoch in range(len(trace.lr), recipe.epochs):
         features = views(epoch)
+        seen = others(features, seed, epoch) if recipe.shuffled else features
         start = time.perf_counter()
         rate = recipe.lr_at(epoch)
         for group in optimizer.param_groups:
@@ -82,7 +83,7 @@ def fit(
         trace.lr.append(rate)
         first = len(trace.loss)
         for batch in batches(len(labels), recipe.batch_size, seed, epoch):
-            loss = F.cross_entropy(classifier(features[batch]), labels[batch])
+            loss = F.cross_entropy(classifier(features[batch], seen[batch]), labels[batch])
             _guard(loss, classifier, labels[batch], epoch, len(trace.loss))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -95,10 +96,21 @@ def fit(
 
 def batches(count: int, size: int, seed: int, epoch: int) -> Iterator[Int[Tensor, " b"]]:
     """Yield index batches of one epoch, shuffled by (seed, epoch); a short last one only if it is alone."""
-    state = int(np.random.SeedSequence((seed, epoch, count)).generate_state(1)[0])
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(state))
     last = count - count % size if count >= size else count
-    yield from order[:last].split(size)
+    yield from _order(count, seed, epoch)[:last].split(size)
+
+
+def others(features: Float[Tensor, "n d"], seed: int, epoch: int) -> Float[Tensor, "n d"]:
+    """Give every image the feature of another one, drawn by (seed, epoch) as one cycle through them all."""
+    order = _order(len(features), seed, epoch)
+    shuffled = torch.empty_like(features)
+    shuffled[order] = features[order.roll(1)]
+    return shuffled
+
+
+def _order(count: int, seed: int, epoch: int) -> Int[Tensor, " n"]:
+    state = int(np.random.SeedSequence((seed, epoch, count)).generate_state(1)[0])
+    return torch.randperm(count, generator=torch.Generator().manual_seed(state))
 
 
 def _guard(loss: Tensor, classifier: Classifier, labels: Tensor, epoch: int, step: int) -> None:

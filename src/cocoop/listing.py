@@ -60,9 +60,9 @@ def _datasets() -> Table:
 
 
 def _protocols() -> Table:
-    found = _table("Protocols", "name", "what it is")
+    found = _table("Protocols", "name", "what it is", "in the paper")
     for name in PROTOCOLS.names():
-        found.add_row(name, PROTOCOLS.get(name).title)
+        found.add_row(name, PROTOCOLS.get(name).title, PROTOCOLS.get(name).paper)
     return found
 
 

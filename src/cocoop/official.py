@@ -6,7 +6,6 @@ built. Only the context and the Meta-Net are taken, checked against the backbone
 """
 
 import dataclasses
-import hashlib
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from cocoop.backbone import Backbone
 from cocoop.errors import CocoopError, UsageError
+from cocoop.files import file_digest
 from cocoop.methods import cocoop, coop
 from cocoop.model import PromptCard, build_method, save_prompt
 from cocoop.prompts import Position
@@ -128,7 +128,7 @@ def import_official(
     config, tensors = make(state, backbone, class_names, position)
     if odd := [name for name, value in tensors.items() if not value.isfinite().all()]:
         raise CocoopError(f"{path}: {odd[0]} holds values that are no finite numbers; that training diverged")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = file_digest(path)
     card = PromptCard(
         method=found,
         config=dataclasses.asdict(config),

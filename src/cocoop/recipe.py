@@ -19,6 +19,8 @@ class Recipe:
         warmup_lr: learning rate of the warm-up.
         momentum: of SGD, without dampening.
         weight_decay: on every learned parameter.
+        shuffled: an ablation: the prompts of an image are made from another image's feature, drawn anew
+            for every epoch and for the test.
     """
 
     epochs: int = 10
@@ -28,6 +30,7 @@ class Recipe:
     warmup_lr: float = 1e-5
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    shuffled: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):

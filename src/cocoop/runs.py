@@ -18,7 +18,7 @@ from cocoop.environment import environment, peak_memory_mb
 from cocoop.evaluate import evaluate
 from cocoop.features import FeatureCache, ImageEncoder
 from cocoop.files import digest
-from cocoop.fit import Epoch, fit
+from cocoop.fit import Epoch, fit, others
 from cocoop.ledger import Notify
 from cocoop.logits import Classifier
 from cocoop.methods import Method
@@ -149,12 +149,10 @@ class _Runner:
     def run(self, cell: Cell) -> None:
         trained_on, method, card = self._prompt(cell)
         dataset = self.open(cell.testing.dataset)
-        labels = subset_labels(range(len(dataset.class_names)), cell.testing.subset)
-        items = select(dataset.items(cell.testing.split), labels)
-        names = [dataset.class_names[label] for label in labels]
+        items, names = cell.testing.choose(dataset)
         self.notify(cell, "testing", 0.0)
         zimg = replace(self.images, decode=dataset.decode).test(dataset.root, items)
-        logits = Classifier(self.backbone, method, names, self.budget).predict(zimg)
+        logits = Classifier(self.backbone, method, names, self.budget).predict(zimg, _seen(zimg, cell))
         truth = torch.tensor([item.label for item in items])
         values = dict(evaluate(logits, truth))
         steps = len(card.loss)
@@ -165,6 +163,7 @@ class _Runner:
             metrics=values,
             class_names=names,
             train_images=len(trained_on),
+            parameters=sum(parameter.numel() for parameter in method.parameters()),
             lr=card.lr,
             loss=_mean_by_epoch(card.loss, len(card.lr)),
             seconds_per_step=card.seconds / steps if steps else 0.0,
@@ -174,7 +173,7 @@ class _Runner:
             note=self.open(cell.training.dataset).note if cell.training.recipe else "",
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
-        self.store.write(record, _top(logits))
+        self.store.write(record, _top(logits) | {"labels": truth.to(torch.int32)})
 
     def _prompt(self, cell: Cell) -> tuple[tuple[Item, ...], Method, PromptCard]:
         """Return the training items, the trained method and its card, from the store where it is there."""
@@ -235,6 +234,12 @@ def _training_items(dataset: Dataset, training: Training) -> tuple[tuple[Item, .
     if not training.recipe:
         return (), names
     return select(draw(dataset.splits, training.shots, training.seed)["train"], labels), names
+
+
+def _seen(zimg: Tensor, cell: Cell) -> Tensor:
+    """Return what the prompts of the test images are made from: the images themselves, but in an ablation."""
+    recipe = cell.training.recipe or {}
+    return others(zimg, cell.training.seed, recipe["epochs"]) if recipe.get("shuffled") else zimg
 
 
 def _top(logits: Tensor) -> dict[str, Tensor]:

@@ -30,6 +30,11 @@ class MethodChoice:
     config: Any
     recipe: Recipe | None
 
+    def variant(self, words: str, **changes: Any) -> "MethodChoice":
+        """Return the choice with some attributes changed, and what that is in words in its label."""
+        marks = f"{self.label[:-1]}, {words})" if self.label.endswith(")") else f"{self.label} ({words})"
+        return dataclasses.replace(self, label=marks, **changes)
+
 
 def presets() -> dict[str, tuple[str, Preset]]:
     """All presets by name: (method, preset)."""

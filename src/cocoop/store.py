@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,7 +18,7 @@ from cocoop.files import write_bytes, write_json, write_text
 from cocoop.ledger import Ledger
 from cocoop.snapshot import Checkpoint
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Record(BaseModel):
@@ -30,6 +30,7 @@ class Record(BaseModel):
         metrics: further values by name.
         class_names: the candidates, in label order.
         train_images: images trained on.
+        parameters: numbers learned.
         lr: learning rate of every epoch.
         loss: mean training loss of every epoch.
         seconds_per_step: mean wall time of a training step.
@@ -49,6 +50,7 @@ class Record(BaseModel):
     metrics: dict[str, float]
     class_names: list[str]
     train_images: int
+    parameters: int
     lr: list[float]
     loss: list[float]
     seconds_per_step: float
@@ -62,6 +64,20 @@ class Record(BaseModel):
     def accuracy(self) -> float:
         """Percent of test images classified correctly."""
         return 100 * self.correct / self.total
+
+
+class Predictions(NamedTuple):
+    """The highest logits of every test image.
+
+    Attributes:
+        classes: the classes they are of, the likeliest first.
+        probabilities: of these classes.
+        labels: the true classes.
+    """
+
+    classes: Int[Tensor, "n k"]
+    probabilities: Float[Tensor, "n k"]
+    labels: Int[Tensor, " n"]
 
 
 class Store:
@@ -94,14 +110,11 @@ class Store:
         write_text(self._record_path(record.cell), record.model_dump_json(indent=2) + "\n")
 
     def records(self) -> Iterator[Record]:
-        """Yield all records, with labels that tell apart what differs in more than the seed.
+        """Yield all records.
 
         Raises:
             CocoopError: a record cannot be read.
         """
-        yield from _tell_apart(list(self._read()))
-
-    def _read(self) -> Iterator[Record]:
         for path in sorted((self.folder / "records").glob("*/*/*.json")):
             try:
                 yield Record.model_validate_json(path.read_bytes())
@@ -113,18 +126,18 @@ class Store:
                     f"delete it and run again: {self._asked()}"
                 ) from None
 
-    def predictions(self, cell: Cell) -> tuple[Int[Tensor, "n k"], Float[Tensor, "n k"]]:
-        """Return the classes and probabilities of the highest logits of every test image."""
+    def predictions(self, cell: Cell) -> Predictions:
+        """Return what was predicted for every test image."""
         path = self._predictions_path(cell)
         try:
             top = load(path.read_bytes())
-            return top["classes"].long(), top["probabilities"].float()
+            return Predictions(top["classes"].long(), top["probabilities"].float(), top["labels"].long())
         except (OSError, SafetensorError, KeyError) as error:
             raise CocoopError(f"{path} is missing or damaged; delete its record and run again") from error
 
     def prompt_path(self, training: Training) -> Path:
-        """Where a trained prompt is, or would be."""
-        return self.folder / "prompts" / f"{_slug(training.label)}-{training.key}.safetensors"
+        """Where a trained prompt is, or would be; a label is only a name and plays no part."""
+        return self.folder / "prompts" / f"{_slug(training.method)}-{training.key}.safetensors"
 
     def checkpoint(self, training: Training) -> Checkpoint:
         """Return where the unfinished fit of a training stands."""
@@ -164,22 +177,6 @@ class Store:
         """A command that asked for cells of this folder."""
         commands = [plan.command for plan in self.ledger.plans() if plan.command]
         return commands[0] if commands else f"cocoop run PROTOCOL --out {self.folder}"
-
-
-def _tell_apart(records: Sequence[Record]) -> Iterator[Record]:
-    """Add shots, backbone and precision to the labels of methods where the folder holds several of them."""
-    trainings = [record.cell.training for record in records]
-    several_shots = len({training.shots for training in trainings if training.recipe}) > 1
-    several_backbones = len({training.weights for training in trainings}) > 1
-    several_precisions = len({training.precision for training in trainings}) > 1
-    for record in records:
-        training = record.cell.training
-        marks = [f"{training.shots} shots"] if several_shots and training.recipe else []
-        marks += [training.backbone] if several_backbones else []
-        marks += [training.precision] if several_precisions else []
-        label = f"{training.label} ({', '.join(marks)})" if marks else training.label
-        cell = record.cell.model_copy(update={"training": training.model_copy(update={"label": label})})
-        yield record.model_copy(update={"cell": cell})
 
 
 def _slug(text: str) -> str:

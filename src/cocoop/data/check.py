@@ -1,19 +1,22 @@
 """What is there of a dataset, what is missing, and what to do next."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+
 from cocoop.data import open_dataset
 from cocoop.data.benchmark import Benchmark, LabelFile
 from cocoop.data.datasets import DATASETS
+from cocoop.data.imagenet import CLASS_NAMES, read_class_names
 from cocoop.data.layouts import absent, mirrored, nested
 from cocoop.data.spec import Dataset, Item
 from cocoop.data.splits import subset_labels
 from cocoop.data.verify import Fault, find_faults
 from cocoop.errors import CocoopError
+from cocoop.files import file_digest
 
 Level = Literal["ok", "warning", "problem"]
 Progress = Callable[[int], None]
@@ -109,6 +112,8 @@ def _layout(spec: Benchmark, root: Path) -> Iterator[Finding]:
         yield Finding("problem", f"there is no folder {images}", todo)
     for file in spec.labels.files:
         yield _label_file(file, root / spec.folder, root)
+        if file is CLASS_NAMES and (path := file.find(root / spec.folder)):
+            yield from _imagenet_names(path)
 
 
 def _label_file(file: LabelFile, folder: Path, root: Path) -> Finding:
@@ -119,7 +124,7 @@ def _label_file(file: LabelFile, folder: Path, root: Path) -> Finding:
         return Finding(
             "problem", f"{folder / file.name} is missing", _or([*copies[:1], f"get it: {file.source}"])
         )
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = file_digest(path)
     said = f"{path.name}: SHA-256 {found[:8]}"
     if not file.sha256:
         return Finding("ok", f"{said} (that of the benchmark's file is not known here)")
@@ -127,6 +132,19 @@ def _label_file(file: LabelFile, folder: Path, root: Path) -> Finding:
         return Finding("ok", f"{said}, the benchmark's file")
     text = f"{said}, the benchmark's file has {file.sha256}: results may not compare with published ones"
     return Finding("warning", text, f"get it: {file.source}")
+
+
+def _imagenet_names(path: Path) -> Iterator[Finding]:
+    """Compare ImageNet's names with those that CLIP is evaluated with; other lists give other accuracies."""
+    try:
+        names = list(read_class_names(path).values())
+    except CocoopError as error:
+        yield Finding("problem", str(error))
+        return
+    odd = [pair for pair in zip(names, IMAGENET_CLASSNAMES, strict=False) if pair[0] != pair[1]]
+    if len(names) == len(IMAGENET_CLASSNAMES) and odd:
+        text = f"{len(odd)} of {len(names):,} names are not those CLIP is evaluated with, the first "
+        yield Finding("warning", f"{text}{odd[0][0]!r} for {odd[0][1]!r}: accuracies depend on names")
 
 
 def _against(spec: Benchmark, dataset: Dataset) -> Iterator[Finding]:

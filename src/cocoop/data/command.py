@@ -62,7 +62,9 @@ def check(
     read: Annotated[bool, typer.Option("--read", help="Read every image; takes a while.")] = False,
     faults: Annotated[
         Path | None,
-        typer.Option("--faults", help="Where the list of all faulty images goes. [default: NAME-faults.txt]"),
+        typer.Option(
+            "--faults", help="Where the list of all faulty images goes; NAME-faults.txt if not given."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

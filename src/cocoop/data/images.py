@@ -17,6 +17,8 @@ from cocoop.data.spec import Decode, Item
 from cocoop.errors import CocoopError
 from cocoop.seeding import seeded
 
+SCALE = (0.08, 1.0)  # of a training crop, as shares of the image's area
+FLIP = 0.5  # probability of a mirrored training view
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # of image files, in lower case
 
 # what Pillow and the archive raise for files that are no images, damaged or missing
@@ -91,8 +93,8 @@ class Preprocess:
     @cached_property
     def _train(self) -> v2.Compose:
         interpolation = InterpolationMode(self.interpolation)
-        crop = v2.RandomResizedCrop(self.size, scale=(0.08, 1.0), interpolation=interpolation)
-        return v2.Compose([crop, v2.RandomHorizontalFlip(), *self._to_tensor])
+        crop = v2.RandomResizedCrop(self.size, scale=SCALE, interpolation=interpolation)
+        return v2.Compose([crop, v2.RandomHorizontalFlip(FLIP), *self._to_tensor])
 
     @cached_property
     def _to_tensor(self) -> list[v2.Transform]:

@@ -13,7 +13,7 @@ from cocoop.data.images import UNREADABLE, open_image
 from cocoop.data.spec import Decode, Item
 from cocoop.errors import CocoopError
 
-LISTED = 100  # faults named in a message
+LISTED = 20  # faults named in a message
 
 
 class Fault(NamedTuple):

@@ -130,6 +130,8 @@ def _picture(confusion: Int[Tensor, "c c"], names: Sequence[str]) -> bytes:
         plain = [name.replace("$", r"\$") for name in names]
         axes.set_xticks(range(len(names)), plain, rotation=90, fontsize=7)
         axes.set_yticks(range(len(names)), plain, fontsize=7)
+    else:
+        axes.set(xlabel="answer, by its row in confusion.csv", ylabel="true class, by its row")
     figure.colorbar(image, ax=axes, shrink=0.6, label="share of the class's images")
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=130)

@@ -1,6 +1,7 @@
 """`cocoop fit`: train on the shots of a dataset, measure beside zero-shot CLIP, save, and say how it went."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from cocoop.backbone import EMBEDDED
+from cocoop.backbone import EMBEDDED, Backbone
 from cocoop.data import DATASETS, Dataset, Item, is_source, open_dataset
 from cocoop.data.splits import draw
 from cocoop.errors import CocoopError, UsageError
@@ -21,6 +22,7 @@ from cocoop.modelfolder import check_place
 from cocoop.own.images import encode, encoder, progress
 
 FEW = 100  # below so many images, what one of them weighs is said
+NARROW = 256  # text width below which a second thread waits more than it works
 SEEN = 4_000  # images a training sees, repeats counted, where neither epochs nor preset were asked for
 
 
@@ -98,12 +100,25 @@ def _train(model: PromptClassifier, data: Dataset, items: Sequence[Item], consol
     images = encoder(clip, data)
     encode(clip, data, items, console)  # a bad image is named before the training
     recipe = model.choice().recipe
-    with progress("training", recipe.epochs if recipe else 1, console) as advance:
+    epochs = recipe.epochs if recipe else 1
+    with _few_threads(clip), progress("training", epochs, console) as advance:
         model.fit_features(
             lambda epoch: images.train(data.root, items, epoch, model.seed),
             _truth(items),
             lambda epoch: advance(1),
         )
+
+
+@contextmanager
+def _few_threads(clip: Backbone) -> Iterator[None]:
+    """Train a narrow text tower on the CPU with one thread."""
+    before = torch.get_num_threads()
+    if clip.device.type == "cpu" and clip.width < NARROW:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _new_classes(request: Request) -> tuple[Dataset | tuple[str, ...] | None, tuple[Item, ...]]:

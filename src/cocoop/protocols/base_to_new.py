@@ -5,47 +5,29 @@ seed means; the average row's H is taken of the two averages, as in the paper, a
 datasets' H stands beside it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from cocoop.cells import Cell, Testing, training
+from cocoop.cells import Cell, Testing
 from cocoop.data.splits import Subset
-from cocoop.protocols import PROTOCOLS, Protocol, Settings
+from cocoop.protocols import PROTOCOLS, Protocol, Settings, grid, unique
+from cocoop.rows import Row, grouped, harmonic_mean, over_seeds, with_averages
 from cocoop.store import Record
 
 NAME = "base-to-new"
-AVERAGE = "average"
 HALVES: tuple[Subset, Subset] = ("base", "new")
 
 
-def harmonic_mean(base: float, new: float) -> float:
-    """Return H = 2 base new / (base + new), 0 where both are."""
-    return 2 * base * new / (base + new) if base + new else 0.0
+def tests(dataset: str) -> list[Testing]:
+    """Return the test of each half, among its own names."""
+    return [Testing(dataset=dataset, subset=half, candidates=half) for half in HALVES]
 
 
 def cells(settings: Settings) -> list[Cell]:
     """Return two cells for every dataset, method and seed: one prompt, tested on base and on new."""
-    found: dict[str, Cell] = {}
-    for dataset in settings.datasets:
-        for choice in settings.methods:
-            for seed in settings.seeds:
-                trained = training(
-                    choice,
-                    backbone=settings.backbone,
-                    weights=settings.weights,
-                    precision=settings.precision,
-                    dataset=dataset,
-                    subset="base",
-                    shots=settings.shots,
-                    seed=seed,
-                )
-                for half in HALVES:
-                    cell = Cell(
-                        protocol=NAME, training=trained, testing=Testing(dataset=dataset, subset=half)
-                    )
-                    found.setdefault(cell.key, cell)  # zero-shot is the same for all seeds
-    return list(found.values())
+    each = (grid(NAME, settings, dataset, "base", tests(dataset)) for dataset in settings.datasets)
+    return unique(cell for part in each for cell in part)
 
 
 def table(records: Sequence[Record]) -> pd.DataFrame:
@@ -55,59 +37,31 @@ def table(records: Sequence[Record]) -> pd.DataFrame:
     and, where there are several datasets, average rows with mean_H (the mean of the datasets' H) and
     datasets (how many they cover).
     """
-    rows = [row for row in map(_dataset_row, _groups(records)) if row]
-    several = len({row["dataset"] for row in rows}) > 1
-    return pd.DataFrame(rows + (_average_rows(rows) if several else []))
+    return with_averages(list(rows(records)), ("base", "new"))
 
 
-def _groups(records: Sequence[Record]) -> list[list[Record]]:
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        groups.setdefault((record.cell.testing.dataset, record.cell.training.label), []).append(record)
-    return [groups[key] for key in sorted(groups)]
+def rows(records: Sequence[Record]) -> Iterator[Row]:
+    """Yield the row of every dataset and method that has both halves."""
+    for (dataset, method), group in grouped(
+        records, lambda record: (record.cell.testing.dataset, record.cell.training.label)
+    ):
+        halves: dict[str, list[float]] = {
+            half: [record.accuracy for record in group if record.cell.testing.subset == half]
+            for half in HALVES
+        }
+        if row := over_seeds(halves):
+            row |= {"H": harmonic_mean(row["base"], row["new"])}
+            yield {"dataset": dataset, "method": method, **row}
 
 
-def _dataset_row(group: Sequence[Record]) -> dict[str, object] | None:
-    """Return the row of one dataset and method, or None until both halves are there."""
-    accuracies = {
-        half: pd.Series([r.accuracy for r in group if r.cell.testing.subset == half], dtype=float)
-        for half in HALVES
-    }
-    if any(values.empty for values in accuracies.values()):
-        return None
-    base, new = (accuracies[half] for half in HALVES)
-    return {
-        "dataset": group[0].cell.testing.dataset,
-        "method": group[0].cell.training.label,
-        "base": base.mean(),
-        "base_std": base.std(),
-        "new": new.mean(),
-        "new_std": new.std(),
-        "H": harmonic_mean(base.mean(), new.mean()),
-        "seeds": min(len(base), len(new)),
-    }
-
-
-def _average_rows(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
-    frame = pd.DataFrame(rows)
-    if frame.empty:
-        return []
-    averages: list[dict[str, object]] = []
-    for method, part in frame.groupby("method", sort=True):
-        base, new = part["base"].mean(), part["new"].mean()
-        averages.append(
-            {
-                "dataset": AVERAGE,
-                "method": method,
-                "base": base,
-                "new": new,
-                "H": harmonic_mean(base, new),
-                "seeds": part["seeds"].min(),
-                "mean_H": part["H"].mean(),
-                "datasets": len(part),
-            }
-        )
-    return averages
-
-
-PROTOCOLS.register(NAME)(Protocol("Base-to-new generalization", cells, table))
+PROTOCOLS.register(NAME)(
+    Protocol(
+        title="Base-to-new generalization",
+        paper="Table 1",
+        about="Prompts are trained on half of the classes of a dataset, base, and tested on these and on the "
+        "other half, new, which they have never seen. Test images of a half are told apart among the classes "
+        "of that half. H is the harmonic mean of the two accuracies: it is high only where both are.",
+        cells=cells,
+        table=table,
+    )
+)

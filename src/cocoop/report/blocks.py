@@ -1,13 +1,13 @@
 """A protocol table as the page shows it: blocks of rows, the best values marked, and the losses too."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
 
-from cocoop.protocols.base_to_new import AVERAGE
 from cocoop.report import tables
+from cocoop.report.published import PREFIX
+from cocoop.rows import AVERAGE
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,14 @@ class Value:
     Attributes:
         text: as `tables.text` has it.
         best: the highest of its block, where there is something to compare.
-        below: a learned method under zero-shot on new classes.
+        below: a learned method under zero-shot on unseen classes or domains.
+        paper: the paper's value, not ours.
     """
 
     text: str
     best: bool
     below: bool
+    paper: bool
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def table_blocks(frame: pd.DataFrame, learned: set[str]) -> Iterator[Block]:
         learned: labels of the methods that are trained.
     """
     texts, columns = tables.text(frame), tables.values(frame)
-    zero_shot = first(frame, "zeroshot")
+    marked = tables.below(frame, learned)
     for dataset, part in frame.groupby("dataset", sort=False):
         average = dataset == AVERAGE
         covered = part["datasets"] if average else part["seeds"].where(part["method"].isin(learned))
@@ -70,20 +72,27 @@ def table_blocks(frame: pd.DataFrame, learned: set[str]) -> Iterator[Block]:
             continue  # it would repeat the only dataset
         fair = len(part) > 1 and not (average and covered.nunique() > 1)
         shown = part[columns].round(2)  # compared as they are read
-        bar = shown["new"][part["method"] == zero_shot].max() if "new" in columns else math.nan
         rows = []
         for place, method in enumerate(part["method"]):
             values = tuple(
                 Value(
                     text=texts.loc[part.index, column].iloc[place],
-                    best=bool(fair and shown[column].iloc[place] == shown[column].max()),
-                    below=bool(column == "new" and method in learned and shown[column].iloc[place] < bar),
+                    best=bool(
+                        fair and _compared(column) and shown[column].iloc[place] == shown[column].max()
+                    ),
+                    below=bool(marked.loc[part.index, column].iloc[place]),
+                    paper=column.startswith(PREFIX),
                 )
                 for column in columns
             )
             rows.append(Row(method, _lacks(covered.iloc[place], covered.max(), average), values))
         title = f"average of {int(covered.max())} datasets" if average else str(dataset)
         yield Block(title, average, tuple(rows))
+
+
+def _compared(column: str) -> bool:
+    """Whether the highest value of a column is the best."""
+    return column not in tables.COUNTS and not column.startswith(PREFIX)
 
 
 def _lacks(count: float, most: float, average: bool) -> str:

@@ -7,16 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 from PIL import Image
 
 from cocoop.cells import Testing
 from cocoop.data import Dataset, Item, open_dataset
 from cocoop.data.images import open_image
-from cocoop.data.splits import select, subset_labels
 from cocoop.errors import CocoopError
 from cocoop.files import digest
-from cocoop.report.tables import in_order
+from cocoop.report.results import tested
+from cocoop.report.tables import rank
 from cocoop.store import Record, Store
 
 SHOWN = 6  # images a dataset
@@ -64,18 +63,13 @@ class Group:
 
 
 def groups(store: Store, records: Sequence[Record], root: str | Path | None = None) -> Iterator[Group]:
-    """Yield the examples of every dataset of one protocol: new classes where it tests on them apart.
+    """Yield the examples of every dataset of one protocol.
 
     The lowest seed of each method is shown. Images that the methods disagree on come first, so the
     examples are not typical; the choice is the same each time. `root` is for `open_dataset`.
     """
-    by_testing: dict[Testing, list[Record]] = {}
-    for record in records:
-        by_testing.setdefault(record.cell.testing, []).append(record)
-    names = {testing.dataset for testing in by_testing if testing.subset == "new"}
-    for testing in sorted(by_testing, key=lambda t: (t.dataset, t.subset, t.split)):
-        if testing.subset != "base" or testing.dataset not in names:
-            yield _group(store, testing, _lowest_seeds(by_testing[testing]), root)
+    for testing, own in tested(records):
+        yield _group(store, testing, _lowest_seeds(own), root)
 
 
 def _lowest_seeds(records: Sequence[Record]) -> list[Record]:
@@ -83,8 +77,7 @@ def _lowest_seeds(records: Sequence[Record]) -> list[Record]:
     first: dict[str, Record] = {}
     for record in sorted(records, key=lambda r: (r.cell.training.seed, r.cell.key)):
         first.setdefault(record.cell.training.label, record)
-    order = in_order(pd.DataFrame({"dataset": "", "method": list(first)}))
-    return [first[label] for label in order["method"]]
+    return [first[label] for label in sorted(first, key=rank)]
 
 
 def _group(store: Store, testing: Testing, records: Sequence[Record], root: str | Path | None) -> Group:
@@ -123,9 +116,7 @@ def _or_say(problem: str) -> Iterator[None]:
 
 def _items(dataset: Dataset, testing: Testing, records: Sequence[Record]) -> tuple[Item, ...]:
     """Return the test items in the order of the predictions. Raises CocoopError where they changed."""
-    labels = subset_labels(range(len(dataset.class_names)), testing.subset)
-    items = select(dataset.items(testing.split), labels)
-    names = [dataset.class_names[label] for label in labels]
+    items, names = testing.choose(dataset)
     if any(record.class_names != names or record.total != len(items) for record in records):
         raise CocoopError("its images or classes are no longer those of the runs")
     return items
@@ -133,7 +124,7 @@ def _items(dataset: Dataset, testing: Testing, records: Sequence[Record]) -> tup
 
 def _guesses(store: Store, record: Record, items: Sequence[Item]) -> list[Guess]:
     with _or_say("its predictions are missing or damaged"):
-        classes, probabilities = store.predictions(record.cell)
+        classes, probabilities, _ = store.predictions(record.cell)
     names, label = [_words(name) for name in record.class_names], record.cell.training.label
     if len(classes) != len(items) or not 0 <= int(classes.min()) <= int(classes.max()) < len(names):
         raise CocoopError(

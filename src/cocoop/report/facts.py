@@ -3,9 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import pandas as pd
-
-from cocoop.report.tables import in_order
+from cocoop.report.tables import rank
 from cocoop.store import Record
 
 
@@ -46,9 +44,7 @@ def _methods(records: Sequence[Record]) -> list[dict[str, Any]]:
         training = record.cell.training
         settings = training.model_dump(include={"label", "preset", "config", "recipe"})
         groups.setdefault(repr(settings), []).append(record)
-    labels = [group[0].cell.training.label for group in groups.values()]
-    order = in_order(pd.DataFrame({"dataset": "", "method": labels, "group": list(groups)}))
-    return [_method(groups[key]) for key in order["group"]]
+    return [_method(group) for group in sorted(groups.values(), key=lambda g: rank(g[0].cell.training.label))]
 
 
 def _method(group: Sequence[Record]) -> dict[str, Any]:

@@ -1,32 +1,30 @@
 """A run folder as one page: tables, plots, examples and how it was run, in a single file."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from cocoop.files import write_text
-from cocoop.protocols import PROTOCOLS
-from cocoop.protocols.base_to_new import AVERAGE
-from cocoop.report import examples, plots, tables
+from cocoop.report import examples, tables
 from cocoop.report.blocks import first, kind, table_blocks
+from cocoop.report.confusion import confusions
 from cocoop.report.facts import facts
+from cocoop.report.figures import Colours, cost, figures
+from cocoop.report.results import Results, results
+from cocoop.report.seeds import in_order
 from cocoop.report.svg import DARK, SERIES
+from cocoop.rows import AVERAGE
 from cocoop.store import Record, Store
 
-Colours = dict[str, int]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One plot with the words under it."""
-
-    svg: Markup
-    caption: str
+# what the first sentence on a table is about: the first of these columns that it has
+_SCORES = {
+    "all": "all images",
+    "new": "the images of new classes",
+    "target": "the images of the target",
+}
 
 
 def write(store: Store, root: str | Path | None = None) -> Path:
@@ -42,9 +40,9 @@ def write(store: Store, root: str | Path | None = None) -> Path:
 
 def page(store: Store, root: str | Path | None = None) -> str:
     """Return the page as HTML: nothing is loaded from elsewhere, and nothing in it is a script."""
-    records = list(store.records())
-    colours = _colours(records)
-    protocols = sorted({record.cell.protocol for record in records})
+    found = list(results(list(store.records())))
+    records = [record for each in found for record in each.records]
+    colours = _colours([r for each in found if each.plan.varies != "settings" for r in each.records])
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -57,42 +55,37 @@ def page(store: Store, root: str | Path | None = None) -> str:
         colours=colours,
         palette=list(zip(SERIES, DARK, strict=True)),
         methods={record.cell.training.method for record in records},
-        protocols=[_protocol(name, store, records, colours, root) for name in protocols],
+        protocols=[_protocol(each, store, colours, root) for each in found],
         facts=facts(records),
+        cost=list(cost(records, colours)),
         folder=store.folder.resolve().name,
     )
 
 
-def _protocol(
-    name: str, store: Store, records: Sequence[Record], colours: Colours, root: str | Path | None
-) -> dict[str, Any]:
+def _protocol(found: Results, store: Store, colours: Colours, root: str | Path | None) -> dict[str, Any]:
     """Return what the page shows of one protocol."""
-    plan = PROTOCOLS.get(name)
-    own = [record for record in records if record.cell.protocol == name]
-    frame = tables.in_order(plan.table(own))
-    learned = {r.cell.training.label for r in own if r.cell.training.recipe}
-    blocks = [] if frame.empty else list(table_blocks(frame, learned))
+    frame, compares = found.frame, found.plan.varies == "methods"
+    blocks = [] if frame.empty else list(table_blocks(frame, found.learned))
     return {
-        "name": name,
-        "title": plan.title,
+        "name": found.name,
+        "plan": found.plan,
         "columns": [] if frame.empty else tables.values(frame),
         "blocks": blocks,
-        "below": any(value.below for block in blocks for row in block.rows for value in row.values),
-        "summary": [] if frame.empty else list(_summary(frame)),
-        "notes": [] if frame.empty else tables.notes(frame, own),
-        "figures": list(_figures(frame, own, colours)),
-        "seeds": _by_seed(own),
-        "metrics": _metrics(own),
-        "examples": list(examples.groups(store, own, root)),
+        "summary": list(_summary(frame)) if compares and not frame.empty else [],
+        "notes": [] if frame.empty else tables.notes(frame, found.records),
+        "figures": list(figures(found, store, colours)),
+        "seeds": in_order(found.records),
+        "metrics": sorted({name for record in found.records for name in record.metrics} - {"accuracy"}),
+        "confusions": list(confusions(store, found.records)) if compares else [],
+        "examples": list(examples.groups(store, found.records, root)) if compares else [],
     }
 
 
 def _colours(records: Sequence[Record]) -> Colours:
     """Number the methods' colours: the paper's have their own on every page, others take what is left."""
-    labels = sorted({record.cell.training.label for record in records})
+    ordered = sorted({record.cell.training.label for record in records}, key=tables.rank)
     own = {"zeroshot": 0, "coop": 1, "cocoop": 2}
-    ordered = list(tables.in_order(pd.DataFrame({"dataset": "", "method": labels}))["method"])
-    colours: Colours = {}
+    colours: dict[str, int] = {}
     for label in ordered:
         place = own.pop(kind(label), None)
         if place is not None:
@@ -102,23 +95,26 @@ def _colours(records: Sequence[Record]) -> Colours:
 
 
 def _summary(frame: pd.DataFrame) -> Iterator[str]:
-    """Put the main comparison of a base-to-new table into words."""
+    """Put the main comparison of a table into words: accuracy on what was not trained on, and H."""
     method = first(frame, "cocoop") or first(frame, "coop")
-    if not method or not {"base", "new", "H"} <= set(frame.columns):
+    score = next((name for name in _SCORES if name in frame), None)
+    if not method or not score:
         return
     average = frame[frame["dataset"] == AVERAGE].set_index("method")
     if average.empty:  # a single dataset is its own average
         average = frame.set_index("method").assign(datasets=1)
-    covered = average["datasets"]
+    if method not in average.index:
+        return
+    covered, names = average["datasets"], [name for name in (score, "H") if name in frame]
     count = int(covered[method])
     only = frame["dataset"][frame["method"] == method].iloc[0]
     where = f"On average over {count} datasets" if count > 1 else f"On {only}"
-    score, h = (f"{average[name][method]:.2f}" for name in ("new", "H"))
-    yield f"{where}, {method} has {score} % of the images of new classes right, with H at {h}"
+    h = f", with H at {average['H'][method]:.2f}" if "H" in names else ""
+    yield f"{where}, {method} has {average[score][method]:.2f} % of {_SCORES[score]} right{h}"
     for other in (first(frame, "coop"), first(frame, "zeroshot")):
-        if other and other != method and covered[other] == count:
-            new, h = (_points(average[name][method] - average[name][other]) for name in ("new", "H"))
-            yield f"{new} and {h} points against {other}"
+        if other and other != method and covered.get(other) == count:
+            gains = [_points(average[name][method] - average[name][other]) for name in names]
+            yield f"{' and '.join(gains)} points against {other}"
 
 
 def _percent(share: float) -> str:
@@ -130,53 +126,3 @@ def _percent(share: float) -> str:
 
 def _points(gain: float) -> str:
     return f"{round(gain, 2) + 0.0:+.2f}".replace("-", "−")
-
-
-def _figures(frame: pd.DataFrame, records: Sequence[Record], colours: Colours) -> Iterator[Figure]:
-    """Yield the plots that these results can fill."""
-    if not frame.empty:
-        tradeoff = plots.tradeoff(frame, colours)
-        if tradeoff:
-            words = "Base against new classes. Thin lines join one dataset, light curves points of equal H."
-            yield Figure(Markup(tradeoff), words)
-        method = first(frame, "cocoop")
-        for other in (first(frame, "coop"), first(frame, "zeroshot")):
-            bars = plots.gains(frame, method, other, colours) if method and other else None
-            if bars:
-                yield Figure(Markup(bars), f"What {method} gains over {other}, by dataset.")
-    losses = plots.losses(records, colours)
-    if losses:
-        words = (
-            "Training loss, the mean of each epoch and over seeds. Methods differ in epochs and batch size."
-        )
-        yield Figure(Markup(losses), words)
-
-
-def _by_seed(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Return one row a record, in the order of the tables, then by seed and subset."""
-    ordered = sorted(records, key=lambda r: (r.cell.training.seed, r.cell.testing.subset, r.cell.key))
-    frame = pd.DataFrame(
-        {
-            "dataset": [record.cell.testing.dataset for record in ordered],
-            "method": [record.cell.training.label for record in ordered],
-            "place": range(len(ordered)),
-        }
-    )
-    rows = [ordered[place] for place in tables.in_order(frame)["place"]]
-    return [
-        {
-            "dataset": record.cell.testing.dataset,
-            "method": record.cell.training.label,
-            "seed": record.cell.training.seed if record.cell.training.recipe else "–",
-            "classes": record.cell.testing.subset,
-            "accuracy": record.accuracy,
-            "correct": record.correct,
-            "total": record.total,
-            "metrics": record.metrics,
-        }
-        for record in rows
-    ]
-
-
-def _metrics(records: Sequence[Record]) -> list[str]:
-    return sorted({name for record in records for name in record.metrics} - {"accuracy"})

@@ -25,6 +25,8 @@ MARKERS = "osD^vPX"
 
 ROW = 15.5  # height of a line of the legend
 
+Colours = Mapping[str, int]  # method label -> number of its colour and marker
+
 _TOKENS = {INK: "ink", FAINT: "faint", RULE: "rule"} | {hue: f"s{i}" for i, hue in enumerate(SERIES)}
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -94,6 +96,18 @@ def hue(index: int) -> str:
 def marker(index: int) -> str:
     """Return the marker of the method with this number: another one where colours come round again."""
     return MARKERS[(index + index // len(SERIES)) % len(MARKERS)]
+
+
+def point(colour: int) -> dict[str, Any]:
+    """Return the line style of a method's markers."""
+    hollow = colour == 0  # the method that learns nothing
+    return {
+        "marker": marker(colour),
+        "color": hue(colour),
+        "markerfacecolor": "none" if hollow else hue(colour),
+        "markersize": 6.5,
+        "markeredgewidth": 1.4 if hollow else 0.0,
+    }
 
 
 def render(figure: Figure, alt: str) -> str:
