@@ -305,3 +305,14 @@ def test_the_page_says_what_the_code_says(name: str) -> None:
     for number in (facts.classes, *facts.counts.values()):
         assert f" {number:,} " in layout
     assert facts.source in source
+
+
+def test_domain_generalization_over_imagenets_variants(tmp_path: Path) -> None:
+    for name in ("imagenet", *VARIANTS):
+        make_imagenet(tmp_path, name)
+    run = {"datasets": ["imagenet"], "seeds": [0], "shots": 1, "backbone": "toy", "methods": ["coop"]}
+    run |= {"root": tmp_path, "folder": tmp_path / "runs", "overrides": ["coop.epochs=1"]}
+    records = cocoop.run("domain-generalization", **run)  # type: ignore[arg-type]
+    tested = {record.cell.testing.dataset for record in records if record.cell.training.recipe}
+    assert tested == {"imagenet", *VARIANTS}
+    assert {(record.total, len(record.class_names)) for record in records} == {(12, 4)}

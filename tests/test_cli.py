@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from cocoop.bench.command import parse_bytes
 from cocoop.cli import main
@@ -144,3 +145,27 @@ def test_help_is_quick_to_import() -> None:
     """The command's help does not wait for torch."""
     code = "import sys, cocoop.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "--memory-budget"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"),
+            "--memory-budget",
+        ),
+        (OSError(28, "No space left on device", "runs/x.json"), "No space left on device: 'runs/x.json'"),
+    ],
+)
+def test_what_the_machine_lacks_is_said_in_words(
+    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("cocoop.experiment.report", fails)
+    with pytest.raises(SystemExit) as stopped:
+        main(["report", "runs"])
+    assert stopped.value.code == 1
+    assert words in capsys.readouterr().err

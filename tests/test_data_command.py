@@ -221,7 +221,7 @@ def test_an_interrupted_export_leaves_nothing(tmp_path: Path, monkeypatch: pytes
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("cocoop.data.export.read_bytes", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(SystemExit):
         main(["data", "export", "emoji/activities", "--out", str(tmp_path / "out")])
     assert list(tmp_path.iterdir()) == []
 
@@ -235,3 +235,14 @@ def test_names_that_no_file_system_takes(tmp_path: Path) -> None:
     export(Dataset("planes", "{}", tmp_path / "in", {"test": items}), tmp_path / "out", "test")
     made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.jpg"))
     assert made == ["F_A-18/a-1.jpg", "F_A-18/b-1.jpg", "_/b-1.jpg"]
+
+
+def test_own_folders_are_checked_too(tmp_path: Path, capsys: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("export", "emoji/activities", "--split", "val", "--out", "mine") == 0
+    assert call("check", "mine", "--read") == 0
+    next(path for path in sorted((tmp_path / "mine").rglob("*")) if path.is_file()).write_bytes(b"")
+    assert call("check", "./mine") == 1
+    assert ": empty" in capsys.readouterr().out
+    assert (tmp_path / "mine-faults.txt").read_text().endswith("\tempty\n")
+    assert call("check", "./nothing") == 2

@@ -96,7 +96,7 @@ def test_only_what_is_missing_is_counted(tmp_path: Path, capsys: pytest.CaptureF
     command = ["--datasets", "emoji/activities", "--methods", "coop", "--shots", 1, "--set", "coop.epochs=1"]
     assert dry_run(*command, "--seeds", "0", "--out", tmp_path / "runs") == 0
     shown = capsys.readouterr().out
-    assert "2 cells, 0 to run" in shown
+    assert "4 cells, 0 to run" in shown
     assert "text sequences" not in shown
     assert dry_run(*command, "--seeds", "0,1", "--out", tmp_path / "runs") == 0
     assert "coop (epochs=1): 1 trainings, 1 steps, 32 text sequences; tests of 63" in capsys.readouterr().out

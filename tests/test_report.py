@@ -16,6 +16,7 @@ from cocoop import cells
 from cocoop.data import Dataset, Item, open_dataset
 from cocoop.protocols import base_to_new
 from cocoop.report import examples, html, tables
+from cocoop.report.confusion import confusions
 from cocoop.report.gains import gains
 from cocoop.report.losses import losses
 from cocoop.report.svg import SERIES
@@ -215,6 +216,24 @@ def test_hostile_class_names_are_escaped(tmp_path: Path, monkeypatch: pytest.Mon
     page = Tags(html.page(store))
     assert "script" not in {tag for tag, _ in page.tags}
     assert "<script>" in page.text
+
+
+def test_hostile_names_among_the_confused_classes_are_escaped(tmp_path: Path) -> None:
+    store, (one,) = predicted(tmp_path, {"coop": lambda i: i % 2 == 0})
+    names = [f"<script>{name}</script>" for name in one.class_names]
+    renamed = one.model_copy(update={"class_names": names}).model_dump_json()
+    next((tmp_path / "records").rglob("*.json")).write_text(renamed)
+    page = Tags(html.page(store))
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert "<script>hot dog</script>" in page.text
+
+
+def test_the_worst_pairs_are_counted_over_the_class(tmp_path: Path) -> None:
+    store, records = predicted(tmp_path, {"zeroshot": lambda i: True, "coop": lambda i: i >= 2})
+    (found,) = confusions(store, records)  # the two images of the first class are taken for the second
+    assert (found.method, found.methods) == ("coop", ("zeroshot", "coop"))
+    names = [name.replace("_", " ") for name in records[0].class_names]
+    assert found.pairs == (((names[0], names[1]), (0.0, 1.0)),)
 
 
 @pytest.mark.parametrize("labels", [["zeroshot"], ["cocoop"], ["zeroshot", "cocoop"], ["coop", HOSTILE]])

@@ -19,7 +19,7 @@ from cocoop.bench.command import app as bench_app
 from cocoop.bench.command import parse_bytes
 from cocoop.data.command import Root
 from cocoop.data.command import app as data_app
-from cocoop.errors import CocoopError, UsageError, unknown
+from cocoop.errors import CocoopError, UsageError, in_words, unknown
 from cocoop.export.command import app as export_app
 from cocoop.own.command import app as own_app
 from cocoop.serve.command import app as serve_app
@@ -306,8 +306,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _called[:] = sys.argv[1:] if arguments is None else arguments
     try:
         app(args=list(_called))
-    except CocoopError as error:
-        if os.environ.get("COCOOP_DEBUG"):
+    except Exception as error:
+        words = in_words(error)
+        if words is None or os.environ.get("COCOOP_DEBUG"):
             raise
-        err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
-        sys.exit(error.exit_code)
+        err.print(Text.assemble(("error: ", "bold red"), words), soft_wrap=True)
+        sys.exit(error.exit_code if isinstance(error, CocoopError) else 1)

@@ -22,3 +22,18 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     return UsageError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known) or 'none'}.")
+
+
+def in_words(error: BaseException) -> str | None:
+    """Return what to tell a person of an error; None where it may be a fault of the code."""
+    if isinstance(error, CocoopError):
+        return str(error)
+    if _is_out_of_memory(error):
+        return "out of memory; give the text encoder less, e.g. --memory-budget 512MB, or a smaller batch"
+    return str(error) if isinstance(error, OSError) else None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch has an error of its own on accelerators, and a RuntimeError with words on the CPU
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "allocate memory" in str(error))

@@ -82,12 +82,12 @@ def estimate(
     for cell in cells:
         training, testing = cell.training, cell.testing
         cost = costs.setdefault(training.label, Cost(training.label))
-        tests, names = _tests(cell, opened(testing.dataset))
+        items, names = testing.choose(opened(testing.dataset))
         step = _Step(training, clip, names, opened(testing.dataset).template, budget)
         if training.label not in largest or len(names) > len(largest[training.label].names):
             largest[training.label] = step
-        cost.tested += step.sequences(tests, len(names))
-        views["test", testing.dataset, testing.subset, testing.split] = tests
+        cost.tested += step.sequences(len(items), len(names))
+        views["test", testing.dataset, testing.subset, testing.split] = len(items)
         if training.recipe and training.key not in trained:
             trained.add(training.key)
             shots, classes = _shots(training, opened(training.dataset))
@@ -103,13 +103,6 @@ def estimate(
         cost.seconds = train * cost.trained + test * cost.tested
     count = sum(views.values())
     return Estimate(tuple(costs.values()), count, count * _image_seconds(clip))
-
-
-def _tests(cell: Cell, dataset: Dataset) -> tuple[int, list[str]]:
-    """Return the number of test images and the candidates of a cell."""
-    labels = subset_labels(range(len(dataset.class_names)), cell.testing.subset)
-    names = [dataset.class_names[label] for label in labels]
-    return len(select(dataset.items(cell.testing.split), labels)), names
 
 
 def _shots(training: Training, dataset: Dataset) -> tuple[int, int]:

@@ -93,7 +93,7 @@ def run(
             DATASETS.get(dataset)
     store = Store(Path(folder))
     where, bits = _place(device, precision, str(workers))
-    here = str(workers) == "1"  # else this process only needs the digest of the weights
+    here = str(workers) == "1"  # else this process only needs the weights' digest and the sizes
     clip = load_backbone(backbone, where, bits) if here else load_backbone(backbone, "cpu", "fp32")
     settings = Settings(
         datasets=tuple(datasets),
@@ -231,7 +231,7 @@ def _say_plan(
 ) -> None:
     """Say what would be run, with every setting resolved and an estimate of the work."""
     missing = [cell for cell in cells if not store.has(cell)]
-    console.print(f"{len(cells)} cells, {len(missing)} to run, into {store.folder}")
+    console.print(f"{len(cells)} cells, {len(missing)} to run, into {store.folder}", soft_wrap=True)
     sections = {"all methods": dryrun.common(clip, settings.seeds, settings.shots)}
     sections |= {choice.label: dryrun.resolved(choice, clip) for choice in settings.methods}
     for title, values in sections.items():

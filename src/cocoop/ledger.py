@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cocoop.cells import Cell, Training
+from cocoop.errors import in_words
 from cocoop.files import digest, write_text
 
 NOTE_EVERY = 1.0  # seconds between two notes of a claim
@@ -120,7 +121,9 @@ class Ledger:
     def fail(self, cell: Cell, error: Exception) -> None:
         """Write down why a cell has no record."""
         words = "".join(traceback.format_exception(error))
-        failure = Failure(message=f"{error}" or type(error).__name__, traceback=words, created=_now())
+        failure = Failure(
+            message=in_words(error) or f"{type(error).__name__}: {error}", traceback=words, created=_now()
+        )
         write_text(self._failure(cell), failure.model_dump_json(indent=2) + "\n")
 
     def failure(self, cell: Cell) -> Failure | None:

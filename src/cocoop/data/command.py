@@ -44,13 +44,13 @@ def list_(root: Root = None, json: Json = False) -> None:
         ]
         typer.echo(json_.dumps(rows, indent=2))
         return
+    splits = ("train", "val", "test")
     table = Table(title="Datasets", title_justify="left", header_style="bold")
-    for name in ("name", "classes", "train / val / test", "folder", "state"):
-        table.add_column(name, no_wrap=name != "train / val / test")
+    for name in ("name", "classes", *splits, "state"):
+        table.add_column(name, justify="left" if name in ("name", "state") else "right")
     for entry in entries():
-        counts = " / ".join(f"{entry.counts.get(split, 0):,}" for split in ("train", "val", "test"))
-        folder = f"{entry.spec.folder}/" if entry.spec else ""
-        table.add_row(entry.name, f"{entry.classes:,}", counts, folder, entry.state(root) or "needs --root")
+        counts = [f"{entry.counts[split]:,}" if entry.counts.get(split) else "" for split in splits]
+        table.add_row(entry.name, f"{entry.classes:,}", *counts, entry.state(root) or "needs --root")
     out.print(table)
     out.print("What is missing, and where to get it: cocoop data check NAME --root DIR")
 
@@ -77,8 +77,7 @@ def check(
         def progress(count: int) -> None:
             nonlocal done
             done += count
-            if done % 100 == 0:
-                status.update(f"looking at the images: {done:,}")
+            status.update(f"looking at the images: {done:,}")
 
         found = run_check(name, root, read, progress)
     if json:

@@ -13,6 +13,7 @@ from cocoop.data.images import UNREADABLE, open_image
 from cocoop.data.spec import Decode, Item
 from cocoop.errors import CocoopError
 
+AT_ONCE = 1000  # images handed to the threads at a time
 LISTED = 20  # faults named in a message
 
 
@@ -44,10 +45,11 @@ def find_faults(
     look = partial(_read, root, sizes, decode) if read else partial(_look, root, sizes)
     faults = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for path, problem in zip(paths, pool.map(look, paths), strict=True):
-            progress(1)
-            if problem:
-                faults.append(Fault(path, problem))
+        for start in range(0, len(paths), AT_ONCE):
+            some = paths[start : start + AT_ONCE]
+            found = zip(some, pool.map(look, some), strict=True)
+            faults += [Fault(path, problem) for path, problem in found if problem]
+            progress(len(some))
     return faults
 
 

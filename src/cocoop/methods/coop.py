@@ -39,6 +39,11 @@ class CoOp(nn.Module):
         "coop-paper": Preset(
             Config(), Recipe(epochs=200, batch_size=32), "CoOp as trained in the CoCoOp paper"
         ),
+        "coop-m16": Preset(
+            Config(ctx_init=None, n_ctx=16),
+            Recipe(epochs=200, batch_size=32),
+            "the CoOp paper, section 4.1, with 8 or 16 shots",
+        ),
         "coop-quick": Preset(
             Config(), Recipe(epochs=20, batch_size=32), "fewer epochs than the paper, for the demo"
         ),
