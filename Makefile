@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster test-browser check format bench clean
+.PHONY: help demo test test-cluster test-browser docs check format bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,9 +40,16 @@ format: .venv/ready  ## rewrite the files as `check` wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.venv/docs: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+docs: .venv/docs  ## the documentation as a site, in site/; broken links are errors
+	$(BIN)/python -m mkdocs build --quiet --strict
+
 bench: .venv/ready  ## the text engine against the reference path
 	$(BIN)/python benchmarks/text_engine.py
 
 clean:  ## remove what the other targets made
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-run
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-run site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -29,7 +29,7 @@ Budget = Annotated[
     str | None, typer.Option("--memory-budget", help="Memory for the text encoder, e.g. 512MB.")
 ]
 Classes = Annotated[
-    str | None, typer.Option("--classes", help='Names to choose from, "a,b". [default: the model\'s]')
+    str | None, typer.Option("--classes", help='Names to choose from, "a,b"; the model\'s if not given.')
 ]
 ClassesFile = Annotated[Path | None, typer.Option("--classes-file", help="The same, one a line.")]
 
