@@ -31,7 +31,7 @@ test-browser: .venv/browser  ## the web page in a real Chromium, which is instal
 		{ echo "there is no chromium, and it cannot be installed: install Debian's package chromium"; exit 1; }
 	$(BIN)/python -m pytest -m browser
 
-check: .venv/ready  ## format, lint, types
+check: docs  ## format, lint, types, links of the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -45,7 +45,7 @@ format: .venv/ready  ## rewrite the files as `check` wants them
 	@touch $@
 
 docs: .venv/docs  ## the documentation as a site, in site/; broken links are errors
-	$(BIN)/python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 bench: .venv/ready  ## the text engine against the reference path
 	$(BIN)/python benchmarks/text_engine.py

@@ -1,29 +1,34 @@
 """Learn from half of the classes, then name images of the other half: what CoCoOp is for.
 
-python examples/new_names.py          # embedded data and model, under a minute on two cores
+python examples/new_names.py
 """
 
 import cocoop
-from cocoop.data.splits import half
+from cocoop.data.splits import select, subset_labels
 from cocoop.features import ImageEncoder
 
 clip = cocoop.load_backbone("tiny-clip")
-data = cocoop.open_dataset("emoji/activities")
-encode = ImageEncoder(clip)
+data = cocoop.open_dataset("emoji/animals")
+encoder = ImageEncoder(clip)
 
 
 def subset(which, split):
-    """Image features and names of the base or new classes, the halves of the sorted names."""
-    items = half(data.splits, which)[split]
-    return encode.test(data.root, items), [item.name for item in items]
+    """Return the images of the base or the new classes."""
+    return select(data.items(split), subset_labels(range(len(data.class_names)), which))
 
 
-images, names = subset("base", "train")
-for model in (cocoop.ZeroShot(clip), cocoop.CoOp(clip, epochs=10), cocoop.CoCoOp(clip, epochs=2)):
-    model.fit_features(lambda epoch: images, names)
+def names(items):
+    """Return the class name of each image."""
+    return [item.name for item in items]
+
+
+train = subset("base", "train")
+views = [encoder.train(data.root, train, epoch, seed=1) for epoch in range(10)]
+for model in (cocoop.ZeroShot(clip), cocoop.CoOp(clip, epochs=10), cocoop.CoCoOp(clip, epochs=3)):
+    model.fit_features(lambda epoch: views[epoch], names(train))
     for which in ("base", "new"):
-        zimg, truth = subset(which, "test")
-        candidates = sorted(set(truth))
-        found = model.logits(zimg, candidates).argmax(1).tolist()
-        right = sum(candidates[i] == name for i, name in zip(found, truth, strict=True))
-        print(f"{model.method:9} {which:5} {right} of {len(truth)} right")
+        test = subset(which, "test")
+        candidates = sorted(set(names(test)))
+        answers = model.logits(encoder.test(data.root, test), candidates).argmax(1)
+        right = sum(candidates[best] == item.name for best, item in zip(answers, test, strict=True))
+        print(f"{model.method:9} {which:5} {right:3} of {len(test)} right")
