@@ -100,7 +100,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     for path in folder.glob("records/*/*/*.json"):
         lines = path.read_text().splitlines()
         found[path.name] = "\n".join(line for line in lines if not line.strip().startswith(MEASURED)).encode()
-    for path in folder.glob("prompts/*"):
+    for path in folder.glob("prompts/*.unfinished"):
+        found[path.name] = b"left over"
+    for path in folder.glob("prompts/[!.]*.safetensors"):
         with safe_open(path, "pt") as file:
             card = json.loads(file.metadata()["cocoop"]) | {"seconds": 0}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -194,7 +194,7 @@ def test_list(tmp_path: Path, capsys: Shown) -> None:
     states = {row["name"]: row["state"] for row in json.loads(capsys.readouterr().out)}
     assert (states[PETS], states["dtd"], states["emoji/food"]) == ("found", "not found", "embedded")
     assert call("list") == 0
-    assert "oxford_flowers/" in capsys.readouterr().out
+    assert "oxford_flowers" in capsys.readouterr().out
 
 
 def test_export(tmp_path: Path, capsys: Shown) -> None:

@@ -76,8 +76,8 @@ def test_a_killed_holder_is_taken_over(
         assert holder.stdout.readline() == "claimed\n"
         shown = status(tmp_path, capsys)
         assert shown["counts"] == {"done": 0, "running": 2, "failed": 0, "missing": 2}
-        notes = [cell["note"] for cell in shown["cells"] if cell["state"] == "running"]
-        assert any("loss 1.234 (50%), process" in note and f":{holder.pid}" in note for note in notes)
+        notes = [(cell["note"], cell["by"]) for cell in shown["cells"] if cell["state"] == "running"]
+        assert any(note == "loss 1.234 (50%)" and f":{holder.pid} since" in by for note, by in notes)
         waiting = ThreadPoolExecutor().submit(cocoop.run, "base-to-new", folder=tmp_path, **FAST)
         deadline = time.monotonic() + 60
         while status(tmp_path, capsys)["counts"]["done"] < 2 and time.monotonic() < deadline:
@@ -101,7 +101,7 @@ def test_a_failure_is_recorded_and_the_others_go_on(
         raise CocoopError("training diverged")
 
     with monkeypatch.context() as patch:
-        patch.setattr("cocoop.runs.fit", diverge)
+        patch.setattr("cocoop.runner.fit", diverge)
         with pytest.raises(
             CocoopError, match=r"2 of 4 cells have no record:\n  emoji/activities coop.*diverged"
         ):
@@ -165,6 +165,17 @@ def test_a_full_disk_loses_nothing(
     )
 
 
+def test_a_kill_between_prompt_and_checkpoint_leaves_nothing_over(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "runs"))
+    prompt = next((folder / "prompts").glob("*.safetensors"))
+    prompt.with_suffix(".unfinished").write_bytes(b"of the last epoch")
+    for record in Store(folder).records():
+        if record.loss:
+            next(folder.glob(f"records/*/*/*{record.cell.key}.json")).unlink()
+    cocoop.run("base-to-new", folder=folder, **FAST)
+    assert list((folder / "prompts").iterdir()) == [prompt]
+
+
 def test_status_of_nothing_and_of_everything(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,7 +186,7 @@ def test_status_of_nothing_and_of_everything(
     with pytest.raises(SystemExit) as stopped:
         main(["status", str(finished)])
     assert stopped.value.code == 0
-    assert "4 cells" in capsys.readouterr().out
+    assert "4 in all" in capsys.readouterr().out
 
 
 def test_status_names_the_command(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

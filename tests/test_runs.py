@@ -79,7 +79,7 @@ def test_a_second_run_computes_nothing(finished: Path, monkeypatch: pytest.Monke
     def fail(*arguments: object, **named: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("cocoop.runs.fit", fail)
+    monkeypatch.setattr("cocoop.runner.fit", fail)
     monkeypatch.setattr("cocoop.features.ImageEncoder._encode", fail)
     assert len(cocoop.run("base-to-new", folder=finished, **ARGUMENTS)) == 6
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before

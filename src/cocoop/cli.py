@@ -143,7 +143,11 @@ def run(
         typer.Option(metavar="N|ray[:ADDRESS]", help="Processes that share the work out, or a Ray cluster."),
     ] = "1",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of each. [default: all, shared out]")
+        int | None, typer.Option(min=1, help="CPU threads of each; all, shared out, if not given.")
+    ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(help="Where the curves go, e.g. wandb, or none. [default: tensorboard, if there]"),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print every setting and estimate the work.")
@@ -173,6 +177,7 @@ def run(
             root=root,
             workers=workers,
             threads=threads,
+            track=track,
             command=shlex.join(["cocoop", *_called]),
             dry_run=dry_run,
             console=out,

@@ -8,7 +8,8 @@ from functools import lru_cache
 from cocoop.backbone import load_backbone
 from cocoop.cells import Cell
 from cocoop.errors import CocoopError
-from cocoop.runs import Setup, by_training, run
+from cocoop.runner import Setup
+from cocoop.runs import by_training, run
 from cocoop.store import Store
 
 LOOK_EVERY = 0.5  # seconds between two looks at what the tasks have done

@@ -19,9 +19,11 @@ from cocoop.cells import Cell
 from cocoop.cluster import run_on_ray
 from cocoop.errors import CocoopError, UsageError
 from cocoop.files import sweep
-from cocoop.runs import Setup, run
+from cocoop.runner import Setup
+from cocoop.runs import run
 from cocoop.status import survey
 from cocoop.store import Store
+from cocoop.team import ALONE, Team
 from cocoop.workers import run_in_processes
 
 FAILURES_SHOWN = 5
@@ -34,6 +36,7 @@ def execute(
     console: Console,
     workers: str = "1",
     command: str | None = None,
+    team: Team = ALONE,
 ) -> None:
     """Run the cells that have no record yet; those that failed before are tried again.
 
@@ -44,6 +47,7 @@ def execute(
         console: where progress goes.
         workers: a number of processes, "ray" or "ray:ADDRESS".
         command: what finishes these cells, for `cocoop status`.
+        team: led by this process.
 
     Raises:
         UsageError: `workers` is none of that.
@@ -65,7 +69,7 @@ def execute(
             if not count:
                 run_on_ray(missing, setup, address, watch.look)
             elif count == 1:
-                run(missing, setup, watch.tell, backbone)
+                run(missing, setup, watch.tell, backbone, team)
             else:
                 codes = run_in_processes(missing, setup, count, watch.look)
                 if any(codes) and not all(map(store.settled, missing)):
@@ -125,7 +129,10 @@ class _Watch:
         found = survey(self._cells, self._store)
         settled = sum(standing.state in ("done", "failed") for standing in found)
         trainings = {standing.cell.training.key for standing in found if standing.state == "running"}
-        self._bar.update(self._task, completed=settled, description=f"{len(trainings)} at work")
+        running = [standing for standing in found if standing.state == "running" and standing.note]
+        words = [f"{standing.cell.title}, {standing.note}" for standing in running[:1]]
+        what = ", ".join([f"{len(trainings)} at work", *words])
+        self._bar.update(self._task, completed=settled, description=what)
 
 
 @contextmanager

@@ -23,10 +23,13 @@ from cocoop.report import html, tables
 from cocoop.report.latex import latex
 from cocoop.report.results import Results, results
 from cocoop.report.seeds import by_seed
-from cocoop.runs import Setup
+from cocoop.runner import Setup
+from cocoop.runs import assist
 from cocoop.settings import MethodChoice, parse_overrides, resolve
 from cocoop.settings import presets as all_presets
 from cocoop.store import Record, Store
+from cocoop.team import join
+from cocoop.tracking import choose_tracker
 from cocoop.weights import EMBEDDED
 
 ALL_SHOTS = 16  # the paper's; more than the embedded classes have, so all of theirs are used
@@ -50,6 +53,7 @@ def run(
     root: str | Path | None = None,
     workers: int | str = 1,
     threads: int | None = None,
+    track: str | None = None,
     command: str | None = None,
     dry_run: bool = False,
     console: Console | None = None,
@@ -74,6 +78,8 @@ def run(
         workers: processes that share the cells out.
         threads: of each process on the CPU; None shares the processors out. The last bits of a result may
             depend on it.
+        track: where the curves of the fits go: a tracker that accelerate knows, or "none"; None for
+            TensorBoard where it is installed.
         command: the command line that asks for the same, kept for `cocoop status`.
         dry_run: only print what would be run.
         console: where progress and tables go; None for nowhere.
@@ -82,7 +88,11 @@ def run(
         UsageError: an unknown name, an impossible setting, or a method that a protocol cannot use.
         CocoopError: cells failed; the others were run all the same.
     """
-    console = console or Console(quiet=True)
+    team, device = join(device)
+    if team.size > 1 and str(workers) != "1":
+        raise UsageError("--workers runs many fits, and a launcher one fit on many devices: leave one out")
+    console = Console(quiet=True) if team.rank or not console else console
+    tracker = choose_tracker(track)
     protocols = [protocols] if isinstance(protocols, str) else protocols
     for protocol in protocols:
         PROTOCOLS.get(protocol)
@@ -112,8 +122,12 @@ def run(
     if dry_run:
         _say_plan(settings, cells, store, clip, root, memory_budget, console)
         return []
-    setup = Setup(store.folder, default_cache(), backbone, where, bits, memory_budget, threads, root)
-    execute(cells, setup, clip if here else None, console, str(workers), command)
+    setup = Setup(store.folder, default_cache(), backbone, where, bits, memory_budget, threads, root, tracker)
+    if team.rank:
+        assist(setup, team)
+        return []
+    execute(cells, setup, clip if here else None, console, str(workers), command, team)
+    team.call(None)  # where this process fails instead, the launcher ends the others
     wanted = {cell.key for cell in cells}
     records = [record for record in store.records() if record.cell.key in wanted]
     for each in results(records):

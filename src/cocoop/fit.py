@@ -11,10 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from cocoop.errors import CocoopError
+from cocoop.errors import CocoopError, UsageError
 from cocoop.logits import Classifier
 from cocoop.recipe import Recipe
 from cocoop.snapshot import Snapshot, Trace, restore, take
+from cocoop.team import ALONE, Team
 
 Views = Callable[[int], Float[Tensor, "n d"]]  # epoch -> features of that epoch's augmented views
 
@@ -46,6 +47,7 @@ def fit(
     seed: int,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     resume: Snapshot | None = None,
+    team: Team = ALONE,
 ) -> Trace:
     """Train the classifier's method in place.
 
@@ -58,12 +60,19 @@ def fit(
         on_epoch: called after every epoch.
         resume: where a fit with the same arguments was interrupted; it ends with the weights of an
             unbroken one, on the CPU bit for bit.
+        team: the processes that share the images of every batch; all call this with the same arguments.
 
     Raises:
         CocoopError: the loss is no finite number any more, or there are no images.
+        UsageError: a batch has fewer images than the team has processes.
     """
     if not len(labels):
         raise CocoopError("there are no training images; check the dataset's split and the class subset")
+    if team.size > min(recipe.batch_size, len(labels)):
+        raise UsageError(
+            f"{team.size} processes cannot share batches of {min(recipe.batch_size, len(labels))} image(s); "
+            "set a larger batch_size, or give each process cells of its own: --workers"
+        )
     labels = labels.to(classifier.device)
     optimizer = torch.optim.SGD(
         classifier.method.parameters(),
@@ -83,10 +92,14 @@ def fit(
         trace.lr.append(rate)
         first = len(trace.loss)
         for batch in batches(len(labels), recipe.batch_size, seed, epoch):
-            loss = F.cross_entropy(classifier(features[batch], seen[batch]), labels[batch])
-            _guard(loss, classifier, labels[batch], epoch, len(trace.loss))
+            part = team.part(batch)
+            loss = F.cross_entropy(classifier(features[part], seen[part]), labels[part]) * (
+                len(part) / len(batch)
+            )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            loss = team.sum(loss, list(classifier.method.parameters()))
+            _guard(loss, classifier, labels[batch], epoch, len(trace.loss))
             optimizer.step()
             trace.loss.append(loss.item())
         trace.seconds += time.perf_counter() - start

@@ -46,7 +46,7 @@ class Work(BaseModel):
         cell: key of the cell it is at.
         doing: in words.
         share: of that, from 0 to 1.
-        process: host and process id.
+        process: host:process id.
         since: when it began, in UTC.
     """
 
@@ -60,8 +60,8 @@ class Work(BaseModel):
 
     @property
     def words(self) -> str:
-        """All of it, for people."""
-        return f"{self.doing} ({self.share:.0%}), process {self.process} since {self.since}"
+        """What is going on, for people."""
+        return f"{self.doing} ({self.share:.0%})"
 
 
 class Plan(BaseModel):

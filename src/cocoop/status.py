@@ -24,12 +24,14 @@ class Standing:
     """How far one cell is.
 
     Attributes:
-        note: why it failed, or what is going on.
+        note: why it failed, or what is going on; empty where its prompt is worked at for another cell.
+        by: the process that runs it, and since when.
     """
 
     cell: Cell
     state: State
     note: str = ""
+    by: str = ""
 
 
 def survey(cells: Iterable[Cell], store: Store) -> list[Standing]:
@@ -45,8 +47,8 @@ def survey(cells: Iterable[Cell], store: Store) -> list[Standing]:
         if failure := store.ledger.failure(cell):
             return Standing(cell, "failed", failure.message)
         if work := works[key]:
-            at_it = work.cell in ("", cell.key)
-            return Standing(cell, "running", work.words if at_it else "its prompt is being worked at")
+            by = f"{work.process} since {work.since}"
+            return Standing(cell, "running", work.words if work.cell == cell.key else "", by)
         return Standing(cell, "missing")
 
     return [look(cell) for cell in cells]
@@ -75,23 +77,28 @@ def show(folder: Path, as_json: bool, console: Console) -> None:
     console.print(_table(found))
     for standing in found:
         if standing.note and standing.state in ("running", "failed"):
-            console.print(f"{standing.state}: {standing.cell.title}: {standing.note}", highlight=False)
+            words = f"{standing.state}: {standing.cell.title}: {standing.note}"
+            words += f", by {standing.by}" if standing.by else ""
+            console.print(words, soft_wrap=True, highlight=False)
     for command in commands:
         console.print(f"to finish: {command}", soft_wrap=True, highlight=False)
 
 
 def _table(found: Sequence[Standing]) -> Table:
-    table = Table("protocol", "dataset", "method", *STATES, show_footer=True)
-    groups: dict[tuple[str, str, str], Counter[State]] = {}
+    table = Table("cells", *STATES, show_footer=True)
+    groups: dict[str, dict[str, Counter[State]]] = {}
     for standing in found:
         cell = standing.cell
-        group = groups.setdefault((cell.protocol, cell.testing.dataset, cell.training.label), Counter())
-        group[standing.state] += 1
-    for names, counts in groups.items():
-        table.add_row(*names, *(str(counts[state] or "") for state in STATES))
+        rows = groups.setdefault(cell.protocol, {})
+        rows.setdefault(f"  {cell.testing.dataset}, {cell.training.label}", Counter())[standing.state] += 1
+    for protocol, rows in groups.items():
+        table.add_row(protocol)
+        for words, counts in rows.items():
+            table.add_row(words, *(str(counts[state] or "") for state in STATES))
+        table.add_section()
     total = Counter(standing.state for standing in found)
-    table.columns[0].footer = f"{len(found)} cells"
-    for column, state in zip(table.columns[3:], STATES, strict=True):
+    table.columns[0].footer = f"{len(found)} in all"
+    for column, state in zip(table.columns[1:], STATES, strict=True):
         column.footer, column.justify = str(total[state]), "right"
     return table
 
@@ -105,6 +112,7 @@ def _plain(found: Sequence[Standing], commands: Sequence[str]) -> dict[str, obje
             {
                 "state": standing.state,
                 "note": standing.note,
+                "by": standing.by,
                 "key": standing.cell.key,
                 "protocol": standing.cell.protocol,
                 "method": standing.cell.training.label,

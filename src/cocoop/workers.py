@@ -12,7 +12,8 @@ from dataclasses import replace
 import torch
 
 from cocoop.cells import Cell
-from cocoop.runs import Setup, run
+from cocoop.runner import Setup
+from cocoop.runs import run
 
 LOOK_EVERY = 0.5  # seconds between two looks at what the workers have done
 

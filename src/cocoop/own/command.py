@@ -50,7 +50,7 @@ def fit(
     shots: Annotated[int, typer.Option(min=1, help="Training images a class, at most.")] = 16,
     backbone: Backbone = "tiny-clip",
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over them. [default: the preset's]")
+        int | None, typer.Option(min=1, help="Passes over them; the preset's if not given.")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="See `cocoop list presets`.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE; repeatable.")] = None,

@@ -40,7 +40,7 @@ class Limits:
         waiting: requests being answered or waiting for it.
     """
 
-    request_bytes: int = 32_000_000
+    request_bytes: int = 64_000_000
     pixels: int = 40_000_000
     images: int = 32
     classes: int = 1000

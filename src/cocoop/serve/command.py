@@ -19,7 +19,7 @@ def serve(
     ],
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
-    max_upload: Annotated[str, typer.Option(help="Of one request.")] = "32MB",
+    max_upload: Annotated[str, typer.Option(help="Of one request.")] = "64MB",
     max_classes: Annotated[int, typer.Option(min=1, help="Names in one request.")] = 1000,
     device: Device = "auto",
     precision: Precision = "auto",

@@ -1,0 +1,80 @@
+"""One fit on several devices: the images of a batch are shared out and the gradients summed.
+
+`accelerate launch` starts the processes. The first one leads: it alone decides what is run, tests and
+writes; the others wait to be called to the next fit and take part in it.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+LONGEST_WAIT = timedelta(hours=12)  # of the others, while the first process tests
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of one fit, seen from one of them.
+
+    Attributes:
+        size: how many they are.
+        rank: which of them this is; 0 leads.
+    """
+
+    size: int = 1
+    rank: int = 0
+
+    def part(self, batch: Int[Tensor, " b"]) -> Int[Tensor, " p"]:
+        """Return this process's images of a batch."""
+        return batch[self.rank :: self.size]
+
+    def sum(self, loss: Float[Tensor, ""], parameters: Sequence[nn.Parameter]) -> Float[Tensor, ""]:
+        """Sum the gradients over all processes, in place, and return the sum of their losses."""
+        if self.size == 1:
+            return loss.detach()
+        from accelerate.utils import reduce
+
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = torch.cat([loss.detach().reshape(1), *(gradient.flatten() for gradient in gradients)])
+        total, *sums = reduce(flat, "sum").split([1, *(gradient.numel() for gradient in gradients)])
+        for gradient, summed in zip(gradients, sums, strict=True):
+            gradient.copy_(summed.view_as(gradient))
+        return total[0]
+
+    def call(self, message: Any) -> None:
+        """As the leader, tell the others what comes next; None sends them home."""
+        if self.size > 1:
+            _broadcast(message)
+
+    def calls(self) -> Iterator[Any]:
+        """As one of the others, yield what the leader tells until it sends us home."""
+        while (message := _broadcast(None)) is not None:
+            yield message
+
+
+ALONE = Team()
+
+
+def join(device: str) -> tuple[Team, str]:
+    """Join the processes that a launcher started, if it did; return the team and where to compute.
+
+    Each process takes a GPU of its own, or they share the processors where `device` says so or there is none.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return ALONE, device
+    from accelerate import PartialState
+
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
+    return Team(state.num_processes, state.process_index), str(state.device)
+
+
+def _broadcast(message: Any) -> Any:
+    from accelerate.utils import broadcast_object_list
+
+    return broadcast_object_list([message], from_process=0)[0]
