@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster check format bench clean
+.PHONY: help demo test test-cluster test-browser docs check format bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,7 +21,17 @@ test: .venv/ready  ## the test suite; no network
 test-cluster: .venv/ready  ## three Ray nodes on this machine, one killed in the middle
 	$(BIN)/python -m pytest -m cluster
 
-check: .venv/ready  ## format, lint, types
+.venv/browser: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
+	@touch $@
+
+test-browser: .venv/browser  ## the web page in a real Chromium, which is installed where that is allowed
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+		apt-get install -qq --no-install-recommends chromium; } || \
+		{ echo "there is no chromium, and it cannot be installed: install Debian's package chromium"; exit 1; }
+	$(BIN)/python -m pytest -m browser
+
+check: docs  ## format, lint, types, links of the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -30,9 +40,16 @@ format: .venv/ready  ## rewrite the files as `check` wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.venv/docs: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+docs: .venv/docs  ## the documentation as a site, in site/; broken links are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
 bench: .venv/ready  ## the text engine against the reference path
 	$(BIN)/python benchmarks/text_engine.py
 
 clean:  ## remove what the other targets made
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-run
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-run site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -123,6 +123,8 @@ def test_interruption_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         ["bench", "text"],
         ["fit"],
         ["predict"],
+        ["export"],
+        ["serve"],
     ],
 )
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,6 +47,8 @@ ORDER = (
     "listing",
     "bench",
     "own",
+    "export",
+    "serve",
     "experiment",
     "run_command",
     "cli",

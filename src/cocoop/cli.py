@@ -16,9 +16,11 @@ from cocoop.bench.command import app as bench_app
 from cocoop.bench.command import parse_bytes
 from cocoop.data.command import app as data_app
 from cocoop.errors import CocoopError, in_words
+from cocoop.export.command import app as export_app
 from cocoop.own.command import app as own_app
 from cocoop.run_command import app as run_app
 from cocoop.run_command import called
+from cocoop.serve.command import app as serve_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +31,8 @@ app = typer.Typer(
 )
 app.add_typer(run_app)
 app.add_typer(own_app)
+app.add_typer(export_app)
+app.add_typer(serve_app)
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 out = Console(markup=False)  # names and labels are the user's, not markup

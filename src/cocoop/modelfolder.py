@@ -37,12 +37,16 @@ def write_model(folder: Path, method: Method, facts: ModelFacts) -> None:
     write_text(folder / SUMS, "".join(sums))
 
 
-def check_place(folder: Path) -> None:
-    """Check that a model may be written to a folder. Raises UsageError where something else is there."""
+def check_place(folder: Path, mark: str = FACTS, what: str = "a model") -> None:
+    """Check that a model may be written to a folder, or whatever the file `mark` is the sign of.
+
+    Raises:
+        UsageError: something else is there.
+    """
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; a model is a folder, give another name")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / FACTS).exists():
-        raise UsageError(f"{folder} holds something else than a model; give a new folder")
+        raise UsageError(f"{folder} is a file; {what} is a folder, give another name")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / mark).exists():
+        raise UsageError(f"{folder} holds something else than {what}; give a new folder")
 
 
 def read_facts(folder: Path) -> ModelFacts:

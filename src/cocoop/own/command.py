@@ -28,6 +28,10 @@ Precision = Annotated[str, typer.Option(help="Of the backbone: auto, fp32, tf32,
 Budget = Annotated[
     str | None, typer.Option("--memory-budget", help="Memory for the text encoder, e.g. 512MB.")
 ]
+Classes = Annotated[
+    str | None, typer.Option("--classes", help='Names to choose from, "a,b"; the model\'s if not given.')
+]
+ClassesFile = Annotated[Path | None, typer.Option("--classes-file", help="The same, one a line.")]
 
 
 class Output(str, Enum):
@@ -86,10 +90,8 @@ def fit(
 def predict(
     model: Model,
     images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or patterns.")],
-    classes: Annotated[
-        str | None, typer.Option(help='Names to choose from, "a,b"; the model\'s if not given.')
-    ] = None,
-    classes_file: Annotated[Path | None, typer.Option(help="The same, one a line.")] = None,
+    classes: Classes = None,
+    classes_file: ClassesFile = None,
     top_k: Annotated[int, typer.Option(min=1, help="Names an image.")] = 3,
     format: Annotated[
         Output, typer.Option(help="csv and json are complete; write them with >.")
@@ -104,14 +106,8 @@ def predict(
     """Name images with a trained model, among its classes or any others."""
     from cocoop.estimator import load
     from cocoop.own import predicting
-    from cocoop.own.fitting import read_classes
 
-    if classes and classes_file:
-        raise UsageError("give --classes or --classes-file, not both")
-    words = [word.strip() for word in (classes or "").split(",") if word.strip()]
-    if classes is not None and not words:
-        raise UsageError('--classes has no names; write e.g. --classes "apple,violin"')
-    names = tuple(dict.fromkeys(words)) or (read_classes(classes_file) if classes_file else None)
+    names = class_names(classes, classes_file)
     paths = predicting.find_images(images)
     loaded = load(model, device=device, precision=precision, memory_budget=parse_bytes(memory_budget))
     found = predicting.predict(loaded, paths, names, top_k, min_confidence, err)
@@ -177,3 +173,15 @@ def features(
     from cocoop.own.features import write_features
 
     write_features(load_backbone(backbone, device, precision), open_dataset(data, root, names), out, out_)
+
+
+def class_names(classes: str | None, file: Path | None) -> tuple[str, ...] | None:
+    """Return the names that `--classes` or `--classes-file` gives; None where neither is there."""
+    from cocoop.own.fitting import read_classes
+
+    if classes and file:
+        raise UsageError("give --classes or --classes-file, not both")
+    words = [word.strip() for word in (classes or "").split(",") if word.strip()]
+    if classes is not None and not words:
+        raise UsageError('--classes has no names; write e.g. --classes "apple,violin"')
+    return tuple(dict.fromkeys(words)) or (read_classes(file) if file else None)

@@ -90,5 +90,5 @@ def _line(parent: Sequence[int], node: int) -> list[int]:
 
 def _gather(values: Float[Tensor, "b n w"], keys: Int[Tensor, "g k"]) -> Float[Tensor, "b g k w"]:
     # as an embedding look-up, whose backward pass adds up shared rows in a fixed order
-    offsets = torch.arange(len(values), device=values.device)[:, None, None] * values.shape[1]
+    offsets = torch.arange(values.shape[0], device=values.device)[:, None, None] * values.shape[1]
     return F.embedding(keys + offsets, values.flatten(0, 1))

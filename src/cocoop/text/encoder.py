@@ -67,11 +67,13 @@ class TextEncoder:
             return scaled(self._encode, contexts)
         return self._encode(contexts)
 
+    def in_one_piece(self) -> Callable[[Tensor], Tensor]:
+        """Return the same function without a plan: one tree of all classes, a fixed graph for export."""
+        trees = [_Chunk(self._tower, slots) for slots in self._slots]
+        return lambda contexts: _average([tree(contexts) for tree in trees])
+
     def _encode(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
-        features = [self._encode_prompt(index, contexts) for index in range(len(self._slots))]
-        if len(features) == 1:
-            return features[0]
-        return F.normalize(torch.stack(features).mean(0), dim=-1)
+        return _average([self._encode_prompt(index, contexts) for index in range(len(self._slots))])
 
     def _encode_prompt(self, index: int, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
         grad = torch.is_grad_enabled() and contexts.requires_grad
@@ -105,6 +107,13 @@ class TextEncoder:
             slots = self._slots[index]
             self._chunks[key] = _Chunk(self._tower, [slots[label] for label in order[start : start + size]])
         return self._chunks[key]
+
+
+def _average(features: Sequence[Float[Tensor, "b c d"]]) -> Float[Tensor, "b c d"]:
+    """Average the features of an ensemble's prompts."""
+    if len(features) == 1:
+        return features[0]
+    return F.normalize(torch.stack(list(features)).mean(0), dim=-1)
 
 
 def _compact(chunk: "_Chunk") -> Callable[[Tensor], Tensor]:
@@ -153,7 +162,7 @@ class _Chunk:
         """Put the learned vectors at their nodes."""
         cls = self._cls if contexts.shape[1] > 1 else torch.zeros_like(self._cls)
         learned = contexts[:, cls, self._ctx] + self._positions
-        nodes = self._embedded.to(contexts.dtype).expand(len(contexts), -1, -1)
+        nodes = self._embedded.to(contexts.dtype).expand(contexts.shape[0], -1, -1)
         return nodes.index_copy(1, self._learned, learned)
 
     def _run(self, x: Float[Tensor, "b n w"]) -> Float[Tensor, "b u w"]:
@@ -181,4 +190,4 @@ class _Chunk:
 
 def _join(past: Float[Tensor, "n w2"], kv: Float[Tensor, "b m w2"]) -> Float[Tensor, "b k w2"]:
     """Put the constant nodes' keys and values before the varying ones'."""
-    return torch.cat([past.expand(len(kv), -1, -1), kv], dim=1)
+    return torch.cat([past.expand(kv.shape[0], -1, -1), kv], dim=1)

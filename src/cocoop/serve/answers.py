@@ -1,0 +1,239 @@
+"""What models say about images, side by side: the one place that the page and the HTTP API ask.
+
+Whatever a stranger sends is checked here, and refused with the status of HTTP that says why.
+"""
+
+import hashlib
+import io
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cocoop.data.images import UNREADABLE
+from cocoop.data.photos import FORMATS, decode_photo
+from cocoop.errors import UsageError
+from cocoop.estimator import PromptClassifier, ZeroShot
+
+ZERO_SHOT = "zero-shot"
+KEPT = 512  # images whose features are kept, so that editing names does not encode them again
+THUMBNAIL = 240  # pixels; shown at half of that on fine screens
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is refused.
+
+    Attributes:
+        request_bytes: of one request, counted while it is read.
+        pixels: of one image, read off its header before it is decoded.
+        images: of one request.
+        classes: candidate names of one request.
+        name_length: characters of a name.
+        waiting: requests being answered or waiting for it.
+    """
+
+    request_bytes: int = 64_000_000
+    pixels: int = 40_000_000
+    images: int = 32
+    classes: int = 1000
+    name_length: int = 200
+    waiting: int = 8
+
+
+class Refused(Exception):
+    """A request that is not answered.
+
+    Args:
+        status: of HTTP, 4xx.
+        message: what is wrong and what would be right, for the person who sent it.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file as it was sent: the name its sender gave it, and its bytes."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is kept of an image: a small JPEG to show, and its features by backbone."""
+
+    thumbnail: bytes
+    features: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What every model says about one image.
+
+    Attributes:
+        file: the name its sender gave it.
+        thumbnail: a small JPEG of it.
+        tops: by model, its likeliest names with their probabilities, the likeliest first.
+    """
+
+    file: str
+    thumbnail: bytes
+    tops: Mapping[str, tuple[tuple[str, float], ...]]
+
+    def confidence(self, model: str) -> float:
+        """The probability of a model's likeliest name."""
+        return self.tops[model][0][1]
+
+
+class SideBySide:
+    """Trained models beside zero-shot CLIP on their backbones.
+
+    One request is computed at a time; the others wait, up to a limit.
+
+    Args:
+        models: by the name shown, in the order shown; at least one.
+        limits: what is refused.
+    """
+
+    def __init__(self, models: Mapping[str, PromptClassifier], limits: Limits = Limits()) -> None:
+        self.limits = limits
+        self.models = _with_zero_shot(models)
+        self.classes = tuple(next(iter(models.values())).classes_.tolist())
+        self._seen: OrderedDict[str, Seen] = OrderedDict()
+        self._turn = threading.Lock()
+        self._places = threading.BoundedSemaphore(limits.waiting)
+
+    def answer(self, uploads: Sequence[Upload], names: Sequence[str], top_k: int) -> list[Answer]:
+        """Return an answer for every image.
+
+        Args:
+            uploads: image files.
+            names: candidates; none for the first model's classes.
+            top_k: names an image, at most.
+
+        Raises:
+            Refused: too much of something, an image or name that cannot be used, or too many at once.
+        """
+        names = self._checked(uploads, names)
+        with self._place(), self._turn:
+            seen = [self._see(upload) for upload in uploads]
+            columns = {label: _tops(model, seen, names, top_k) for label, model in self.models.items()}
+        return [
+            Answer(upload.name, image.thumbnail, {label: column[row] for label, column in columns.items()})
+            for row, (upload, image) in enumerate(zip(uploads, seen, strict=True))
+        ]
+
+    def _checked(self, uploads: Sequence[Upload], names: Sequence[str]) -> Sequence[str]:
+        limits = self.limits
+        if not uploads:
+            raise Refused(422, "there is no image; send at least one")
+        if len(uploads) > limits.images:
+            raise Refused(413, f"{len(uploads)} images are too many at once; send at most {limits.images}")
+        if len(names) > limits.classes:
+            raise Refused(422, f"{len(names)} class names are too many; give at most {limits.classes}")
+        if long := [name for name in names if len(name) > limits.name_length]:
+            raise Refused(422, f"the name {long[0][:40]}… is longer than {limits.name_length} characters")
+        return names or self.classes
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        if not self._places.acquire(blocking=False):
+            raise Refused(429, "too many requests at once; try again in a few seconds")
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    def _see(self, upload: Upload) -> Seen:
+        """Decode and encode an image, or remember it; one at a time, since photographs are large."""
+        key = hashlib.sha256(upload.data).hexdigest()
+        if key not in self._seen:
+            image = self._open(upload)
+            backbones = {
+                clip.name: clip for clip in (model.load_backbone() for model in self.models.values())
+            }
+            features = {
+                name: clip.encode_image(clip.preprocess.test(image)[None]) for name, clip in backbones.items()
+            }
+            self._seen[key] = Seen(_thumbnail(image), features)
+        self._seen.move_to_end(key)
+        if len(self._seen) > KEPT:
+            self._seen.popitem(last=False)
+        return self._seen[key]
+
+    def _open(self, upload: Upload) -> Image.Image:
+        """Decode an image whose size is allowed."""
+        try:
+            with Image.open(io.BytesIO(upload.data), formats=FORMATS) as image:
+                pixels = image.width * image.height
+            if pixels <= self.limits.pixels:
+                return decode_photo(upload.data)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            pass
+        except UNREADABLE:
+            kinds = ", ".join(FORMATS)
+            raise Refused(415, f"{upload.name} is no image that can be read; send one of {kinds}") from None
+        raise Refused(413, f"{upload.name} has more than {self.limits.pixels:,} pixels; make it smaller")
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Return the class names of a text, one a line or separated by commas, each once."""
+    return tuple(dict.fromkeys(" ".join(name.split()) for name in re.split(r"[,\n]", text) if name.strip()))
+
+
+def name_models(models: Sequence[tuple[Path, PromptClassifier]]) -> dict[str, PromptClassifier]:
+    """Give each model the shortest name that tells it apart: its method, its folder's name, its path."""
+    for name in (lambda path, model: model.method, lambda path, model: path.resolve().name):
+        labels = [name(*pair) for pair in models]
+        if len(set(labels)) == len(models):
+            return dict(zip(labels, (model for _, model in models), strict=True))
+    return {str(path): model for path, model in models}
+
+
+def _with_zero_shot(models: Mapping[str, PromptClassifier]) -> dict[str, PromptClassifier]:
+    """Put zero-shot CLIP first, once a backbone, where no model is that already."""
+    first: dict[str, PromptClassifier] = {}  # of each backbone
+    for model in models.values():
+        first.setdefault(model.load_backbone().name, model)
+    taken = {model.load_backbone().name for model in models.values() if model.method == "zeroshot"}
+    zero = {
+        ZERO_SHOT if len(first) == 1 else f"{ZERO_SHOT} ({name})": ZeroShot(
+            model.load_backbone(), template=model.facts_.prompt.template
+        )
+        for name, model in first.items()
+        if name not in taken
+    }
+    return zero | dict(models)
+
+
+def _tops(
+    model: PromptClassifier, seen: Sequence[Seen], names: Sequence[str], top_k: int
+) -> list[tuple[tuple[str, float], ...]]:
+    zimg = torch.cat([image.features[model.load_backbone().name] for image in seen])
+    try:
+        shares = model.logits(zimg, names).softmax(1)
+    except UsageError as error:  # a name CLIP cannot read, or one this model cannot take
+        raise Refused(422, str(error)) from None
+    values, places = shares.topk(max(1, min(top_k, len(names))))
+    rows = zip(values.tolist(), places.tolist(), strict=True)
+    return [tuple((names[i], chance) for chance, i in zip(*row, strict=True)) for row in rows]
+
+
+def _thumbnail(image: Image.Image) -> bytes:
+    small = image.copy()
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=85)
+    return file.getvalue()

@@ -1,0 +1,68 @@
+"""`cocoop serve`: the page and the API on one port, until it is stopped."""
+
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+
+from cocoop.errors import CocoopError
+from cocoop.estimator import load
+from cocoop.serve.answers import Limits, SideBySide, name_models
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(
+    folders: Sequence[Path],
+    host: str,
+    port: int,
+    limits: Limits,
+    console: Console,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    memory_budget: int | None = None,
+) -> None:
+    """Serve models until interrupted.
+
+    Args:
+        folders: what `cocoop fit` wrote, at least one.
+        host: address to listen at.
+        port: to listen at; 0 takes a free one.
+        limits: what is refused.
+        console: where the address goes.
+        device: where the backbones are put.
+        precision: of the backbones.
+        memory_budget: bytes for the text encoder; None for what the machine allows.
+
+    Raises:
+        CocoopError: the extra `serve` is missing, a model cannot be loaded, or the address is taken.
+    """
+    try:
+        import uvicorn
+
+        from cocoop.serve.app import make_app
+    except ImportError as error:
+        raise CocoopError(f"serving needs more: pip install 'cocoop[serve]' ({error})") from None
+    loaded = [load(f, device=device, precision=precision, memory_budget=memory_budget) for f in folders]
+    models = name_models(list(zip(folders, loaded, strict=True)))
+    with _listen(host, port) as listener:
+        address = listener.getsockname()
+        app = make_app(SideBySide(models, limits), local=host in LOOPBACK)
+        shown = f"[{host}]" if ":" in host else host
+        console.print(f"serving {', '.join(models)} at http://{shown}:{address[1]}/", highlight=False)
+        console.print("HTTP API: /docs; stop with Ctrl-C", highlight=False)
+        if host not in LOOPBACK:
+            console.print("warning: everybody who reaches this machine can use it", style="yellow")
+        with suppress(KeyboardInterrupt):  # how it is stopped
+            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        raise CocoopError(f"cannot listen at {host}, port {port}: {error}; give another --port") from None
