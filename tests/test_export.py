@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
 
@@ -19,6 +20,7 @@ from cocoop.export import check, graph
 from cocoop.export.check import Parity, embedded_images
 from cocoop.export.folder import export
 from cocoop.export.runner import pixels
+from tests.conftest import make_tower
 from tests.test_estimator import painted
 
 IMAGES, LABELS = painted(2)
@@ -65,6 +67,16 @@ def test_the_runner_needs_no_torch(exported: dict, kind: str, tmp_path: Path) ->
     expected = model.predict_proba([IMAGES[0]], NAMES)[0]
     assert path == str(tmp_path / "a.png")
     assert best == [f"{NAMES[i]} {expected[i]:.1%}" for i in np.argsort(-expected)[:3]]
+
+
+@pytest.mark.parametrize("name", ["clip-gelu-deep", "custom-text"])
+def test_other_towers(name: str) -> None:
+    clip = make_tower(name, torch.float32)
+    model = CoCoOp(clip, epochs=1).fit(IMAGES, LABELS)
+    session = onnxruntime.InferenceSession(graph.to_onnx(clip, model.classifier(NAMES)))
+    views = np.stack([clip.preprocess.test(image).numpy() for image in IMAGES])
+    [found] = session.run(None, {"images": views})
+    np.testing.assert_allclose(found, model.predict_proba(IMAGES, NAMES), atol=1e-5)
 
 
 def _variants(folder: Path) -> list[Path]:
