@@ -7,7 +7,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 
@@ -28,6 +28,7 @@ class Outcome:
     served: int = 0  # answered, and rightly
     refused: int = 0  # as they must be
     wrong: int = 0  # other answers, or none
+    busy: int = 0  # times that an honest client was told to come back, and did
     slow: int = 0  # clients sent away for taking too long
     cancelled: int = 0  # requests whose sender went away
     per_second: float = 0.0  # served and refused
@@ -70,6 +71,10 @@ class Load:
             if problem and len(self.outcome.problems) < 20:
                 self.outcome.problems.append(problem)
 
+    def connection(self) -> closing[HTTPConnection]:
+        """Return a new connection, for a `with`."""
+        return closing(HTTPConnection("127.0.0.1", self.port, timeout=60))
+
     def memory(self) -> float:
         """Megabytes that the server holds."""
         return self.server.memory_info().rss / 1e6
@@ -79,15 +84,15 @@ class Load:
         numbers, mark = iter(range(requests)), max(requests // 10, min(1000, requests // 2))
 
         def client(rng: random.Random) -> None:
-            connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
             bad = hostile(self.known.images[0])
-            while (number := self._take(numbers)) is not None:
-                if number == mark:
-                    self.outcome.memory_start_mb = self.memory()
-                if number % HOSTILE:
-                    self.ask(connection, number, rng)
-                else:
-                    self.refuse(connection, *bad[number // HOSTILE % len(bad)])
+            with self.connection() as connection:
+                while (number := self._take(numbers)) is not None:
+                    if number == mark:
+                        self.outcome.memory_start_mb = self.memory()
+                    if number % HOSTILE:
+                        self.ask(connection, number, rng)
+                    else:
+                        self.refuse(connection, *bad[number // HOSTILE % len(bad)])
 
         began = time.monotonic()
         threads = [threading.Thread(target=client, args=(random.Random(seed + i),)) for i in range(CLIENTS)]
@@ -106,6 +111,10 @@ class Load:
         body = form([marked(self.known.images[which], number)], classes="\n".join(classes), top_k="50")
         began = time.perf_counter()
         status, answer = exchange(connection, "POST", "/api/predict", body)
+        while status == 429:
+            self.note("busy")
+            time.sleep(0.2)
+            status, answer = exchange(connection, "POST", "/api/predict", body)
         if status != 200:
             return self.note("wrong", f"an honest request got {status}: {answer}")
         self.seconds.append(time.perf_counter() - began)
@@ -166,10 +175,10 @@ class Load:
         images = [marked(data, -1) for data in self.known.images[:8]]
 
         def client() -> None:
-            connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
             body = form(images, classes=",".join(map(str, range(50))))
-            together.wait()
-            statuses.append(exchange(connection, "POST", "/api/predict", body)[0])
+            with self.connection() as connection:
+                together.wait()
+                statuses.append(exchange(connection, "POST", "/api/predict", body)[0])
 
         _finish([threading.Thread(target=client) for _ in range(BURST)])
         if set(statuses) != {200, 429}:

@@ -25,7 +25,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from http.client import HTTPConnection
 from pathlib import Path
 
 import psutil
@@ -36,7 +35,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where it is run as a program
 
 import cocoop
-from benchmarks.clients import CLIENTS, Known, Load, Outcome
+from benchmarks.clients import Known, Load, Outcome, exchange
 from benchmarks.forms import png
 from cocoop.data.images import read_bytes
 
@@ -108,7 +107,9 @@ def run(requests: int, seed: int) -> Outcome:
         problems: list[str] = []
         with serving(folder, problems) as (port, server):
             load = Load(port, known, server)
-            files = server.num_fds()
+            with load.connection() as connection:
+                exchange(connection, "GET", "/api/models", ({}, b""))  # it is up
+                files = server.num_fds() - 1
             besides = [load.trickle] * SLOW + [load.vanish] * VANISHING
             threads = [
                 threading.Thread(target=kind, args=(random.Random(seed + i),))
@@ -121,9 +122,10 @@ def run(requests: int, seed: int) -> Outcome:
             for thread in threads:
                 thread.join()
             load.burst()
-            load.ask(HTTPConnection("127.0.0.1", port, timeout=30), requests, random.Random(seed))
-            time.sleep(LIMITS["silence"] + 1.5)  # until the last connection is closed
-            if (more := server.num_fds() - files) > CLIENTS:
+            with load.connection() as connection:
+                load.ask(connection, requests, random.Random(seed))
+            time.sleep(0.5)
+            if (more := server.num_fds() - files) > 0:
                 problems.append(f"{more} files or connections stayed open")
     outcome = load.outcome
     outcome.problems += problems

@@ -143,7 +143,11 @@ def test_too_many_at_once_are_told_so(client: TestClient, models: SideBySide) ->
 def test_nothing_is_computed_that_nobody_waits_for(models: SideBySide) -> None:
     with pytest.raises(Refused, match="nobody waits"):
         models.answer([upload("a", RED)], ["red"], 1, wanted=lambda: False)
-    assert models.answer([upload("a", RED)], ["red"], 1)  # its place is free
+    with models._turn, pytest.raises(Refused, match="nobody waits"):
+        models.answer([upload("a", RED)], ["red"], 1, wanted=lambda: False)
+    places = [models._places.acquire(blocking=False) for _ in range(LIMITS.waiting)]
+    assert all(places)
+    models._places.release(len(places))
 
 
 def test_a_computation_that_takes_too_long_is_ended(models: SideBySide) -> None:

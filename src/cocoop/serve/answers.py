@@ -28,6 +28,8 @@ from cocoop.serve.limits import DEFAULT, Limits, Refused
 ZERO_SHOT = "zero-shot"
 KEPT = 512  # images whose features are kept, so that editing names does not encode them again
 THUMBNAIL = 240  # pixels; shown at half of that on fine screens
+LOOK = 0.05  # seconds between two looks whether somebody still waits for the answer
+UNWANTED = "nobody waits for the answer"
 TEXTS_AT_ONCE = 1 << 10  # images times names between two looks at the clock
 
 T = TypeVar("T")
@@ -105,7 +107,7 @@ class SideBySide:
             Refused: too much of something, an image or name that cannot be used, or too many at once.
         """
         names = self._checked(uploads, names)
-        with self._place(), self._turn:
+        with self._place(wanted):
             go_on = self._clock(len(uploads), len(names), wanted)
             seen = [self._see(upload) for upload in _paced(uploads, go_on)]
             columns = {label: _tops(model, seen, names, top_k, go_on) for label, model in self.models.items()}
@@ -127,11 +129,18 @@ class SideBySide:
         return names or self.classes
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
+    def _place(self, wanted: Callable[[], bool]) -> Iterator[None]:
+        """Take a place, if there is one, and wait for the turn while somebody waits for the answer."""
         if not self._places.acquire(blocking=False):
             raise Refused(429, "too many requests at once; try again in a few seconds")
         try:
-            yield
+            while not self._turn.acquire(timeout=LOOK):
+                if not wanted():
+                    raise Refused(499, UNWANTED)
+            try:
+                yield
+            finally:
+                self._turn.release()
         finally:
             self._places.release()
 
@@ -142,7 +151,7 @@ class SideBySide:
 
         def go_on() -> None:
             if not wanted():
-                raise Refused(499, "nobody waits for the answer")
+                raise Refused(499, UNWANTED)
             if time.monotonic() > end:
                 raise Refused(
                     413, f"{images} images and {names} names take longer than {limit:g} s; send fewer at once"
