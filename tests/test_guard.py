@@ -244,6 +244,7 @@ def piece(body: bytes, more: bool = True) -> dict[str, Any]:
 
 def guard(models: SideBySide, **limits: float) -> Guard:
     app = make_app(models, LOOPBACK)
+    app.user_middleware.clear()
     return Guard(app, replace(LIMITS, **limits), LOOPBACK)
 
 
@@ -269,6 +270,16 @@ def test_a_sender_that_goes_away_is_no_fault(models: SideBySide, caplog: pytest.
     assert asyncio.run(asked(left, piece(b"--B\r\n"), {"type": "http.disconnect"})) == []
     assert left.held == 0
     assert caplog.records == []
+
+
+def test_a_server_that_is_stopped_says_so(models: SideBySide) -> None:
+    async def stopped() -> list[dict[str, Any]]:
+        task = asyncio.create_task(asked(guard(models), piece(b"--B\r\n"), 30.0))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        return await task
+
+    assert asyncio.run(stopped())[0]["status"] == 503
 
 
 def test_what_still_comes_in_is_read_before_the_answer(models: SideBySide) -> None:

@@ -1,5 +1,6 @@
 """What every request and answer passes: who asks, how much comes in and how fast; no detail goes out."""
 
+import asyncio
 import logging
 from collections.abc import Collection
 from pathlib import Path
@@ -60,6 +61,8 @@ class Guard:
             await self.app(scope, exchange.receive, exchange.send)
         except Refused as error:
             exchange.refusal = error
+        except asyncio.CancelledError:  # the server is being stopped, and this one took too long
+            exchange.end(Refused(503, "the server is being stopped"))
         except Exception as error:
             if not exchange.refusal and not exchange.gone:
                 place = extract_tb(error.__traceback__)[-1]
@@ -124,6 +127,11 @@ class Exchange:
             await self._drain()
         if not self.refusal:
             await self._headed(message)
+
+    def end(self, refusal: Refused) -> None:
+        """Refuse at once, whatever still comes in."""
+        self.refusal = refusal
+        self._more = False
 
     async def close(self) -> None:
         """Answer what was refused."""
