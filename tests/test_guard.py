@@ -12,9 +12,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.middleware import Middleware
 
 from cocoop import CoCoOp
 from cocoop.serve.answers import SideBySide
@@ -212,7 +214,7 @@ def test_a_form_whose_images_are_words(client: TestClient) -> None:
     assert found.status_code == 422
 
 
-async def asked(guard: Guard, *messages: Any, method: str = "POST") -> list[dict[str, Any]]:
+async def asked(app: FastAPI, *messages: Any, method: str = "POST") -> list[dict[str, Any]]:
     """Send the messages of a body, waiting where one is a number of seconds; return what is answered."""
     coming, answers = list(messages), []
 
@@ -234,7 +236,7 @@ async def asked(guard: Guard, *messages: Any, method: str = "POST") -> list[dict
         "headers": headers,
         "query_string": b"",
     }
-    await guard(scope, receive, send)
+    await app(scope, receive, send)
     return answers
 
 
@@ -242,39 +244,41 @@ def piece(body: bytes, more: bool = True) -> dict[str, Any]:
     return {"type": "http.request", "body": body, "more_body": more}
 
 
-def guard(models: SideBySide, **limits: float) -> Guard:
+def guarded(models: SideBySide, **limits: float) -> FastAPI:
+    """The application with other limits; its guard is `.middleware_stack.app`."""
     app = make_app(models, LOOPBACK)
-    app.user_middleware.clear()
-    return Guard(app, replace(LIMITS, **limits), LOOPBACK)
+    app.user_middleware[:] = [Middleware(Guard, limits=replace(LIMITS, **limits), hosts=LOOPBACK)]
+    app.middleware_stack = app.build_middleware_stack()
+    return app
 
 
 @pytest.mark.parametrize("messages", [[piece(b"--B\r\n"), 30.0, piece(b"")], [30.0, piece(b"")]])
 def test_a_request_that_does_not_come_is_given_up(models: SideBySide, messages: list[Any]) -> None:
-    start, body = asyncio.run(asked(guard(models, receiving=0.05), *messages))
+    start, body = asyncio.run(asked(guarded(models, receiving=0.05), *messages))
     assert start["status"] == 408
     assert (b"connection", b"close") in start["headers"]
     assert json.loads(body["body"])["error"] == "the request was not there after 0.05 seconds"
 
 
 def test_bodies_together_are_limited(models: SideBySide) -> None:
-    crowded = guard(models)
-    crowded.held = LIMITS.waiting * LIMITS.request_bytes - 10
-    start, _ = asyncio.run(asked(crowded, piece(b"0" * 11), piece(b"", more=False)))
+    app = guarded(models)
+    app.middleware_stack.app.held = held = LIMITS.waiting * LIMITS.request_bytes - 10
+    start, _ = asyncio.run(asked(app, piece(b"0" * 11), piece(b"", more=False)))
     assert start["status"] == 429
     assert (b"retry-after", b"5") in start["headers"]
-    assert crowded.held == LIMITS.waiting * LIMITS.request_bytes - 10
+    assert app.middleware_stack.app.held == held
 
 
 def test_a_sender_that_goes_away_is_no_fault(models: SideBySide, caplog: pytest.LogCaptureFixture) -> None:
-    left = guard(models)
+    left = guarded(models)
     assert asyncio.run(asked(left, piece(b"--B\r\n"), {"type": "http.disconnect"})) == []
-    assert left.held == 0
+    assert left.middleware_stack.app.held == 0
     assert caplog.records == []
 
 
 def test_a_server_that_is_stopped_says_so(models: SideBySide) -> None:
     async def stopped() -> list[dict[str, Any]]:
-        task = asyncio.create_task(asked(guard(models), piece(b"--B\r\n"), 30.0))
+        task = asyncio.create_task(asked(guarded(models), piece(b"--B\r\n"), 30.0))
         await asyncio.sleep(0.05)
         task.cancel()
         return await task
@@ -284,7 +288,7 @@ def test_a_server_that_is_stopped_says_so(models: SideBySide) -> None:
 
 def test_what_still_comes_in_is_read_before_the_answer(models: SideBySide) -> None:
     start, _ = asyncio.run(
-        asked(guard(models), piece(b"0"), piece(b"0"), piece(b"", more=False), method="PUT")
+        asked(guarded(models), piece(b"0"), piece(b"0"), piece(b"", more=False), method="PUT")
     )
     assert start["status"] == 405
 
