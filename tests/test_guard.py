@@ -244,41 +244,47 @@ def piece(body: bytes, more: bool = True) -> dict[str, Any]:
     return {"type": "http.request", "body": body, "more_body": more}
 
 
-def guarded(models: SideBySide, **limits: float) -> FastAPI:
-    """The application with other limits; its guard is `.middleware_stack.app`."""
+def guarded(models: SideBySide, **limits: float) -> tuple[FastAPI, Guard]:
+    """The application with other limits, and its guard."""
+    made: list[Guard] = []
+
+    def put(inner: Any) -> Guard:
+        made.append(Guard(inner, replace(LIMITS, **limits), LOOPBACK))
+        return made[0]
+
     app = make_app(models, LOOPBACK)
-    app.user_middleware[:] = [Middleware(Guard, limits=replace(LIMITS, **limits), hosts=LOOPBACK)]
+    app.user_middleware[:] = [Middleware(put)]
     app.middleware_stack = app.build_middleware_stack()
-    return app
+    return app, made[0]
 
 
 @pytest.mark.parametrize("messages", [[piece(b"--B\r\n"), 30.0, piece(b"")], [30.0, piece(b"")]])
 def test_a_request_that_does_not_come_is_given_up(models: SideBySide, messages: list[Any]) -> None:
-    start, body = asyncio.run(asked(guarded(models, receiving=0.05), *messages))
+    start, body = asyncio.run(asked(guarded(models, receiving=0.05)[0], *messages))
     assert start["status"] == 408
     assert (b"connection", b"close") in start["headers"]
     assert json.loads(body["body"])["error"] == "the request was not there after 0.05 seconds"
 
 
 def test_bodies_together_are_limited(models: SideBySide) -> None:
-    app = guarded(models)
-    app.middleware_stack.app.held = held = LIMITS.waiting * LIMITS.request_bytes - 10
+    app, guard = guarded(models)
+    guard.held = held = LIMITS.waiting * LIMITS.request_bytes - 10
     start, _ = asyncio.run(asked(app, piece(b"0" * 11), piece(b"", more=False)))
     assert start["status"] == 429
     assert (b"retry-after", b"5") in start["headers"]
-    assert app.middleware_stack.app.held == held
+    assert guard.held == held
 
 
 def test_a_sender_that_goes_away_is_no_fault(models: SideBySide, caplog: pytest.LogCaptureFixture) -> None:
-    left = guarded(models)
-    assert asyncio.run(asked(left, piece(b"--B\r\n"), {"type": "http.disconnect"})) == []
-    assert left.middleware_stack.app.held == 0
+    app, guard = guarded(models)
+    assert asyncio.run(asked(app, piece(b"--B\r\n"), {"type": "http.disconnect"})) == []
+    assert guard.held == 0
     assert caplog.records == []
 
 
 def test_a_server_that_is_stopped_says_so(models: SideBySide) -> None:
     async def stopped() -> list[dict[str, Any]]:
-        task = asyncio.create_task(asked(guarded(models), piece(b"--B\r\n"), 30.0))
+        task = asyncio.create_task(asked(guarded(models)[0], piece(b"--B\r\n"), 30.0))
         await asyncio.sleep(0.05)
         task.cancel()
         return await task
@@ -288,7 +294,7 @@ def test_a_server_that_is_stopped_says_so(models: SideBySide) -> None:
 
 def test_what_still_comes_in_is_read_before_the_answer(models: SideBySide) -> None:
     start, _ = asyncio.run(
-        asked(guarded(models), piece(b"0"), piece(b"0"), piece(b"", more=False), method="PUT")
+        asked(guarded(models)[0], piece(b"0"), piece(b"0"), piece(b"", more=False), method="PUT")
     )
     assert start["status"] == 405
 
