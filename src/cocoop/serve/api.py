@@ -8,7 +8,9 @@ from fastapi import Depends, FastAPI, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
 from cocoop.serve.answers import Answer, SideBySide, Upload, split_names
@@ -37,13 +39,11 @@ async def read_form(request: Request) -> AsyncIterator[Question]:
             415, "send the form in UTF-8"
         )  # the sender would name the decoder, among them slow ones
     limit = request.app.state.limits.images
-    async with request.form(max_files=limit, max_fields=FIELDS) as form:
-        fields = {name: form[name] for name in ("classes", "top_k") if name in form}
-        try:
-            question = Question.model_validate({"images": form.getlist("images")} | fields)
-        except ValidationError as error:
-            raise RequestValidationError(error.errors()) from None
-        yield question
+    try:
+        async with request.form(max_files=limit, max_fields=FIELDS) as form:
+            yield _checked(form)
+    except FormParserError:
+        raise Refused(400, "the form cannot be read") from None
 
 
 Form = Annotated[Question, Depends(read_form)]
@@ -97,6 +97,14 @@ def ask(models: SideBySide, question: Question, request: Request) -> list[Answer
         return not from_thread.run(request.is_disconnected)
 
     return models.answer(uploads, split_names(question.classes), question.top_k, wanted)
+
+
+def _checked(form: FormData) -> Question:
+    fields = {name: form[name] for name in ("classes", "top_k") if name in form}
+    try:
+        return Question.model_validate({"images": form.getlist("images")} | fields)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from None
 
 
 def _described(answer: Answer) -> dict[str, Any]:
