@@ -228,9 +228,9 @@ def test_a_form_whose_images_are_words(client: TestClient) -> None:
     assert found.status_code == 422
 
 
-async def asked(app: FastAPI, *messages: Any, method: str = "POST") -> list[dict[str, Any]]:
-    """Send the messages of a body, waiting where one is a number of seconds; return what is answered."""
-    coming, answers = list(messages), []
+async def asked(app: FastAPI, coming: list[Any], method: str = "POST") -> list[dict[str, Any]]:
+    """Send the messages of a body, taken off their list; a number is seconds. Return what is answered."""
+    answers = []
 
     async def receive() -> dict[str, Any]:
         if not coming:
@@ -274,7 +274,7 @@ def guarded(models: SideBySide, **limits: float) -> tuple[FastAPI, Guard]:
 
 @pytest.mark.parametrize("messages", [[piece(b"--B\r\n"), 30.0, piece(b"")], [30.0, piece(b"")]])
 def test_a_request_that_does_not_come_is_given_up(models: SideBySide, messages: list[Any]) -> None:
-    start, body = asyncio.run(asked(guarded(models, receiving=0.05)[0], *messages))
+    start, body = asyncio.run(asked(guarded(models, receiving=0.05)[0], list(messages)))
     assert start["status"] == 408
     assert (b"connection", b"close") in start["headers"]
     assert json.loads(body["body"])["error"] == "the request was not there after 0.05 seconds"
@@ -283,7 +283,7 @@ def test_a_request_that_does_not_come_is_given_up(models: SideBySide, messages: 
 def test_bodies_together_are_limited(models: SideBySide) -> None:
     app, guard = guarded(models)
     guard.held = held = LIMITS.waiting * LIMITS.request_bytes - 10
-    start, _ = asyncio.run(asked(app, piece(b"0" * 11), piece(b"", more=False)))
+    start, _ = asyncio.run(asked(app, [piece(b"0" * 11), piece(b"", more=False)]))
     assert start["status"] == 429
     assert (b"retry-after", b"5") in start["headers"]
     assert guard.held == held
@@ -291,14 +291,14 @@ def test_bodies_together_are_limited(models: SideBySide) -> None:
 
 def test_a_sender_that_goes_away_is_no_fault(models: SideBySide, caplog: pytest.LogCaptureFixture) -> None:
     app, guard = guarded(models)
-    assert asyncio.run(asked(app, piece(b"--B\r\n"), {"type": "http.disconnect"})) == []
+    assert asyncio.run(asked(app, [piece(b"--B\r\n"), {"type": "http.disconnect"}])) == []
     assert guard.held == 0
     assert caplog.records == []
 
 
 def test_a_server_that_is_stopped_says_so(models: SideBySide) -> None:
     async def stopped() -> list[dict[str, Any]]:
-        task = asyncio.create_task(asked(guarded(models)[0], piece(b"--B\r\n"), 30.0))
+        task = asyncio.create_task(asked(guarded(models)[0], [piece(b"--B\r\n"), 30.0]))
         await asyncio.sleep(0.05)
         task.cancel()
         return await task
@@ -307,10 +307,10 @@ def test_a_server_that_is_stopped_says_so(models: SideBySide) -> None:
 
 
 def test_what_still_comes_in_is_read_before_the_answer(models: SideBySide) -> None:
-    start, _ = asyncio.run(
-        asked(guarded(models)[0], piece(b"0"), piece(b"0"), piece(b"", more=False), method="PUT")
-    )
+    coming = [piece(b"0"), piece(b"0"), piece(b"", more=False)]
+    start, _ = asyncio.run(asked(guarded(models)[0], coming, method="PUT"))
     assert start["status"] == 405
+    assert coming == []
 
 
 def test_silent_connections_are_cut() -> None:
