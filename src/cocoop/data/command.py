@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from cocoop.escaping import terminal
 
 if TYPE_CHECKING:
     from cocoop.data.check import Check
 
 app = typer.Typer(no_args_is_help=True, help="List, check and export datasets.")
-out = Console(markup=False, highlight=False)
+out = terminal(highlight=False)
 
 Root = Annotated[
     Path | None,
@@ -71,7 +72,7 @@ def check(
     """Say what is there of a dataset, what is missing and what to do; exit 0 only where it is usable."""
     from cocoop.data.check import check as run_check
 
-    with Console(stderr=True).status("looking at the images", spinner="line") as status:
+    with terminal(stderr=True).status("looking at the images", spinner="line") as status:
         done = 0
 
         def progress(count: int) -> None:

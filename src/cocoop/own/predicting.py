@@ -16,6 +16,7 @@ from rich.console import Console
 from cocoop.data.folders import list_images
 from cocoop.data.photos import to_image
 from cocoop.errors import CocoopError, UsageError
+from cocoop.escaping import harmless, on_one_line, visible
 from cocoop.estimator import PromptClassifier
 from cocoop.own.images import progress
 
@@ -110,12 +111,12 @@ def find_images(words: Sequence[str]) -> list[Path]:
 
 def as_table(predictions: Iterator[Prediction], paths: Sequence[Path]) -> Iterator[str]:
     """Yield a line for each prediction, the names under each other."""
-    width = min(WIDEST, max(len(_shown(path)) for path in paths))
+    width = min(WIDEST, max(len(on_one_line(_shown(path))) for path in paths))
     for each in predictions:
         rest = [f"{name} {chance:.0%}" for name, chance in (each.top[1:] if each.sure else each.top)]
         first = f"{each.top[0][0]} {each.top[0][1]:.0%}" if each.sure else UNSURE
         more = f"  ({', '.join(rest)})" if rest else ""
-        yield f"{each.path:{width}}  {first}{more}\n"
+        yield f"{on_one_line(each.path):{width}}  {on_one_line(first + more)}\n"
 
 
 def as_json(predictions: Iterator[Prediction]) -> Iterator[str]:
@@ -148,15 +149,10 @@ WRITERS: dict[str, Callable[[Iterator[Prediction], Sequence[Path], int], Iterato
 }
 
 
-def harmless(text: str) -> str:
-    """Return a text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
 def write(pieces: Iterator[str]) -> None:
-    """Write pieces to stdout as they come."""
+    """Write pieces to stdout as they come; to a terminal without what it would act on."""
     for piece in pieces:
-        sys.stdout.write(piece)
+        sys.stdout.write(visible(piece) if sys.stdout.isatty() else piece)
         sys.stdout.flush()
 
 
