@@ -33,6 +33,11 @@ def brief(text: str) -> str:
     return repr(text) if len(text) <= LONGEST else f"{text[:LONGEST]!r}… ({len(text):,} characters)"
 
 
+def reason(error: BaseException) -> str:
+    """Return what another library's error says, as a part of a message: one line that a person reads."""
+    return str(error).strip().partition("\n")[0][:LONGEST] or repr(error)[:LONGEST]
+
+
 def harmless(text: str) -> str:
     """Return a text that a spreadsheet does not take for a formula: an apostrophe before it if need be."""
     return f"'{text}" if text.startswith(_FORMULA) else text

@@ -17,6 +17,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from cocoop.data.spec import Decode, Item
 from cocoop.errors import CocoopError
+from cocoop.escaping import reason
 from cocoop.seeding import seeded
 
 SCALE = (0.08, 1.0)  # of a training crop, as shares of the image's area
@@ -51,7 +52,7 @@ def read_bytes(root: Path, path: str) -> bytes:
     try:
         return archive.read(path)
     except Exception as error:  # whatever a damaged member provokes in a decompressor
-        raise ValueError(str(error) or repr(error)) from error
+        raise ValueError(reason(error)) from error
 
 
 def read_file(path: Path) -> bytes:
@@ -69,7 +70,7 @@ def open_archive(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except Exception as error:  # whatever a damaged list of members provokes
-        raise CocoopError(f"the archive {path} cannot be read: {error}") from error
+        raise CocoopError(f"the archive {path} cannot be read: {reason(error)}") from error
 
 
 @contextmanager
@@ -88,7 +89,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(_too_large()) from None
     except Exception as error:  # whatever a damaged file provokes in a decoder
-        raise ValueError(str(error) or repr(error)) from error
+        raise ValueError(reason(error)) from error
 
 
 def check_pixels(image: Image.Image) -> None:

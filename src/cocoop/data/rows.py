@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from cocoop.data.spec import Item
 from cocoop.errors import CocoopError
-from cocoop.escaping import LONGEST, brief, visible
+from cocoop.escaping import brief, reason, visible
 
 # what people call the parts; "" is for a row without a word on it
 SPLITS = {
@@ -115,7 +115,7 @@ def read_names(path: Path) -> dict[str, str]:
     except (OSError, ValueError, AttributeError, RecursionError, csv.Error) as error:
         raise CocoopError(
             f"{path} is no file of names: a JSON object, or a CSV of two columns, folder and name "
-            f"({str(error)[:LONGEST]})"
+            f"({reason(error)})"
         ) from error
     return names
 

@@ -11,7 +11,7 @@ from pandas.api.types import is_scalar
 
 from cocoop.data.rows import SPLITS, Row
 from cocoop.errors import CocoopError
-from cocoop.escaping import LONGEST, brief
+from cocoop.escaping import LONGEST, brief, reason
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"),
@@ -35,9 +35,7 @@ def read_table(path: Path) -> list[Row]:
     try:
         frame = READERS[path.suffix.lower()](path)
     except Exception as error:  # whatever a damaged file provokes in its reader
-        raise CocoopError(
-            f"the table {path} cannot be read: {str(error)[:LONGEST] or repr(error)}"
-        ) from error
+        raise CocoopError(f"the table {path} cannot be read: {reason(error)}") from error
     if missing := [name for name in ("path", "label") if name not in frame.columns]:
         found = ", ".join(map(repr, map(str, frame.columns[:SHOWN])))
         more = f" and {len(frame.columns) - SHOWN:,} more" if len(frame.columns) > SHOWN else ""
