@@ -4,6 +4,7 @@ import io
 import math
 import pickle
 import pickletools
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ RELEASED = "openai"  # open_clip's tag of the weights that CLIP's authors publis
 UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, SafetensorError, pickle.UnpicklingError)
 
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+_MAKERS = re.compile(r" (bytearray|\w*Tensor)$")  # of as much memory as a number says
 _MOST_TUPLES = 50_000  # of a checkpoint; the largest, with an optimiser's state, have half of it
 _PICKLES = 5  # in a row, in a file of the format before PyTorch 1.6
 _STAMPS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's files only
@@ -103,8 +105,8 @@ def _check_codes(file: io.BytesIO | io.BufferedReader) -> None:
     tuples = 0
     for code, argument, _ in pickletools.genops(file):
         tuples += code.name.startswith("TUPLE")
-        if code.name == "GLOBAL" and str(argument).endswith(" bytearray"):
-            raise ValueError("it names bytearray, which no checkpoint needs")
+        if code.name == "GLOBAL" and _MAKERS.search(str(argument)):
+            raise ValueError(f"it names {argument}, which no checkpoint needs")
         if tuples > _MOST_TUPLES:
             raise ValueError("it holds more tuples than a checkpoint needs")
 

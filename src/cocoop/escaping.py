@@ -4,8 +4,10 @@ A class or a file may be named anything. A terminal acts on control characters, 
 like a formula, Markdown on its marks.
 """
 
+import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.segment import Segment
@@ -14,7 +16,7 @@ LONGEST = 200  # characters of a foreign text in a message
 
 # control characters but tab and newline, line separators, overrides of the writing direction, surrogates
 _ACTIVE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")
 _MARKDOWN = "\\`*_{}[]<>#|!~$"
 
 
@@ -39,8 +41,15 @@ def reason(error: BaseException) -> str:
 
 
 def harmless(text: str) -> str:
-    """Return a text that a spreadsheet does not take for a formula: an apostrophe before it if need be."""
+    """Return a visible text that no spreadsheet takes for a formula: an apostrophe before it if need be."""
+    text = visible(text)
     return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def readable_json(value: Any, indent: int | None = None) -> str:
+    """Return JSON in letters, but for what a terminal would act on."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return _ACTIVE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def markdown(text: str) -> str:

@@ -5,10 +5,22 @@ from contextlib import contextmanager
 
 import torch
 
+from cocoop.errors import UsageError
+
+
+MOST = 2**63  # what torch takes for a seed is below
+
+
+def generator(seed: int) -> torch.Generator:
+    """Return torch's generator on the CPU, seeded. Raises UsageError where no seed is so large."""
+    if not 0 <= seed < MOST:
+        raise UsageError(f"a seed is a number from 0 to {MOST - 1}, not {str(seed)[:40]}")
+    return torch.Generator().manual_seed(seed)
+
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Run a block under torch's CPU generator seeded with `seed`, and put the caller's state back."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.set_rng_state(generator(seed).get_state())
         yield

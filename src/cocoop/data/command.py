@@ -1,6 +1,5 @@
 """The command `cocoop data`."""
 
-import json as json_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cocoop.escaping import terminal
+from cocoop.escaping import readable_json, terminal
 
 if TYPE_CHECKING:
     from cocoop.data.check import Check
@@ -43,7 +42,7 @@ def list_(root: Root = None, json: Json = False) -> None:
             }
             for entry in entries()
         ]
-        typer.echo(json_.dumps(rows, indent=2))
+        typer.echo(readable_json(rows, indent=2))
         return
     splits = ("train", "val", "test")
     table = Table(title="Datasets", title_justify="left", header_style="bold")
@@ -82,7 +81,7 @@ def check(
 
         found = run_check(name, root, read, progress)
     if json:
-        typer.echo(json_.dumps(found.as_dict(), indent=2))
+        typer.echo(readable_json(found.as_dict(), indent=2))
     else:
         _show(found, faults or Path(f"{Path(name).name}-faults.txt"))
     raise typer.Exit(0 if found.usable else 1)

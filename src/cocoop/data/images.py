@@ -64,13 +64,18 @@ def read_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
-@lru_cache(maxsize=4)
 def open_archive(path: Path) -> zipfile.ZipFile:
     """Open an archive, once for all its readers. Raises CocoopError where it cannot be read."""
     try:
-        return zipfile.ZipFile(path)
+        found = path.stat()
+        return _archive(path, (found.st_ino, found.st_size, found.st_mtime_ns))
     except Exception as error:  # whatever a damaged list of members provokes
         raise CocoopError(f"the archive {path} cannot be read: {reason(error)}") from error
+
+
+@lru_cache(maxsize=4)
+def _archive(path: Path, version: tuple[int, ...]) -> zipfile.ZipFile:
+    return zipfile.ZipFile(path)
 
 
 @contextmanager

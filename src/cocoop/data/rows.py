@@ -129,7 +129,10 @@ def _look_up(names: Mapping[str, str], cls: str, source: str) -> str:
 def _tidy(name: str, source: str) -> str:
     """Return a name with one spelling of its letters, and no blanks around it."""
     if len(name) > MOST or visible(name) != name:
-        raise CocoopError(f"{source} has a class with a name that is none, {brief(name)}; give it another")
+        raise CocoopError(
+            f"{source} has a class of the name {brief(name)}; give it one without control characters and of at "
+            f"most {MOST:,} letters"
+        )
     tidy = unicodedata.normalize("NFC", name).strip()
     if not tidy.replace("_", ""):
         raise CocoopError(f"{source} has a class without a name")

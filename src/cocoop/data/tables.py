@@ -39,7 +39,9 @@ def read_table(path: Path) -> list[Row]:
     if missing := [name for name in ("path", "label") if name not in frame.columns]:
         found = ", ".join(map(repr, map(str, frame.columns[:SHOWN])))
         more = f" and {len(frame.columns) - SHOWN:,} more" if len(frame.columns) > SHOWN else ""
-        raise CocoopError(f"the table {path} lacks the column {missing[0]!r}; it has {found[:LONGEST]}{more}")
+        raise CocoopError(
+            f"the table {path} lacks the column {missing[0]!r}; it has {found[:LONGEST] or 'none'}{more}"
+        )
     columns = [frame[name] for name in ("path", "label", "split") if name in frame.columns]
     root = path.parent.resolve()
     rows = [_row(path, root, line, *values) for line, values in enumerate(zip(*columns, strict=True), 1)]

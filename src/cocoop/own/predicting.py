@@ -3,7 +3,6 @@
 import csv
 import glob
 import io
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ from rich.console import Console
 from cocoop.data.folders import list_images
 from cocoop.data.photos import to_image
 from cocoop.errors import CocoopError, UsageError
-from cocoop.escaping import harmless, on_one_line, visible
+from cocoop.escaping import harmless, on_one_line, readable_json
 from cocoop.estimator import PromptClassifier
 from cocoop.own.images import progress
 
@@ -124,7 +123,7 @@ def as_json(predictions: Iterator[Prediction]) -> Iterator[str]:
     before = "["
     for each in predictions:
         top = [{"name": name, "probability": round(chance, 6)} for name, chance in each.top]
-        line = json.dumps({"path": each.path, "name": each.name, "top": top}, ensure_ascii=False)
+        line = readable_json({"path": each.path, "name": each.name, "top": top})
         yield f"{before}\n  {line}"
         before = ","
     yield "\n]\n"
@@ -150,18 +149,15 @@ WRITERS: dict[str, Callable[[Iterator[Prediction], Sequence[Path], int], Iterato
 
 
 def write(pieces: Iterator[str]) -> None:
-    """Write pieces to stdout as they come; to a terminal without what it would act on."""
+    """Write pieces to stdout as they come."""
     for piece in pieces:
-        sys.stdout.write(visible(piece) if sys.stdout.isatty() else piece)
+        sys.stdout.write(piece)
         sys.stdout.flush()
 
 
 def _line(values: Sequence[str]) -> str:
     file = io.StringIO()
-    if "\r" in "".join(values):  # which the writer does not quote by itself
-        csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(values)
-    else:
-        csv.writer(file, lineterminator="\n").writerow(values)
+    csv.writer(file, lineterminator="\n").writerow(values)
     return file.getvalue()
 
 
