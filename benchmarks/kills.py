@@ -24,7 +24,7 @@ from safetensors.torch import save
 
 from cocoop.cli import main
 
-MEASURED = ('"created"', '"seconds_per_step"', '"peak_memory_mb"')
+MEASURED = ('"created"', '"seconds_per_step"', '"peak_memory_mb"', '"sha256"')
 RUN = ("run", "base-to-new", "--backbone", "toy", "--datasets", "emoji/activities", "--seeds", "0")
 LONG = ("--set", "coop.epochs=40", "--set", "cocoop.epochs=12")
 
@@ -104,7 +104,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         found[path.name] = b"left over"
     for path in folder.glob("prompts/[!.]*.safetensors"):
         with safe_open(path, "pt") as file:
-            card = json.loads(file.metadata()["cocoop"]) | {"seconds": 0}
+            card = json.loads(file.metadata()["cocoop"])["card"] | {"seconds": 0}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         found[path.name] = save(tensors, {"cocoop": json.dumps(card)})
     return found

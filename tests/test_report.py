@@ -110,9 +110,10 @@ def predicted(folder: Path, right: dict[str, Callable[[int], bool]]) -> tuple[St
         first = torch.where(hits, truth, (truth + 1) % len(names))
         classes = torch.stack([first, (first + 2) % len(names), (first + 3) % len(names)], 1)
         accuracy = 100 * hits.float().mean().item()
-        records.append(record(label, "new", accuracy, names=names, total=len(items)))
         chances = torch.tensor([0.999, 0.0005, 0.0]).repeat(len(items), 1)
-        store.write(records[-1], {"classes": classes, "probabilities": chances, "labels": truth})
+        finished = record(label, "new", accuracy, names=names, total=len(items))
+        top = {"classes": classes, "probabilities": chances, "labels": truth}
+        records.append(store.write(finished, top))
     return store, records
 
 

@@ -66,7 +66,7 @@ def test_records_say_everything(finished: Path) -> None:
 def test_predictions_agree_with_the_count(finished: Path) -> None:
     store = Store(finished)
     for record in store.records():
-        classes, probabilities, labels = store.predictions(record.cell)
+        classes, probabilities, labels = store.predictions(record)
         assert (classes[:, 0] == labels).sum() == record.correct
         assert len(classes) == record.total
         assert (probabilities[:, 0] >= probabilities[:, -1]).all()
@@ -141,7 +141,7 @@ def test_a_damaged_record_is_named(finished: Path, tmp_path: Path) -> None:
     folder = copy(finished, tmp_path)
     path = sorted(folder.glob("records/*/*/*.json"))[0]
     path.write_text(path.read_text().replace('"correct"', '"corect"'))
-    with pytest.raises(CocoopError, match=rf"{path.name} is damaged"):
+    with pytest.raises(CocoopError, match=rf"{path.name} was changed or cut off"):
         list(Store(folder).records())
 
 

@@ -9,17 +9,25 @@ from pathlib import Path
 import pytest
 
 import cocoop
+from benchmarks.kills import contents
 from cocoop import UsageError
 from cocoop.store import Store
-from tests.test_runs import ARGUMENTS, without_time
+from tests.test_runs import ARGUMENTS
 
 FAST = ARGUMENTS | {"methods": ["zeroshot", "coop"], "overrides": ["coop.epochs=2"], "threads": 1}
 
 
-def test_two_workers_bring_the_records_of_one(tmp_path: Path) -> None:
-    alone = cocoop.run("base-to-new", folder=tmp_path / "1", **FAST)
-    together = cocoop.run("base-to-new", folder=tmp_path / "2", workers=2, **FAST)
-    assert list(map(without_time, together)) == list(map(without_time, alone))
+def test_processes_and_caches_make_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of weights, records and predictions do not depend on how often or by how many it is run."""
+    monkeypatch.setenv("COCOOP_CACHE", str(tmp_path / "cache"))
+    cocoop.run("base-to-new", folder=tmp_path / "cold", **FAST)
+    cocoop.run("base-to-new", folder=tmp_path / "warm", **FAST)
+    monkeypatch.setenv("COCOOP_CACHE", str(tmp_path / "empty"))
+    together = cocoop.run("base-to-new", folder=tmp_path / "two", workers=2, **FAST)
+    expected = contents(tmp_path / "cold")
+    assert len(expected) > len(together)
+    assert contents(tmp_path / "warm") == expected
+    assert contents(tmp_path / "two") == expected
     assert all("threads: 1" in record.environment["machine"] for record in together)
 
 

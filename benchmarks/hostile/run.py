@@ -1,8 +1,8 @@
 """Gives hostile inputs to the library, each in a folder of its own in a process that may die of it.
 
-A case fails where it raises anything but a `CocoopError`, prints a traceback, a warning or a control code, has
-a message that does not name the thing, starts a program, opens a connection, writes where no command of the
-trial writes, or costs more than the bounds below.
+A case fails where it raises anything but a `CocoopError`, prints a traceback, a warning or a control code,
+has a message that does not name the thing, starts a program, opens a connection, writes where no command of
+the trial writes, or costs more than the bounds below.
 """
 
 import multiprocessing

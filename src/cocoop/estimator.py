@@ -26,8 +26,9 @@ from cocoop.fit import Epoch, Views
 from cocoop.learn import learn
 from cocoop.logits import Classifier
 from cocoop.methods import Method
+from cocoop.model import trained_method
 from cocoop.modelcard import ModelFacts, Result
-from cocoop.modelfolder import read_facts, read_method, write_model
+from cocoop.modelfolder import read_model, write_model
 from cocoop.precision import AUTO
 from cocoop.settings import MethodChoice, resolve
 
@@ -275,7 +276,7 @@ def load(
     Raises:
         CocoopError: a file is missing, edited or cut off, or the backbone is another or not to be had.
     """
-    facts = read_facts(Path(folder))
+    facts, tensors = read_model(Path(folder))
     name = facts.prompt.backbone
     try:
         clip = backbone or _loaded(name, device, precision)
@@ -284,9 +285,10 @@ def load(
             f"{folder} needs the backbone {name}, which is not here and cannot be fetched: {error}. With a "
             f"network, fetch it once: python -c \"import cocoop; cocoop.load_backbone('{name}')\""
         ) from error
-    method = read_method(Path(folder), clip)
+    method = trained_method(facts.prompt, tensors, clip, folder)
     here: dict[str, Any] = {"device": device, "precision": precision, "memory_budget": memory_budget}
-    return PromptClassifier(backbone=backbone or name, **here, **facts.params)._become(clip, method, facts)
+    params = {name: facts.params[name] for name in SAVED if name in facts.params}
+    return PromptClassifier(backbone=backbone or name, **here, **params)._become(clip, method, facts)
 
 
 @lru_cache(maxsize=2)

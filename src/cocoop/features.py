@@ -1,6 +1,7 @@
 """Image features: frozen, so encoded once in batches and kept in a content-addressed cache."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ Progress = Callable[[int], None]  # called with the number of images just encode
 class FeatureCache:
     """Tensors on disk under the digest of everything they were computed from.
 
-    An entry carries the digest of its own values; one that does not match is dropped and computed
+    An entry carries a digest of its key and values; one that does not match is dropped and computed
     anew. Writing is atomic, so processes may share a folder.
     """
 
@@ -42,7 +43,7 @@ class FeatureCache:
         try:
             with safe_open(path, "pt") as file:
                 features: Tensor = file.get_tensor("features")
-                whole = (file.metadata() or {}).get("sha256") == _values_digest(features)
+                whole = (file.metadata() or {}).get("sha256") == _entry_digest(key, features)
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError):
@@ -53,8 +54,11 @@ class FeatureCache:
         return features
 
     def put(self, key: str, features: Tensor) -> None:
-        """Store the entry of a key."""
-        write_bytes(self.path(key), save({"features": features}, {"sha256": _values_digest(features)}))
+        """Store the entry of a key, if it can be: a cache on a full or read-only disk is only of no use."""
+        with suppress(OSError):
+            write_bytes(
+                self.path(key), save({"features": features}, {"sha256": _entry_digest(key, features)})
+            )
 
     def entries(self) -> list[Path]:
         """All entries, the longest unused first."""
@@ -169,5 +173,5 @@ def view_seeds(seed: int, epoch: int, count: int) -> list[int]:
     return np.random.SeedSequence((seed, epoch)).generate_state(count).tolist()
 
 
-def _values_digest(features: Tensor) -> str:
-    return digest(features.contiguous().numpy().tobytes())
+def _entry_digest(key: str, features: Tensor) -> str:
+    return digest(key, save({"features": features}))  # with dtype and shape

@@ -73,6 +73,11 @@ def digest(*parts: bytes | str) -> str:
     return sha.hexdigest()
 
 
+def data_digest(data: bytes) -> str:
+    """SHA-256 of bytes as they are: that of a file which holds them."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, read in pieces."""
     sha = hashlib.sha256()

@@ -136,13 +136,14 @@ class Ledger:
 
     def plan(self, cells: Sequence[Cell], command: str | None) -> None:
         """Keep what a command asked for."""
-        path = self._folder / "plans" / f"{digest(*(cell.key for cell in cells))[:16]}.json"
+        path = self._folder / "plans" / f"{_plan_key(cells)}.json"
         write_text(path, Plan(command=command, cells=list(cells)).model_dump_json(indent=2) + "\n")
 
     def plans(self) -> list[Plan]:
         """Return all that was asked for."""
-        found = (_read(Plan, path) for path in sorted((self._folder / "plans").glob("*.json")))
-        return [plan for plan in found if plan]
+        paths = sorted((self._folder / "plans").glob("*.json"))
+        found = [(path.stem, _read(Plan, path)) for path in paths]
+        return [plan for key, plan in found if plan and key == _plan_key(plan.cells)]
 
     def _claim(self, training: Training) -> Path:
         return self._folder / "claims" / f"{training.key}.lock"
@@ -176,6 +177,10 @@ def _read(kind: type[Model], path: Path) -> Model | None:
         return kind.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def _plan_key(cells: Sequence[Cell]) -> str:
+    return digest(*(cell.key for cell in cells))[:16]
 
 
 def _now() -> str:

@@ -1,21 +1,22 @@
 """A trained prompt as one safetensors file: the learned vectors and what they were learned with."""
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from cocoop.backbone import Backbone
 from cocoop.errors import CocoopError
-from cocoop.files import write_bytes
+from cocoop.files import data_digest, write_bytes
 from cocoop.methods import METHODS, Method
+from cocoop.sealed import seal, unseal
 from cocoop.settings import from_dict
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class PromptCard(BaseModel):
@@ -32,7 +33,7 @@ class PromptCard(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: int = SCHEMA
+    schema_version: Annotated[int, Field(ge=SCHEMA, le=SCHEMA)] = SCHEMA
     method: str
     config: dict[str, Any]
     backbone: str
@@ -44,6 +45,13 @@ class PromptCard(BaseModel):
     loss: list[float] = []
     seconds: float = 0.0
     notes: dict[str, Any] = {}
+
+
+class Header(BaseModel):
+    """The text in the header of a prompt file: its card, and a digest of the tensors."""
+
+    card: PromptCard
+    tensors: str
 
 
 def build_method(card: PromptCard, backbone: Backbone) -> Method:
@@ -58,8 +66,14 @@ def build_method(card: PromptCard, backbone: Backbone) -> Method:
 
 def save_prompt(path: Path, method: Method, card: PromptCard) -> None:
     """Write the learned tensors and the card to `path`, atomically."""
+    write_bytes(path, prompt_bytes(method, card))
+
+
+def prompt_bytes(method: Method, card: PromptCard) -> bytes:
+    """Return the content of a prompt file: the learned tensors, the card, and a digest of both."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
-    write_bytes(path, save(tensors, {"cocoop": card.model_dump_json()}))
+    header = Header(card=card, tensors=data_digest(save(tensors)))
+    return save(tensors, {"cocoop": seal(header)})  # one entry: several would have no fixed order
 
 
 def load_prompt(path: str | Path, backbone: Backbone) -> tuple[Method, PromptCard]:
@@ -70,24 +84,33 @@ def load_prompt(path: str | Path, backbone: Backbone) -> tuple[Method, PromptCar
     """
     try:
         with safe_open(path, "pt") as file:
-            card = PromptCard.model_validate_json((file.metadata() or {})["cocoop"])
+            header = unseal(Header, (file.metadata() or {})["cocoop"].encode())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValidationError, json.JSONDecodeError) as error:
+        if header.tensors != data_digest(save(tensors)):
+            raise ValueError("its tensors were changed")
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise CocoopError(
             f"{path} is not a readable prompt file; delete it and train again ({error})"
         ) from error
-    if card.schema_version != SCHEMA:
-        raise CocoopError(
-            f"{path} has format {card.schema_version}, this version reads {SCHEMA}; train again"
-        )
+    return trained_method(header.card, tensors, backbone, path), header.card
+
+
+def trained_method(
+    card: PromptCard, tensors: Mapping[str, Tensor], backbone: Backbone, source: str | Path
+) -> Method:
+    """Build the method that a card describes, with its learned tensors.
+
+    Raises:
+        CocoopError: they were learned with other weights, or do not fit; the message names `source`.
+    """
     if card.weights != backbone.weights_digest:
         raise CocoopError(
-            f"{path} was trained with other weights of {card.backbone} than those of {backbone.name}; "
+            f"{source} was trained with other weights of {card.backbone} than those of {backbone.name}; "
             f"load the backbone it was trained with"
         )
     method = build_method(card, backbone)
     try:
         method.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
-        raise CocoopError(f"{path} does not fit {card.method} on {backbone.name}: {error}") from error
-    return method, card
+        raise CocoopError(f"{source} does not fit {card.method} on {backbone.name}: {error}") from error
+    return method

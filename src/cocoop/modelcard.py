@@ -1,13 +1,13 @@
 """What a saved model says about itself: as checked values for programs, and as a page for people."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from huggingface_hub import EvalResult, ModelCardData
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from cocoop.model import PromptCard
 
-SCHEMA = 1
+SCHEMA = 2
 PAPERS = {"cocoop": "https://arxiv.org/abs/2203.05557", "coop": "https://arxiv.org/abs/2109.01134"}
 
 
@@ -41,6 +41,7 @@ class ModelFacts(BaseModel):
 
     Attributes:
         prompt: what the prompt file says: method, settings, backbone and digest of its weights, class names.
+        learned: SHA-256 of the prompt file.
         params: what the estimator was made with.
         recipe: how it was trained; None where nothing is learned.
         preprocess: the pixels the backbone expects.
@@ -56,8 +57,9 @@ class ModelFacts(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: int = SCHEMA
+    schema_version: Annotated[int, Field(ge=SCHEMA, le=SCHEMA)] = SCHEMA
     prompt: PromptCard
+    learned: Annotated[str, Field(pattern="^[0-9a-f]*$")] = ""
     params: dict[str, Any] = {}
     recipe: dict[str, Any] | None = None
     preprocess: dict[str, Any]

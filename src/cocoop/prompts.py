@@ -11,7 +11,7 @@ from torch import Tensor
 from cocoop.backbone import Backbone
 from cocoop.errors import UsageError
 from cocoop.escaping import brief, visible
-from cocoop.seeding import generator
+from cocoop.seeding import checked
 
 Position = Literal["end", "middle", "front"]
 Tokenize = Callable[[str], list[int]]
@@ -108,4 +108,5 @@ def init_context(backbone: Backbone, words: str | None, n_ctx: int, seed: int) -
         return backbone.embed_words(words)
     if not 1 <= n_ctx <= backbone.context_length:
         raise UsageError(f"n_ctx must be from 1 to less than {backbone.context_length}, not {n_ctx}")
-    return 0.02 * torch.randn(n_ctx, backbone.width, generator=generator(seed))
+    generator = torch.Generator().manual_seed(checked(seed))
+    return 0.02 * torch.randn(n_ctx, backbone.width, generator=generator)

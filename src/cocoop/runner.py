@@ -23,7 +23,7 @@ from cocoop.fit import Epoch, fit, others
 from cocoop.ledger import Notify
 from cocoop.logits import Classifier
 from cocoop.methods import Method
-from cocoop.model import PromptCard, build_method, load_prompt, save_prompt
+from cocoop.model import PromptCard, build_method, save_prompt
 from cocoop.precision import Precision
 from cocoop.recipe import Recipe
 from cocoop.settings import from_dict
@@ -149,7 +149,7 @@ class Runner:
         dataset, items, card = self._untrained(cell)
         if path.exists():
             checkpoint.delete()  # a process may have been killed before it could
-            return (items, *load_prompt(path, self.backbone))
+            return (items, *self.store.prompt(training, self.backbone))
         method = build_method(card, self.backbone)
         if training.recipe:
             resume = checkpoint.load()

@@ -7,20 +7,19 @@ import torch
 
 from cocoop.errors import UsageError
 
+MOST = 2**63  # torch takes smaller numbers
 
-MOST = 2**63  # what torch takes for a seed is below
 
-
-def generator(seed: int) -> torch.Generator:
-    """Return torch's generator on the CPU, seeded. Raises UsageError where no seed is so large."""
+def checked(seed: int) -> int:
+    """Return a seed that torch takes. Raises UsageError for another."""
     if not 0 <= seed < MOST:
         raise UsageError(f"a seed is a number from 0 to {MOST - 1}, not {str(seed)[:40]}")
-    return torch.Generator().manual_seed(seed)
+    return seed
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Run a block under torch's CPU generator seeded with `seed`, and put the caller's state back."""
     with torch.random.fork_rng(devices=[]):
-        torch.set_rng_state(generator(seed).get_state())
+        torch.manual_seed(checked(seed))
         yield

@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from cocoop.backbone import Backbone
 from cocoop.cells import Cell, Training
 from cocoop.errors import CocoopError
-from cocoop.files import write_bytes, write_json, write_text
+from cocoop.files import data_digest, write_bytes, write_json, write_text
 from cocoop.ledger import Ledger
+from cocoop.methods import Method
+from cocoop.model import PromptCard, load_prompt
+from cocoop.sealed import seal, unseal
 from cocoop.snapshot import Checkpoint
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class Record(BaseModel):
@@ -36,6 +40,7 @@ class Record(BaseModel):
         seconds_per_step: mean wall time of a training step.
         peak_memory_mb: highest resident memory of the process until now.
         files: digest of the training and test lists (path, label, name).
+        predictions: SHA-256 of the file with them.
         environment: versions, commit and machine.
         note: what must be known of the training data, if anything.
         created: when, in UTC.
@@ -56,6 +61,7 @@ class Record(BaseModel):
     seconds_per_step: float
     peak_memory_mb: float
     files: str
+    predictions: str = ""
     environment: dict[str, str]
     note: str = ""
     created: str
@@ -102,12 +108,15 @@ class Store:
         """Whether a cell is finished: its record exists."""
         return self._record_path(cell).exists()
 
-    def write(self, record: Record, top: dict[str, Tensor]) -> None:
-        """Store a finished cell; the record is written last, so it vouches for the predictions."""
+    def write(self, record: Record, top: dict[str, Tensor]) -> Record:
+        """Store a finished cell; return its record, which is written last, with the predictions' digest."""
         if not (self.folder / "format.json").exists():
             write_json(self.folder / "format.json", {"cocoop_runs": SCHEMA})
-        write_bytes(self._predictions_path(record.cell), save(top))
-        write_text(self._record_path(record.cell), record.model_dump_json(indent=2) + "\n")
+        predictions = save(top)
+        write_bytes(self._predictions_path(record.cell), predictions)
+        record = record.model_copy(update={"predictions": data_digest(predictions)})
+        write_text(self._record_path(record.cell), seal(record))
+        return record
 
     def records(self) -> Iterator[Record]:
         """Yield all records.
@@ -117,23 +126,37 @@ class Store:
         """
         for path in sorted((self.folder / "records").glob("*/*/*.json")):
             try:
-                yield Record.model_validate_json(path.read_bytes())
-            except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(map(str, first["loc"]))
-                raise CocoopError(
-                    f"{path} is damaged or not a record of this version ({where}: {first['msg']}); "
-                    f"delete it and run again: {self._asked()}"
-                ) from None
+                record = unseal(Record, path.read_bytes())
+                if path != self._record_path(record.cell):
+                    raise ValueError("is the record of another cell")
+                yield record
+            except ValueError as error:
+                raise CocoopError(f"{path} {error}; delete it and run again: {self._asked()}") from None
 
-    def predictions(self, cell: Cell) -> Predictions:
-        """Return what was predicted for every test image."""
-        path = self._predictions_path(cell)
+    def predictions(self, record: Record) -> Predictions:
+        """Return what was predicted for every test image. Raises CocoopError for a damaged file."""
+        path = self._predictions_path(record.cell)
         try:
-            top = load(path.read_bytes())
+            data = path.read_bytes()
+            if data_digest(data) != record.predictions:
+                raise ValueError("another digest")
+            top = load(data)
             return Predictions(top["classes"].long(), top["probabilities"].float(), top["labels"].long())
-        except (OSError, SafetensorError, KeyError) as error:
-            raise CocoopError(f"{path} is missing or damaged; delete its record and run again") from error
+        except (OSError, ValueError, SafetensorError, KeyError) as error:
+            gone = self._record_path(record.cell)
+            raise CocoopError(f"{path} is missing or damaged; delete {gone} and run again") from error
+
+    def prompt(self, training: Training, backbone: Backbone) -> tuple[Method, PromptCard]:
+        """Return a trained prompt. Raises CocoopError where the file is damaged, or of another training."""
+        path = self.prompt_path(training)
+        method, card = load_prompt(path, backbone)
+        try:
+            found = Training.model_validate(card.notes.get("training")).key
+        except ValueError:
+            found = ""
+        if found != training.key:
+            raise CocoopError(f"{path} is the prompt of another training; delete it and train again")
+        return method, card
 
     def prompt_path(self, training: Training) -> Path:
         """Where a trained prompt is, or would be; a label is only a name and plays no part."""

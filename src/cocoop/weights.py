@@ -17,6 +17,7 @@ from open_clip.pretrained import get_pretrained_cfg
 from torch import nn
 
 from cocoop.checkpoints import RELEASED, UNREADABLE, load_file
+from cocoop.embedded import asset
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.seeding import seeded
 
@@ -24,7 +25,6 @@ EMBEDDED = "tiny-clip"  # the pre-trained model inside the package; the default 
 TOY = "toy"  # a few untrained layers, for tests
 RANDOM = "random"  # as a tag: the architecture untrained, for tests and benchmarks
 
-_ASSETS = Path(__file__).parent / "assets"
 _TOY_CONFIG = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
@@ -43,7 +43,7 @@ def create_model(name: str) -> nn.Module:
     """
     with _quiet():
         if name == EMBEDDED:
-            return _from_folder(_ASSETS / EMBEDDED)
+            return _from_folder(_embedded(EMBEDDED))
         if name == TOY:
             with seeded(0):
                 model = open_clip.CLIP(**_TOY_CONFIG)
@@ -60,6 +60,11 @@ def create_model(name: str) -> nn.Module:
         if Path(name).is_file():
             return load_file(Path(name))
         return _from_tag(*_architecture(name))
+
+
+def _embedded(name: str) -> Path:
+    asset(f"{name}/open_clip_config.json")
+    return asset(f"{name}/{_HUB_FILES[0]}").parent
 
 
 def _architecture(name: str) -> tuple[str, str]:

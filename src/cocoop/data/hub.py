@@ -1,16 +1,25 @@
 """A dataset of the Hub, or one that the library `datasets` saved: its images as files, once, in the cache."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from cocoop.data.rows import SPLITS, Row
 from cocoop.errors import CocoopError, UsageError
-from cocoop.files import default_cache, digest, write_bytes, write_json
+from cocoop.files import default_cache, digest, file_digest, write_bytes, write_text
+from cocoop.sealed import seal, unseal
 
 LABELS = ("label", "labels", "class", "category")  # of a text column; one of class labels may have any name
 Found = tuple[Path, list[Row]]
+
+
+class Index(BaseModel):
+    """What was written: every image's row, and the SHA-256 of its file."""
+
+    rows: list[Row]
+    files: list[str]
 
 
 def fetch(name: str) -> Found:
@@ -44,15 +53,27 @@ def _library() -> Any:
 
 
 def _as_files(found: Any, name: str) -> Found:
-    """Write the images below the cache, unless they are there; the index is written last."""
+    """Write the images below the cache, unless they are there and whole; the index is written last."""
     parts = found if isinstance(found, Mapping) else {"": found}
     key = digest(*(f"{split} {part._fingerprint}" for split, part in sorted(parts.items())))
     root = default_cache() / "hub" / key[:16]
-    index = root / "rows.json"
-    if not index.exists():
+    path = root / "index.json"
+    index = _read(path)
+    if index is None:
         rows = [row for split, part in parts.items() for row in _write(root, split, part, name)]
-        write_json(index, rows)
-    return root, [Row(*row) for row in json.loads(index.read_text(encoding="utf-8"))]
+        index = Index(rows=rows, files=[file_digest(root / row.path) for row in rows])
+        write_text(path, seal(index))
+    return root, index.rows
+
+
+def _read(path: Path) -> Index | None:
+    """Return the index where it and all images are there and whole."""
+    try:
+        index = unseal(Index, path.read_bytes())
+        found = [file_digest(path.parent / row.path) for row in index.rows]
+    except (OSError, ValueError):
+        return None
+    return index if found == index.files else None
 
 
 def _write(root: Path, split: str, part: Any, name: str) -> Iterator[Row]:

@@ -1,15 +1,18 @@
 """ImageNet and its variants: one folder of images a class, named by WordNet id or by number."""
 
-import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from cocoop.data.benchmark import LabelFile, Labels, Splits
 from cocoop.data.images import SUFFIXES
 from cocoop.data.spec import Item
 from cocoop.errors import CocoopError
 from cocoop.files import default_cache, digest, write_text
+from cocoop.sealed import seal, unseal
 
 CLASS_NAMES = LabelFile(
     "classnames.txt",
@@ -101,19 +104,22 @@ def list_images(folder: Path) -> Listing:
     if not parts:
         raise CocoopError(f"{folder} has no subfolders; sort its images into one folder a class")
     changed = [part.stat().st_mtime_ns for part in parts]
-    state = [[part.name, when] for part, when in zip(parts, changed, strict=True)]
+    state = [(part.name, when) for part, when in zip(parts, changed, strict=True)]
     cached = default_cache() / "listings" / f"{digest(str(folder.resolve()))}.json"
-    if cached.exists():
-        try:
-            known = json.loads(cached.read_text(encoding="utf-8"))
-            if known["state"] == state:
-                return dict(known["images"])
-        except (ValueError, KeyError, TypeError):
-            pass  # damaged: listed anew and overwritten
+    with suppress(OSError, ValueError):  # absent or damaged: listed anew and overwritten
+        known = unseal(_Known, cached.read_bytes())
+        if known.state == state:
+            return known.images
     images = {part.name: sorted(filter(_is_image, (path.name for path in part.iterdir()))) for part in parts}
     if time.time_ns() - max(changed) > SETTLED * 1e9:
-        write_text(cached, json.dumps({"state": state, "images": images}))
+        with suppress(OSError):
+            write_text(cached, seal(_Known(state=state, images=images)))
     return images
+
+
+class _Known(BaseModel):
+    state: list[tuple[str, int]]
+    images: Listing
 
 
 def _is_image(name: str) -> bool:

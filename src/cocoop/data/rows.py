@@ -130,8 +130,8 @@ def _tidy(name: str, source: str) -> str:
     """Return a name with one spelling of its letters, and no blanks around it."""
     if len(name) > MOST or visible(name) != name:
         raise CocoopError(
-            f"{source} has a class of the name {brief(name)}; give it one without control characters and of at "
-            f"most {MOST:,} letters"
+            f"{source} has a class of the name {brief(name)}; give it one without control characters "
+            f"and of at most {MOST:,} letters"
         )
     tidy = unicodedata.normalize("NFC", name).strip()
     if not tidy.replace("_", ""):

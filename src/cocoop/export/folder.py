@@ -34,7 +34,7 @@ def export(model: PromptClassifier, classes: Sequence[str] | None, out: Path, co
         UsageError: bad names, `out` holds something else, or the model is too large for ONNX.
         CocoopError: the extra `export` is missing, or the exported model differs; nothing is written.
     """
-    check_place(out, FACTS, "an export")
+    check_place(out, FACTS, (FACTS, MODEL, RUNNER), "an export")
     try:
         from cocoop.export.check import compare, embedded_images
         from cocoop.export.graph import conditioned, to_onnx

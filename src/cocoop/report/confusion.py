@@ -44,7 +44,7 @@ def confusions(store: Store, records: Sequence[Record]) -> Iterator[Confusion]:
         shares: dict[str, dict[Pair, float]] = {}
         try:
             for label, group in grouped(own, lambda record: record.cell.training.label):
-                shares[label] = _shares([(store.predictions(r.cell), r.class_names) for r in group])
+                shares[label] = _shares([(store.predictions(r), r.class_names) for r in group])
         except CocoopError:
             continue
         methods = sorted(shares, key=rank)

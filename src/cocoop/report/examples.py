@@ -124,7 +124,7 @@ def _items(dataset: Dataset, testing: Testing, records: Sequence[Record]) -> tup
 
 def _guesses(store: Store, record: Record, items: Sequence[Item]) -> list[Guess]:
     with _or_say("its predictions are missing or damaged"):
-        classes, probabilities, _ = store.predictions(record.cell)
+        classes, probabilities, _ = store.predictions(record)
     names, label = [_words(name) for name in record.class_names], record.cell.training.label
     if len(classes) != len(items) or not 0 <= int(classes.min()) <= int(classes.max()) < len(names):
         raise CocoopError(

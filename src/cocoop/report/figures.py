@@ -90,7 +90,7 @@ def _outcomes(store: Store, records: Sequence[Record]) -> dict[str, dict[str, Ou
     found: defaultdict[str, defaultdict[str, list[Outcomes]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         try:
-            classes, probabilities, labels = store.predictions(record.cell)
+            classes, probabilities, labels = store.predictions(record)
         except CocoopError:
             continue  # the plot does without it
         right = (classes[:, 0] == labels).numpy()

@@ -10,16 +10,15 @@ from pathlib import Path
 from cocoop.data.datasets import DATASETS
 from cocoop.data.spec import Dataset
 from cocoop.data.splits import read_split
+from cocoop.embedded import asset
 
 GROUPS = ("activities", "animals", "food", "objects", "people", "smileys", "symbols", "travel")
 TEMPLATE = "a photo of a {}."
 
-_ASSETS = Path(__file__).parents[2] / "assets" / "emoji-styles"
-
 
 def _open(group: str, root: Path | None) -> Dataset:
-    splits = read_split(_ASSETS / f"{group}.json")
-    return Dataset(f"emoji/{group}", TEMPLATE, _ASSETS / "images.zip", splits)
+    splits = read_split(asset(f"emoji-styles/{group}.json"))
+    return Dataset(f"emoji/{group}", TEMPLATE, asset("emoji-styles/images.zip"), splits)
 
 
 for _group in GROUPS:
