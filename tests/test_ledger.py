@@ -208,7 +208,7 @@ def test_other_formats_are_refused_with_the_command(finished: Path, tmp_path: Pa
     Ledger(folder).plan(planned(finished), f"cocoop run base-to-new --out {folder} --seeds 0")
     path = sorted(folder.glob("records/*/*/*.json"))[0]
     path.write_text(path.read_text().replace('"schema_version": ', '"schema_version": 7'))
-    with pytest.raises(CocoopError, match=r"schema_version.*delete it and run again: cocoop run base-to-new"):
+    with pytest.raises(CocoopError, match=r"was changed.*delete it and run again: cocoop run base-to-new"):
         list(Store(folder).records())
     (folder / "format.json").write_text('{"cocoop_runs": 99}')
     with pytest.raises(
