@@ -72,7 +72,15 @@ def hostile_parts(seed: int) -> Part:
     """Feed what was made to do harm."""
     found = hostile.run(seed)
     rows = [
-        (kind, each.tried, each.refused, each.accepted, len(each.failures), f"{each.slowest:.1f}", f"{each.largest:.0f}")
+        (
+            kind,
+            each.tried,
+            each.refused,
+            each.accepted,
+            len(each.failures),
+            f"{each.slowest:.1f}",
+            f"{each.largest:.0f}",
+        )
         for kind, each in [*found.kinds.items(), ("all", found)]
     ]
     head = ("input", "cases", "refused", "read", "did harm", "slowest, s", "most memory, MB")

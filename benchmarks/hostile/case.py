@@ -1,9 +1,11 @@
 """What a hostile input is, and the ways into the library that inputs are given to."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,6 +14,8 @@ from cocoop.cli import main
 from cocoop.data.images import open_image
 from cocoop.data.photos import to_image
 from cocoop.estimator import PromptClassifier
+from cocoop.files import digest
+from cocoop.sealed import SEAL
 
 MODEL = "model"  # a model folder beside every case, a fresh copy for each
 CANARY = "canary"  # what code in an input would write, below the case's folder
@@ -78,6 +82,12 @@ def decode(name: str) -> Callable[[Path], object]:
         return found[0].size
 
     return use
+
+
+def sealed(body: dict[str, Any]) -> str:
+    """Return JSON with the digest that the library asks for: anybody can compute one."""
+    body = {name: value for name, value in body.items() if name != SEAL}
+    return json.dumps(body | {SEAL: digest(json.dumps(body, sort_keys=True))})
 
 
 @lru_cache(maxsize=1)

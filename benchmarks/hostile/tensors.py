@@ -6,15 +6,17 @@ import shutil
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
-from benchmarks.hostile.case import Case, command, load_backbone_once
+from benchmarks.hostile.case import Case, command, load_backbone_once, sealed
 from cocoop.backbone import load_backbone
 from cocoop.estimator import load
 from cocoop.features import FeatureCache
+from cocoop.files import data_digest
 from cocoop.model import load_prompt
 from cocoop.snapshot import Checkpoint
 
@@ -60,6 +62,25 @@ HEADERS: dict[str, tuple[object, bytes]] = {
     "not-a-number": ({"ctx": F32}, struct.pack("<2f", float("nan"), float("inf"))),
     "features-not-a-number": ({"features": F32}, struct.pack("<2f", float("nan"), float("inf"))),
 }
+FACTS: dict[str, dict[str, Any]] = {
+    "backbone-hub": {"prompt": {"backbone": "hf-hub:evil/repository"}},
+    "backbone-file": {"prompt": {"backbone": "RN50@/etc/passwd"}},
+    "backbone-escape": {"prompt": {"backbone": "\x1b]0;owned\x07"}},
+    "backbone-null": {"prompt": {"backbone": "a\0b"}},
+    "method-unknown": {"prompt": {"method": "../../evil"}},
+    "template-format": {"prompt": {"template": "{0.__class__.__init__.__globals__} {}"}},
+    "template-wide": {"prompt": {"template": "{:>9999999999}"}},
+    "names-escape": {"prompt": {"class_names": ["\x1b[31mred", "blue"]}},
+    "names-one": {"prompt": {"class_names": ["red"]}},
+    "vectors-billion": {"prompt": {"config": {"ctx_init": None, "n_ctx": 10**9, "reduction": 16}}},
+    "params-foreign": {"params": {"evil": 1}},
+    "params-backbone": {"params": {"backbone": "hf-hub:evil/repository"}},
+    "params-method": {"params": {"method": "evil"}},
+    "params-settings": {"params": {"settings": {"n_ctx": "many"}}},
+    "learned-elsewhere": {"learned": "../../../secret"},
+    "loss-not-a-number": {"loss": [float("nan")]},
+    "field-foreign": {"evil": 1},
+}
 LENGTHS = {"zero": 0, "one": 1, "beyond": 10_000, "gigabytes": 2**33, "most": 2**64 - 1}
 
 
@@ -74,19 +95,23 @@ def cases(rng: random.Random) -> Iterator[Case]:
         for place in (list(places)[number % 4], list(places)[(number + 1) % 4]):
             yield places[place](name, data)
     for name in ("overlap", "deep", "not-a-number", "pickle", "nothing"):
-        yield Case(f"model-{name}", _replace("prompt.safetensors", files[name]), _load_model)
+        make = _model_and(lambda folder, data=files[name]: _prompt_of(folder).write_bytes(data))
+        yield Case(f"model-{name}", make, _load_model)
     for name, change in _changed().items():
         yield Case(f"prompt-{name}", _model_and(change), _load_prompt)
-    for name in ("model.json", "prompt.safetensors", "SHA256SUMS"):
-        for number in range(3):
-            yield Case(f"model-flipped-{name}-{number}", _model_and(_flip(name, rng.random())), _load_model)
-        yield Case(f"model-cut-{name}", _model_and(_cut(name)), _load_model)
-        yield Case(
-            f"model-without-{name}", _model_and(lambda folder, n=name: (folder / n).unlink()), _load_model
-        )
-        yield Case(f"model-{name}-a-folder", _model_and(_folder(name)), _load_model)
-        make = _model_and(lambda folder, n=name: (folder / n).write_bytes(b"[" * 100_000))
-        yield Case(f"model-deep-{name}", make, command("predict", "m", "m", "--classes", "a,b"))
+    parts: dict[str, Callable[[Path], Path]] = {
+        "facts": lambda folder: folder / "model.json",
+        "prompt": _prompt_of,
+    }
+    for name, part in parts.items():
+        for number in range(4):
+            yield Case(f"model-{name}-flipped-{number}", _model_and(_flip(part, rng.random())), _load_model)
+        for what, change in _spoiled(part).items():
+            yield Case(
+                f"model-{name}-{what}", _model_and(change), command("predict", "m", "m", "--classes", "a,b")
+            )
+    for name, values in FACTS.items():
+        yield Case(f"model-facts-{name}", _model_and(_facts(values)), command("explain", "m"))
 
 
 def _file(header: object, data: bytes) -> bytes:
@@ -142,7 +167,7 @@ def _load_prompt_file(name: str) -> Callable[[Path], object]:
 
 
 def _load_prompt(folder: Path) -> object:
-    return load_prompt(folder / "m" / "prompt.safetensors", load_backbone_once())
+    return load_prompt(_prompt_of(folder / "m"), load_backbone_once())
 
 
 def _load_model(folder: Path) -> object:
@@ -159,27 +184,42 @@ def _model_and(change: Callable[[Path], object]) -> Callable[[Path], object]:
     return make
 
 
-def _replace(name: str, data: bytes) -> Callable[[Path], object]:
-    return _model_and(lambda folder: (folder / name).write_bytes(data))
+def _prompt_of(folder: Path) -> Path:
+    return next(folder.glob("prompt*.safetensors"))
 
 
-def _flip(name: str, where: float) -> Callable[[Path], object]:
+def _flip(part: Callable[[Path], Path], where: float) -> Callable[[Path], object]:
     def change(folder: Path) -> None:
-        data = bytearray((folder / name).read_bytes())
+        data = bytearray(part(folder).read_bytes())
         data[int(where * len(data))] ^= 4
-        (folder / name).write_bytes(bytes(data))
+        part(folder).write_bytes(bytes(data))
 
     return change
 
 
-def _cut(name: str) -> Callable[[Path], object]:
-    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-40])
+def _spoiled(part: Callable[[Path], Path]) -> dict[str, Callable[[Path], object]]:
+    def folder_instead(folder: Path) -> None:
+        path = part(folder)
+        path.unlink()
+        path.mkdir()
+
+    return {
+        "cut": lambda folder: part(folder).write_bytes(part(folder).read_bytes()[:-40]),
+        "missing": lambda folder: part(folder).unlink(),
+        "empty": lambda folder: part(folder).write_bytes(b""),
+        "deep": lambda folder: part(folder).write_bytes(b"[" * 100_000),
+        "a-folder": folder_instead,
+    }
 
 
-def _folder(name: str) -> Callable[[Path], object]:
+def _facts(values: dict[str, Any]) -> Callable[[Path], object]:
+    """Return what changes `model.json` and seals it again."""
+
     def change(folder: Path) -> None:
-        (folder / name).unlink()
-        (folder / name).mkdir()
+        known = json.loads((folder / "model.json").read_text())
+        for name, value in values.items():
+            known = known | {name: known[name] | value if isinstance(value, dict) else value}
+        (folder / "model.json").write_text(sealed(known))
 
     return change
 
@@ -187,46 +227,41 @@ def _folder(name: str) -> Callable[[Path], object]:
 def _changed() -> dict[str, Callable[[Path], object]]:
     """Prompt files that are whole, and whose card or tensors are not what a fit writes."""
 
-    def card(**values: object) -> Callable[[Path], object]:
+    def changed(
+        card: dict[str, Any] | None = None,
+        settings: dict[str, Any] | None = None,
+        tensor: Callable[[torch.Tensor], torch.Tensor] = lambda value: value,
+    ) -> Callable[[Path], object]:
         def change(folder: Path) -> None:
-            path = folder / "prompt.safetensors"
+            path = _prompt_of(folder)
             with safe_open(path, "pt") as file:
-                header = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            known = json.loads(header["cocoop"])
-            known["config"] = known["config"] | values.pop("settings", {})  # type: ignore[operator]
-            path.write_bytes(save(tensors, header | {"cocoop": json.dumps(known | values)}))
-
-        return change
-
-    def tensors(change_one: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Path], object]:
-        def change(folder: Path) -> None:
-            path = folder / "prompt.safetensors"
-            with safe_open(path, "pt") as file:
-                header = file.metadata()
-                found = {name: change_one(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-            path.write_bytes(save(found, header))
+                header = json.loads(file.metadata()["cocoop"])
+                tensors = {name: tensor(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+            header["card"] |= card or {}
+            header["card"]["config"] |= settings or {}
+            header["tensors"] = data_digest(save(tensors))
+            path.write_bytes(save(tensors, {"cocoop": sealed(header)}))
 
         return change
 
     return {
-        "method-path": card(method="../../evil"),
-        "method-python": card(method="os.system"),
-        "backbone-other": card(weights="0" * 64),
-        "field-foreign": card(evil=1),
-        "version-later": card(schema_version=99),
-        "seed-huge": card(seed=10**30),
-        "seed-negative": card(seed=-1),
-        "names-none": card(class_names=[]),
-        "names-100000": card(class_names=[f"c{number}" for number in range(100_000)]),
-        "vectors-billion": card(settings={"n_ctx": 10**9, "ctx_init": None}),
-        "vectors-none": card(settings={"n_ctx": 0, "ctx_init": None}),
-        "vectors-negative": card(settings={"n_ctx": -5, "ctx_init": None}),
-        "reduction-zero": card(settings={"reduction": 0}),
-        "words-long": card(settings={"ctx_init": "a " * 1_000_000}),
-        "words-format": card(settings={"ctx_init": "{0.__class__} of a"}),
-        "words-special-token": card(settings={"ctx_init": "a <end_of_text> of a"}),
-        "tensors-wide": tensors(lambda value: torch.zeros(3, 3)),
-        "tensors-integers": tensors(lambda value: value.to(torch.int64)),
-        "tensors-booleans": tensors(lambda value: value > 0),
+        "method-path": changed({"method": "../../evil"}),
+        "method-python": changed({"method": "os.system"}),
+        "backbone-other": changed({"weights": "0" * 64}),
+        "field-foreign": changed({"evil": 1}),
+        "version-later": changed({"schema_version": 99}),
+        "seed-huge": changed({"seed": 10**30}),
+        "seed-negative": changed({"seed": -1}),
+        "names-none": changed({"class_names": []}),
+        "names-100000": changed({"class_names": [f"c{number}" for number in range(100_000)]}),
+        "vectors-billion": changed(settings={"n_ctx": 10**9, "ctx_init": None}),
+        "vectors-none": changed(settings={"n_ctx": 0, "ctx_init": None}),
+        "vectors-negative": changed(settings={"n_ctx": -5, "ctx_init": None}),
+        "reduction-zero": changed(settings={"reduction": 0}),
+        "words-long": changed(settings={"ctx_init": "a " * 1_000_000}),
+        "words-format": changed(settings={"ctx_init": "{0.__class__} of a"}),
+        "words-special-token": changed(settings={"ctx_init": "a <end_of_text> of a"}),
+        "tensors-wide": changed(tensor=lambda value: torch.zeros(3, 3)),
+        "tensors-integers": changed(tensor=lambda value: value.to(torch.int64)),
+        "tensors-booleans": changed(tensor=lambda value: value > 0),
     }
