@@ -12,6 +12,7 @@ from cocoop.backbone import Backbone, load_backbone
 from cocoop.cells import Cell
 from cocoop.data import DATASETS, is_source, open_dataset
 from cocoop.errors import CocoopError, UsageError, unknown
+from cocoop.escaping import markdown
 from cocoop.estimate import estimate
 from cocoop.execution import complain, execute
 from cocoop.files import default_cache
@@ -169,7 +170,8 @@ def report(folder: Path, format: str, console: Console, root: str | Path | None 
             _show(each, console)
         elif format == "md":
             table = tables.markdown(each.frame, each.learned)
-            _print("\n\n".join([f"## {each.plan.title}", table, *notes]) + "\n", console)
+            lines = map(markdown, notes)
+            _print("\n\n".join([f"## {each.plan.title}", table, *lines]) + "\n", console)
         else:
             _print(latex(each.frame, each.plan.title, notes, each.learned) + "\n", console)
 

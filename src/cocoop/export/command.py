@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from cocoop.escaping import terminal
 from cocoop.own.command import Classes, ClassesFile, Model, class_names
 
 app = typer.Typer()
@@ -34,5 +34,5 @@ def export(
         load(model, device="cpu", precision="fp32"),
         class_names(classes, classes_file),
         out,
-        Console(markup=False),
+        terminal(),
     )

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cocoop.bench.command import parse_bytes
 from cocoop.data.command import Root
 from cocoop.errors import UsageError
+from cocoop.escaping import terminal
 
 app = typer.Typer()
-out_ = Console(markup=False)
-err = Console(stderr=True, markup=False)
+out_ = terminal()
+err = terminal(stderr=True)
 
 Data = Annotated[
     str, typer.Argument(metavar="DATA", help="A folder per class, a table, hub:NAME, or a name.")
