@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from benchmarks.hostile.case import Case, command, load_backbone_once, sealed
+from benchmarks.hostile.images import encoded
 from cocoop.backbone import load_backbone
 from cocoop.estimator import load
 from cocoop.features import FeatureCache
@@ -66,6 +67,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "backbone-hub": {"prompt": {"backbone": "hf-hub:evil/repository"}},
     "backbone-file": {"prompt": {"backbone": "RN50@/etc/passwd"}},
     "backbone-escape": {"prompt": {"backbone": "\x1b]0;owned\x07"}},
+    "backbone-shell": {"prompt": {"backbone": 'x\'")"; touch canary; #'}},
     "backbone-null": {"prompt": {"backbone": "a\0b"}},
     "method-unknown": {"prompt": {"method": "../../evil"}},
     "template-format": {"prompt": {"template": "{0.__class__.__init__.__globals__} {}"}},
@@ -99,6 +101,7 @@ def cases(rng: random.Random) -> Iterator[Case]:
         yield Case(f"model-{name}", make, _load_model)
     for name, change in _changed().items():
         yield Case(f"prompt-{name}", _model_and(change), _load_prompt)
+    predict = command("predict", "m", "a.png")
     parts: dict[str, Callable[[Path], Path]] = {
         "facts": lambda folder: folder / "model.json",
         "prompt": _prompt_of,
@@ -107,11 +110,9 @@ def cases(rng: random.Random) -> Iterator[Case]:
         for number in range(4):
             yield Case(f"model-{name}-flipped-{number}", _model_and(_flip(part, rng.random())), _load_model)
         for what, change in _spoiled(part).items():
-            yield Case(
-                f"model-{name}-{what}", _model_and(change), command("predict", "m", "m", "--classes", "a,b")
-            )
+            yield Case(f"model-{name}-{what}", _model_and(change), predict)
     for name, values in FACTS.items():
-        yield Case(f"model-facts-{name}", _model_and(_facts(values)), command("explain", "m"))
+        yield Case(f"model-facts-{name}", _model_and(_facts(values)), predict)
 
 
 def _file(header: object, data: bytes) -> bytes:
@@ -179,6 +180,7 @@ def _model_and(change: Callable[[Path], object]) -> Callable[[Path], object]:
 
     def make(folder: Path) -> None:
         shutil.copytree(folder / "model", folder / "m")
+        (folder / "a.png").write_bytes(encoded("png"))
         change(folder / "m")
 
     return make

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import torch
 
 from benchmarks.hostile.case import CANARY, MODEL, Case, Refused, load_backbone_once, write_model
@@ -36,9 +37,9 @@ def prepare(folder: Path) -> None:
     os.environ |= {
         "COCOOP_CACHE": str(folder / "cache"),
         "HOME": str(folder / "home"),
-        "HF_HUB_OFFLINE": "1",
         "COLUMNS": "200",
     }
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # as the command does
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

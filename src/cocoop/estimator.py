@@ -6,6 +6,7 @@ is installed, `clone`, `cross_val_score` and the like take these objects.
 
 import inspect
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -281,9 +282,10 @@ def load(
     try:
         clip = backbone or _loaded(name, device, precision)
     except CocoopError as error:
+        code = f"import cocoop; cocoop.load_backbone({name!r})"
         raise CocoopError(
             f"{folder} needs the backbone {name}, which is not here and cannot be fetched: {error}. With a "
-            f"network, fetch it once: python -c \"import cocoop; cocoop.load_backbone('{name}')\""
+            f"network, fetch it once: {shlex.join(['python', '-c', code])}"
         ) from error
     method = trained_method(facts.prompt, tensors, clip, folder)
     here: dict[str, Any] = {"device": device, "precision": precision, "memory_budget": memory_budget}

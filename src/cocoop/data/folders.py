@@ -35,16 +35,16 @@ def read_folder(root: Path) -> tuple[list[Row], list[str]]:
     folders = [path for path in _entries(place) if path.is_dir()]
     if not folders:
         raise CocoopError(_without_classes(root, place))
-    others = [path for path in _entries(place) if path not in folders]
+    others = [path for path in _entries(place) if not path.is_dir()]
     classes = [("", path) for path in folders]
     if _are_splits(folders):
         below = [(_split(part), path) for part in folders for path in _entries(part)]
         classes = [(split, path) for split, path in below if path.is_dir()]
         others += [path for _, path in below if not path.is_dir()]
-    rows = []
+    rows, real = [], root.resolve()
     for split, folder in classes:
         images: list[Path] = []
-        for path in _files(folder, root.resolve(), set()):
+        for path in _files(folder, real, set()):
             (images if path.suffix.lower() in EXTENSIONS else others).append(path)
         if not images:
             raise CocoopError(f"the class folder {folder} holds no images; add some or remove it")

@@ -73,9 +73,9 @@ def check_labels(splits: Mapping[str, Sequence[Item]], source: Path) -> None:
     if not names:
         raise CocoopError(f"{source}: there are no images")
     if gaps := [label for label in range(len(names)) if label not in names]:
+        ends = f"(they run from {min(names)} to {max(names)})"
         raise CocoopError(
-            f"{source}: labels must run from 0 without a gap; {gaps[0]} is missing "
-            f"(they run from {min(names)} to {max(names)})"
+            f"{source}: labels must run from 0 without a gap; {gaps[0]} is missing {ends[:LONGEST]}"
         )
     first = "train" if "train" in splits else "test"
     if without := sorted(names.keys() - {item.label for item in splits[first]}):

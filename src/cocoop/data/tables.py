@@ -65,7 +65,19 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     if not {"path", "label"} <= set(names):
         return pd.DataFrame(columns=schema.names)
     texts = [name for name in names if pa.types.is_string(schema.field(name).type)]
-    return pq.read_table(path, columns=names, read_dictionary=texts).to_pandas()
+    table = pq.read_table(path, columns=names, read_dictionary=texts)
+    return pd.DataFrame({name: pd.Series(_values(table[name]), dtype=object) for name in names})
+
+
+def _values(column: pa.ChunkedArray) -> list[object]:
+    found: list[object] = []
+    for part in column.chunks:
+        if isinstance(part, pa.DictionaryArray):
+            known = [*part.dictionary.to_pylist(), None]
+            found += [known[-1 if place is None else place] for place in part.indices.to_pylist()]
+        else:
+            found += part.to_pylist()
+    return found
 
 
 def _row(table: Path, root: Path, line: int, path: object, label: object, split: object = "") -> Row:
