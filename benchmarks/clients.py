@@ -158,7 +158,8 @@ class Load:
     def vanish(self, rng: random.Random) -> None:
         """Send a request, or half of one, and go away without a word."""
         while not self.over.wait(0.05):
-            headers, body = form([marked(data, rng.getrandbits(60)) for data in self.known.images[:8]])
+            images = [marked(data, rng.getrandbits(60)) for data in self.known.images[:8]]
+            headers, body = form(rng.choice((images, [b"0" * 1_500_000])))  # the latter goes to the disk
             assert isinstance(body, bytes)
             head = f"POST /results HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
             head += "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
