@@ -120,7 +120,7 @@ def test_a_backbone_that_is_not_here_is_named(model: Path, monkeypatch: pytest.M
         raise CocoopError("the weights cannot be loaded: no network")
 
     monkeypatch.setattr("cocoop.classifiers.shared_backbone", offline)
-    with pytest.raises(CocoopError, match=r"needs the backbone toy.*load_backbone\('toy'\)") as error:
+    with pytest.raises(CocoopError, match=r'needs the backbone toy.*load_backbone\("toy"\)') as error:
         cocoop.load(model)
     assert "no network" in str(error.value)
 

@@ -1,5 +1,6 @@
 """The classifiers by their names, and one from a model folder."""
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def load(
     try:
         clip = backbone or shared_backbone(name, device, precision)
     except CocoopError as error:
-        code = f"import cocoop; cocoop.load_backbone({name!r})"
+        code = f"import cocoop; cocoop.load_backbone({json.dumps(name)})"
         raise CocoopError(
             f"{folder} needs the backbone {name}, which is not here and cannot be fetched: {error}. With a "
             f"network, fetch it once: {shlex.join(['python', '-c', code])}"
