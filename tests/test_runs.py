@@ -10,9 +10,10 @@ from rich.console import Console
 
 import cocoop
 from cocoop import Backbone, CocoopError, UsageError, load_prompt
-from cocoop.experiment import demo, report
+from cocoop.experiment import demo
 from cocoop.files import sweep, write_bytes
 from cocoop.model import save_prompt
+from cocoop.report.show import report
 from cocoop.rows import told_apart
 from cocoop.store import Record, Store
 
