@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster test-browser docs check format bench clean
+.PHONY: help demo test test-cluster test-browser audit docs check format bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,16 @@ test-browser: .venv/browser  ## the web page in a real Chromium, which is instal
 		apt-get install -qq --no-install-recommends chromium; } || \
 		{ echo "there is no chromium, and it cannot be installed: install Debian's package chromium"; exit 1; }
 	$(BIN)/python -m pytest -m browser
+
+.venv/audit: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[audit]'
+	@touch $@
+
+audit: .venv/audit  ## whether anything installed has a known vulnerability; asks the package index
+	$(BIN)/python -m pip freeze --exclude-editable > .venv/installed.txt
+	@$(BIN)/pip-audit --strict --progress-spinner off --disable-pip --no-deps -r .venv/installed.txt || \
+		{ echo "something is vulnerable, or could not be looked up: the lines above say which. The index that pip uses must"; \
+		echo "be asked over the network, and mirrors often have the packages without what is known of them."; exit 1; }
 
 check: docs  ## format, lint, types, links of the documentation
 	$(BIN)/ruff format --check .

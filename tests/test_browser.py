@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 
 NAMES = ("red apple", "croissant", "watermelon", "pizza")
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update"
-SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+SIZES = {"desktop": (1280, 900), "phone": (375, 812)}
 ARTICLES = "#results article"
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ from rich.console import Console
 
 import cocoop
 from cocoop import CoCoOp, CocoopError, CoOp, ZeroShot
-from cocoop.serve.answers import Limits, SideBySide, Upload, name_models, split_names
+from cocoop.serve.answers import SideBySide, Upload, name_models, split_names
 from cocoop.serve.app import make_app
+from cocoop.serve.limits import Limits, Refused
 from cocoop.serve.page import render
-from cocoop.serve.server import serve
+from cocoop.serve.server import LOOPBACK, serve
 from tests.test_estimator import painted
 
 IMAGES, LABELS = painted(2)
@@ -31,6 +33,10 @@ def png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
+
+
+def upload(name: str, data: bytes) -> Upload:
+    return Upload(name, lambda: data)
 
 
 RED, GREEN = png(IMAGES[0]), png(IMAGES[2])
@@ -44,7 +50,7 @@ def models() -> SideBySide:
 
 @pytest.fixture
 def client(models: SideBySide) -> Iterator[TestClient]:
-    with TestClient(make_app(models, local=True), base_url="http://127.0.0.1:7860") as client:
+    with TestClient(make_app(models, LOOPBACK), base_url="http://127.0.0.1:7860") as client:
         yield client
 
 
@@ -77,18 +83,18 @@ def test_without_names_the_models_own_are_used(client: TestClient) -> None:
 def test_an_image_seen_before_is_not_encoded_again(
     models: SideBySide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = models.answer([Upload("a", RED)], ["red", "green"], 1)
+    first = models.answer([upload("a", RED)], ["red", "green"], 1)
     monkeypatch.setattr("cocoop.serve.answers.decode_photo", None)
-    assert models.answer([Upload("b", RED)], ["red", "green"], 1)[0].tops == first[0].tops
+    assert models.answer([upload("b", RED)], ["red", "green"], 1)[0].tops == first[0].tops
 
 
 HUGE = png(Image.new("L", (200, 200)))
 WRONG = {
-    "no image": ([], {}, 422, "images"),
+    "no image": ([], {}, 415, "multipart/form-data"),
     "not an image": ([b"hello"], {}, 415, "a.png is no image"),
     "a cut image": ([RED[:60]], {}, 415, "a.png is no image"),
     "too many pixels": ([HUGE], {}, 413, "more than 10,000 pixels"),
-    "too many images": ([RED] * 4, {}, 413, "at most 3"),
+    "too many images": ([RED] * 4, {}, 400, "number of files is 3"),
     "too many bytes": ([b"0" * 300_000], {}, 413, "more than 200,000 bytes"),
     "far too many bytes": ([b"0" * 3_000_000], {}, 413, "more than 200,000 bytes"),
     "too many names": ([RED], {"classes": "a,b,c,d,e,f"}, 422, "at most 5"),
@@ -134,15 +140,21 @@ def test_too_many_at_once_are_told_so(client: TestClient, models: SideBySide) ->
     assert post(client, RED).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/api/predict", "/static/../answers.py", "/static/%2e%2e/answers.py", "/x"])
-def test_nothing_else_is_served(client: TestClient, path: str) -> None:
-    assert client.get(path).status_code in (404, 405)
+def test_nothing_is_computed_that_nobody_waits_for(models: SideBySide) -> None:
+    with pytest.raises(Refused, match="nobody waits"):
+        models.answer([upload("a", RED)], ["red"], 1, wanted=lambda: False)
+    with models._turn, pytest.raises(Refused, match="nobody waits"):
+        models.answer([upload("a", RED)], ["red"], 1, wanted=lambda: False)
+    places = [models._places.acquire(blocking=False) for _ in range(LIMITS.waiting)]
+    assert all(places)
+    models._places.release(len(places))
 
 
-def test_another_sites_name_is_turned_away(client: TestClient, models: SideBySide) -> None:
-    evil = {"host": "evil.example"}
-    assert client.get("/api/models", headers=evil).status_code == 400
-    assert TestClient(make_app(models, local=False)).get("/api/models", headers=evil).status_code == 200
+def test_a_computation_that_takes_too_long_is_ended(models: SideBySide) -> None:
+    slow = SideBySide({"coop": models.models["coop"]}, replace(LIMITS, computing=0.0))
+    for _ in range(LIMITS.waiting + 1):  # places are given back
+        with pytest.raises(Refused, match="1 images and 2 names take longer than 0 s; send fewer"):
+            slow.answer([upload("a", RED)], ["red", "green"], 1)
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
@@ -157,13 +169,13 @@ def test_the_pages_fetch_nothing_from_elsewhere(client: TestClient, path: str) -
 
 def test_what_is_shown_is_escaped(models: SideBySide) -> None:
     attack = "<script>alert(1)"
-    page = render(models.answer([Upload(attack, RED), Upload("b", GREEN)], [attack, "green"], 2))
+    page = render(models.answer([upload(attack, RED), upload("b", GREEN)], [attack, "green"], 2))
     assert "<script" not in page
     assert page.count("&lt;script&gt;") >= 7  # file name, three models, two images
 
 
 def test_the_least_certain_come_first(models: SideBySide) -> None:
-    answers = models.answer([Upload("a", RED), Upload("b", GREEN)], ["red", "green"], 1)
+    answers = models.answer([upload("a", RED), upload("b", GREEN)], ["red", "green"], 1)
     shares = re.findall(r"</b> (\d+)%", render(answers))
     assert sorted(round(100 * answer.confidence("cocoop")) for answer in answers) == list(map(int, shares))
 
@@ -183,7 +195,7 @@ def test_a_zero_shot_model_stands_once() -> None:
 
 def test_vectors_of_classes_do_not_move_to_others() -> None:
     model = CoOp("toy", epochs=1, settings={"class_specific": True}).fit(IMAGES, LABELS)
-    client = TestClient(make_app(SideBySide({"coop": model}), local=False))
+    client = TestClient(make_app(SideBySide({"coop": model}), None))
     assert post(client, RED).status_code == 200
     found = post(client, RED, classes="violin")
     assert (found.status_code, "each of its own classes" in found.json()["error"]) == (422, True)

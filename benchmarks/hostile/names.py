@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.hostile.case import Case, command, load_backbone_once
 from benchmarks.hostile.images import encoded
-from cocoop.estimator import ZeroShot, load
+from cocoop.classifiers import ZeroShot, load
 
 NAMES = {
     "end-token": "<end_of_text>",

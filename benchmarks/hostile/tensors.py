@@ -15,7 +15,7 @@ from safetensors.torch import save
 from benchmarks.hostile.case import Case, command, load_backbone_once, sealed
 from benchmarks.hostile.images import encoded
 from cocoop.backbone import load_backbone
-from cocoop.estimator import load
+from cocoop.classifiers import load
 from cocoop.features import FeatureCache
 from cocoop.files import data_digest
 from cocoop.model import load_prompt

@@ -27,7 +27,7 @@ def export(
     classes_file: ClassesFile = None,
 ) -> None:
     """Write a model for fixed class names as one ONNX file, checked against PyTorch."""
-    from cocoop.estimator import load
+    from cocoop.classifiers import load
     from cocoop.export.folder import export as run
 
     run(

@@ -15,10 +15,11 @@ from rich.table import Table
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from cocoop.classifiers import ZeroShot
 from cocoop.data import Dataset
 from cocoop.errors import UsageError
 from cocoop.escaping import harmless
-from cocoop.estimator import PromptClassifier, ZeroShot
+from cocoop.estimator import PromptClassifier
 from cocoop.evaluate import evaluate as measure
 from cocoop.files import write_bytes, write_json, write_text
 from cocoop.own.images import encode

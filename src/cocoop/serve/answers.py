@@ -7,67 +7,41 @@ import hashlib
 import io
 import re
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from cocoop.classifiers import ZeroShot
 from cocoop.data.images import UNREADABLE
 from cocoop.data.photos import FORMATS, decode_photo
 from cocoop.errors import UsageError
-from cocoop.estimator import PromptClassifier, ZeroShot
+from cocoop.estimator import PromptClassifier
+from cocoop.serve.limits import DEFAULT, Limits, Refused
 
 ZERO_SHOT = "zero-shot"
 KEPT = 512  # images whose features are kept, so that editing names does not encode them again
 THUMBNAIL = 240  # pixels; shown at half of that on fine screens
+LOOK = 0.05  # seconds between two looks whether somebody still waits for the answer
+UNWANTED = "nobody waits for the answer"
+TEXTS_AT_ONCE = 1 << 10  # images times names between two looks at the clock
 
-
-@dataclass(frozen=True)
-class Limits:
-    """What is refused.
-
-    Attributes:
-        request_bytes: of one request, counted while it is read.
-        pixels: of one image, read off its header before it is decoded.
-        images: of one request.
-        classes: candidate names of one request.
-        name_length: characters of a name.
-        waiting: requests being answered or waiting for it.
-    """
-
-    request_bytes: int = 64_000_000
-    pixels: int = 40_000_000
-    images: int = 32
-    classes: int = 1000
-    name_length: int = 200
-    waiting: int = 8
-
-
-class Refused(Exception):
-    """A request that is not answered.
-
-    Args:
-        status: of HTTP, 4xx.
-        message: what is wrong and what would be right, for the person who sent it.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Upload:
-    """One file as it was sent: the name its sender gave it, and its bytes."""
+    """One file as it was sent: the name its sender gave it, and its bytes, read when its turn comes."""
 
     name: str
-    data: bytes
+    read: Callable[[], bytes]
 
 
 @dataclass(frozen=True)
@@ -107,7 +81,7 @@ class SideBySide:
         limits: what is refused.
     """
 
-    def __init__(self, models: Mapping[str, PromptClassifier], limits: Limits = Limits()) -> None:
+    def __init__(self, models: Mapping[str, PromptClassifier], limits: Limits = DEFAULT) -> None:
         self.limits = limits
         self.models = _with_zero_shot(models)
         self.classes = tuple(next(iter(models.values())).classes_.tolist())
@@ -115,21 +89,29 @@ class SideBySide:
         self._turn = threading.Lock()
         self._places = threading.BoundedSemaphore(limits.waiting)
 
-    def answer(self, uploads: Sequence[Upload], names: Sequence[str], top_k: int) -> list[Answer]:
+    def answer(
+        self,
+        uploads: Sequence[Upload],
+        names: Sequence[str],
+        top_k: int,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> list[Answer]:
         """Return an answer for every image.
 
         Args:
             uploads: image files.
             names: candidates; none for the first model's classes.
             top_k: names an image, at most.
+            wanted: whether somebody still waits for the answer, asked now and then.
 
         Raises:
             Refused: too much of something, an image or name that cannot be used, or too many at once.
         """
         names = self._checked(uploads, names)
-        with self._place(), self._turn:
-            seen = [self._see(upload) for upload in uploads]
-            columns = {label: _tops(model, seen, names, top_k) for label, model in self.models.items()}
+        with self._place(wanted):
+            go_on = self._clock(len(uploads), len(names), wanted)
+            seen = [self._see(upload) for upload in _paced(uploads, go_on)]
+            columns = {label: _tops(model, seen, names, top_k, go_on) for label, model in self.models.items()}
         return [
             Answer(upload.name, image.thumbnail, {label: column[row] for label, column in columns.items()})
             for row, (upload, image) in enumerate(zip(uploads, seen, strict=True))
@@ -148,19 +130,42 @@ class SideBySide:
         return names or self.classes
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
+    def _place(self, wanted: Callable[[], bool]) -> Iterator[None]:
+        """Take a place, if there is one, and wait for the turn while somebody waits for the answer."""
         if not self._places.acquire(blocking=False):
             raise Refused(429, "too many requests at once; try again in a few seconds")
         try:
-            yield
+            while not self._turn.acquire(timeout=LOOK):
+                if not wanted():
+                    raise Refused(499, UNWANTED)
+            try:
+                yield
+            finally:
+                self._turn.release()
         finally:
             self._places.release()
 
+    def _clock(self, images: int, names: int, wanted: Callable[[], bool]) -> Callable[[], None]:
+        """Return what ends a computation that takes too long, or that nobody waits for any more."""
+        limit = self.limits.computing
+        end = time.monotonic() + limit
+
+        def go_on() -> None:
+            if not wanted():
+                raise Refused(499, UNWANTED)
+            if time.monotonic() > end:
+                raise Refused(
+                    413, f"{images} images and {names} names take longer than {limit:g} s; send fewer at once"
+                )
+
+        return go_on
+
     def _see(self, upload: Upload) -> Seen:
         """Decode and encode an image, or remember it; one at a time, since photographs are large."""
-        key = hashlib.sha256(upload.data).hexdigest()
+        data = upload.read()
+        key = hashlib.sha256(data).hexdigest()
         if key not in self._seen:
-            image = self._open(upload)
+            image = self._open(upload.name, data)
             backbones = {
                 clip.name: clip for clip in (model.load_backbone() for model in self.models.values())
             }
@@ -173,19 +178,19 @@ class SideBySide:
             self._seen.popitem(last=False)
         return self._seen[key]
 
-    def _open(self, upload: Upload) -> Image.Image:
+    def _open(self, name: str, data: bytes) -> Image.Image:
         """Decode an image whose size is allowed."""
         try:
-            with Image.open(io.BytesIO(upload.data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 pixels = image.width * image.height
             if pixels <= self.limits.pixels:
-                return decode_photo(upload.data)
+                return decode_photo(data)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             pass
         except UNREADABLE:
             kinds = ", ".join(FORMATS)
-            raise Refused(415, f"{upload.name} is no image that can be read; send one of {kinds}") from None
-        raise Refused(413, f"{upload.name} has more than {self.limits.pixels:,} pixels; make it smaller")
+            raise Refused(415, f"{name} is no image that can be read; send one of {kinds}") from None
+        raise Refused(413, f"{name} has more than {self.limits.pixels:,} pixels; make it smaller")
 
 
 def split_names(text: str) -> tuple[str, ...]:
@@ -219,16 +224,24 @@ def _with_zero_shot(models: Mapping[str, PromptClassifier]) -> dict[str, PromptC
 
 
 def _tops(
-    model: PromptClassifier, seen: Sequence[Seen], names: Sequence[str], top_k: int
+    model: PromptClassifier, seen: Sequence[Seen], names: Sequence[str], top_k: int, go_on: Callable[[], None]
 ) -> list[tuple[tuple[str, float], ...]]:
     zimg = torch.cat([image.features[model.load_backbone().name] for image in seen])
+    pieces = zimg.split(max(1, TEXTS_AT_ONCE // len(names)))
     try:
-        shares = model.logits(zimg, names).softmax(1)
+        shares = torch.cat([model.logits(piece, names) for piece in _paced(pieces, go_on)]).softmax(1)
     except UsageError as error:  # a name CLIP cannot read, or one this model cannot take
         raise Refused(422, str(error)) from None
     values, places = shares.topk(max(1, min(top_k, len(names))))
     rows = zip(values.tolist(), places.tolist(), strict=True)
     return [tuple((names[i], chance) for chance, i in zip(*row, strict=True)) for row in rows]
+
+
+def _paced(things: Iterable[T], go_on: Callable[[], None]) -> Iterator[T]:
+    """Yield things one by one as long as there is a reason to go on."""
+    for thing in things:
+        go_on()
+        yield thing
 
 
 def _thumbnail(image: Image.Image) -> bytes:

@@ -1,18 +1,24 @@
 """The HTTP API: POST /api/predict and GET /api/models; refusals are 4xx with {"error": ...}."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import FastAPI, UploadFile
-from fastapi import Form as Form_
+from anyio import from_thread
+from fastapi import Depends, FastAPI, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
-from fastapi.requests import Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
-from cocoop.serve.answers import Answer, Refused, SideBySide, Upload, split_names
+from cocoop.serve.answers import Answer, SideBySide, Upload, split_names
+from cocoop.serve.guard import problem
+from cocoop.serve.limits import Refused
 
 TOP_K = 5
+FIELDS = 16  # of a form beside its files; two are used
 
 
 class Question(BaseModel):
@@ -23,16 +29,40 @@ class Question(BaseModel):
     top_k: int = Field(TOP_K, ge=1, description="Names an image.")
 
 
-Form = Annotated[Question, Form_(media_type="multipart/form-data")]
+async def read_form(request: Request) -> AsyncIterator[Question]:
+    """Read a form no further than is allowed; its files are gone when it has been answered."""
+    content, options = parse_options_header(request.headers.get("content-type"))
+    if content != b"multipart/form-data":
+        raise Refused(415, "send a form: multipart/form-data with a file in the field images")
+    if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"us-ascii"):
+        raise Refused(
+            415, "send the form in UTF-8"
+        )  # the sender would name the decoder, among them slow ones
+    limit = request.app.state.limits.images
+    try:
+        async with request.form(max_files=limit, max_fields=FIELDS) as form:
+            yield _checked(form)
+    except FormParserError:
+        raise Refused(400, "the form cannot be read") from None
+
+
+Form = Annotated[Question, Depends(read_form)]
+# what FastAPI would say of the form if it read it itself
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"multipart/form-data": {"schema": Question.model_json_schema()}},
+    }
+}
 
 
 def add_api(app: FastAPI, models: SideBySide) -> None:
     """Put the API over some models into an application."""
 
-    @app.post("/api/predict")
-    def predict(question: Form) -> dict[str, Any]:
+    @app.post("/api/predict", openapi_extra=BODY)
+    def predict(request: Request, question: Form) -> dict[str, Any]:
         """Name images with every model."""
-        return {"images": [_described(answer) for answer in ask(models, question)]}
+        return {"images": [_described(answer) for answer in ask(models, question, request)]}
 
     @app.get("/api/models")
     def describe() -> dict[str, Any]:
@@ -45,22 +75,36 @@ def add_api(app: FastAPI, models: SideBySide) -> None:
 
     @app.exception_handler(Refused)
     def refused(request: Request, error: Refused) -> JSONResponse:
-        return _error(error.status, error.message)
+        return problem(error.status, error.message)
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        return _error(422, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}")
+        return problem(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
 
     @app.exception_handler(HTTPException)
     def failed(request: Request, error: HTTPException) -> JSONResponse:
-        return _error(error.status_code, str(error.detail))
+        answer = problem(error.status_code, str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
 
 
-def ask(models: SideBySide, question: Question) -> list[Answer]:
-    """Answer a form. Raises Refused."""
-    uploads = [Upload(each.filename or "an image", each.file.read()) for each in question.images]
-    return models.answer(uploads, split_names(question.classes), question.top_k)
+def ask(models: SideBySide, question: Question, request: Request) -> list[Answer]:
+    """Answer a form, in a thread of its own, while its sender waits. Raises Refused."""
+    uploads = [Upload((each.filename or "an image")[:200], each.file.read) for each in question.images]
+
+    def wanted() -> bool:
+        return not from_thread.run(request.is_disconnected)
+
+    return models.answer(uploads, split_names(question.classes), question.top_k, wanted)
+
+
+def _checked(form: FormData) -> Question:
+    fields = {name: form[name] for name in ("classes", "top_k") if name in form}
+    try:
+        return Question.model_validate({"images": form.getlist("images")} | fields)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from None
 
 
 def _described(answer: Answer) -> dict[str, Any]:
@@ -69,8 +113,3 @@ def _described(answer: Answer) -> dict[str, Any]:
         for label, top in answer.tops.items()
     }
     return {"file": answer.file, "answers": answers}
-
-
-def _error(status: int, message: str) -> JSONResponse:
-    headers = {"Retry-After": "5"} if status == 429 else None
-    return JSONResponse({"error": message}, status, headers)

@@ -1,7 +1,8 @@
 """The page and the API as one application."""
 
+from collections.abc import Collection
+
 from fastapi import FastAPI
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from cocoop.serve.answers import SideBySide
 from cocoop.serve.api import add_api
@@ -9,19 +10,18 @@ from cocoop.serve.guard import Guard
 from cocoop.serve.page import add_page
 
 
-def make_app(models: SideBySide, local: bool) -> FastAPI:
+def make_app(models: SideBySide, hosts: Collection[str] | None, senders: Collection[str] = ()) -> FastAPI:
     """Return the application.
 
     Args:
         models: what answers.
-        local: whether it is for this machine alone: a site that a browser here visits is then turned away
-            where its name leads to this machine.
+        hosts: names it answers to, None for any; see `Guard`.
+        senders: names under which a proxy shows it.
     """
     # the stock pages of documentation load scripts from elsewhere; ours does not
-    app = FastAPI(title="cocoop", docs_url=None, redoc_url=None)
+    app = FastAPI(title="cocoop", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.limits = models.limits
     add_api(app, models)
     add_page(app, models)
-    app.add_middleware(Guard, limit=models.limits.request_bytes)
-    if local:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+    app.add_middleware(Guard, limits=models.limits, hosts=hosts, senders=senders)
     return app

@@ -21,12 +21,15 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
     max_upload: Annotated[str, typer.Option(help="Of one request.")] = "64MB",
     max_classes: Annotated[int, typer.Option(min=1, help="Names in one request.")] = 1000,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="A name under which a proxy shows it; repeatable.")
+    ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
     memory_budget: Budget = None,
 ) -> None:
     """Open a page that shows models and zero-shot CLIP side by side, with an HTTP API."""
-    from cocoop.serve.answers import Limits
+    from cocoop.serve.limits import Limits
     from cocoop.serve.server import serve as run
 
     size = parse_bytes(max_upload)
@@ -38,6 +41,7 @@ def serve(
         port,
         limits,
         Console(markup=False),
+        names=allowed_host or (),
         device=device,
         precision=precision,
         memory_budget=parse_bytes(memory_budget),

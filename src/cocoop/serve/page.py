@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader
@@ -19,23 +19,24 @@ from cocoop.serve.api import TOP_K, Form, ask
 
 WEB = Path(__file__).parent / "web"
 UNSURE = 8  # images in the gallery of the least certain
+SHOWN = ["GET", "HEAD"]
 
 
 def add_page(app: FastAPI, models: SideBySide) -> None:
     """Put the page, what it asks for and the documentation of the API into an application."""
     shown = {"limits": models.limits, "models": list(models.models), "names": models.classes, "top_k": TOP_K}
 
-    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    @app.api_route("/", methods=SHOWN, response_class=HTMLResponse, include_in_schema=False)
     def index() -> str:
         return _templates().get_template("index.html").render(shown)
 
-    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    @app.api_route("/docs", methods=SHOWN, response_class=HTMLResponse, include_in_schema=False)
     def documentation() -> str:
         return _templates().get_template("docs.html").render(shown)
 
     @app.post("/results", response_class=HTMLResponse, include_in_schema=False)
-    def results(question: Form) -> str:
-        return render(ask(models, question))
+    def results(request: Request, question: Form) -> str:
+        return render(ask(models, question, request))
 
     app.mount("/static", StaticFiles(directory=WEB / "static"))
 

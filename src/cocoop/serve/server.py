@@ -3,13 +3,15 @@
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 
 from rich.console import Console
 
+from cocoop.classifiers import load
 from cocoop.errors import CocoopError
-from cocoop.estimator import load
-from cocoop.serve.answers import Limits, SideBySide, name_models
+from cocoop.serve.answers import SideBySide, name_models
+from cocoop.serve.limits import Limits
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -21,6 +23,7 @@ def serve(
     limits: Limits,
     console: Console,
     *,
+    names: Sequence[str] = (),
     device: str = "auto",
     precision: str = "auto",
     memory_budget: int | None = None,
@@ -33,6 +36,7 @@ def serve(
         port: to listen at; 0 takes a free one.
         limits: what is refused.
         console: where the address goes.
+        names: further ones under which a proxy shows the server.
         device: where the backbones are put.
         precision: of the backbones.
         memory_budget: bytes for the text encoder; None for what the machine allows.
@@ -41,23 +45,30 @@ def serve(
         CocoopError: the extra `serve` is missing, a model cannot be loaded, or the address is taken.
     """
     try:
-        import uvicorn
-
         from cocoop.serve.app import make_app
+        from cocoop.serve.watch import run
     except ImportError as error:
         raise CocoopError(f"serving needs more: pip install 'cocoop[serve]' ({error})") from None
     loaded = [load(f, device=device, precision=precision, memory_budget=memory_budget) for f in folders]
-    models = name_models(list(zip(folders, loaded, strict=True)))
+    named = name_models(list(zip(folders, loaded, strict=True)))
     with _listen(host, port) as listener:
         address = listener.getsockname()
-        app = make_app(SideBySide(models, limits), local=host in LOOPBACK)
+        local = _is_local(host)
+        hosts = {*LOOPBACK, *names, host} if local or names else None
+        app = make_app(SideBySide(named, limits), hosts, names)
         shown = f"[{host}]" if ":" in host else host
-        console.print(f"serving {', '.join(models)} at http://{shown}:{address[1]}/", highlight=False)
+        console.print(f"serving {', '.join(named)} at http://{shown}:{address[1]}/", highlight=False)
         console.print("HTTP API: /docs; stop with Ctrl-C", highlight=False)
-        if host not in LOOPBACK:
+        if not local:
             console.print("warning: everybody who reaches this machine can use it", style="yellow")
         with suppress(KeyboardInterrupt):  # how it is stopped
-            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+            run(app, listener, limits)
+
+
+def _is_local(host: str) -> bool:
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _listen(host: str, port: int) -> socket.socket:

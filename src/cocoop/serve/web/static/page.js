@@ -35,7 +35,7 @@ async function send() {
   try {
     const answer = await fetch("results", { method: "POST", body });
     if (answer.ok) results.innerHTML = await answer.text();
-    else complain((await answer.json()).error);
+    else complain(answer.status === 503 ? "The server is busy; try again." : (await answer.json()).error);
   } catch {
     complain("The server did not answer; is it still running?");
   }
