@@ -1,5 +1,6 @@
 """A table of images: CSV, Parquet or JSON lines with the columns `path`, `label` and, if wanted, `split`."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +17,10 @@ from cocoop.escaping import LONGEST, brief, reason
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"),
     ".tsv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep="\t"),
-    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False),
+    ".jsonl": lambda path: _read_json_lines(path),
     ".parquet": lambda path: _read_parquet(path),
 }
+COLUMNS = ("path", "label", "split")
 SHOWN = 20  # columns in a message
 LONGEST_PATH = 4096  # characters
 MAX_ROWS = 20_000_000
@@ -42,7 +44,7 @@ def read_table(path: Path) -> list[Row]:
         raise CocoopError(
             f"the table {path} lacks the column {missing[0]!r}; it has {found[:LONGEST] or 'none'}{more}"
         )
-    columns = [frame[name] for name in ("path", "label", "split") if name in frame.columns]
+    columns = [frame[name] for name in COLUMNS if name in frame.columns]
     root = path.parent.resolve()
     rows = [_row(path, root, line, *values) for line, values in enumerate(zip(*columns, strict=True), 1)]
     if gone := [row.path for row in rows if not (root / row.path).is_file()]:
@@ -54,6 +56,21 @@ def read_table(path: Path) -> list[Row]:
     return rows
 
 
+def _read_json_lines(path: Path) -> pd.DataFrame:
+    rows: list[dict[str, object]] = []
+    names: dict[str, None] = {}
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            found = json.loads(line) if line.strip() else {}
+            if not isinstance(found, dict):
+                raise ValueError(f"line {number} is no object")
+            names |= dict.fromkeys(found)
+            rows += [{name: found.get(name) for name in COLUMNS}] if found else []
+    if not {"path", "label"} <= names.keys():
+        return pd.DataFrame(columns=list(names))
+    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
+
+
 def _read_parquet(path: Path) -> pd.DataFrame:
     """Read the columns that matter. A small file may repeat a long value often, so values are kept once."""
     facts = pq.read_metadata(path)
@@ -61,7 +78,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     if facts.num_rows > MAX_ROWS or size > MAX_BYTES:
         raise ValueError(f"it has {facts.num_rows:,} rows in {size:,} bytes, more than a list of images has")
     schema = facts.schema.to_arrow_schema()
-    names = [name for name in ("path", "label", "split") if name in schema.names]
+    names = [name for name in COLUMNS if name in schema.names]
     if not {"path", "label"} <= set(names):
         return pd.DataFrame(columns=schema.names)
     texts = [name for name in names if pa.types.is_string(schema.field(name).type)]
