@@ -119,8 +119,8 @@ def test_a_backbone_that_is_not_here_is_named(model: Path, monkeypatch: pytest.M
     def offline(*arguments: str) -> cocoop.Backbone:
         raise CocoopError("the weights cannot be loaded: no network")
 
-    monkeypatch.setattr("cocoop.estimator._loaded", offline)
-    with pytest.raises(CocoopError, match=r"needs the backbone toy.*load_backbone\('toy'\)") as error:
+    monkeypatch.setattr("cocoop.classifiers.shared_backbone", offline)
+    with pytest.raises(CocoopError, match=r'needs the backbone toy.*load_backbone\("toy"\)') as error:
         cocoop.load(model)
     assert "no network" in str(error.value)
 

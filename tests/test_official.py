@@ -121,7 +121,7 @@ def without(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
         (lambda state: state | {"ctx": torch.zeros(4, 512)}, r"ctx has the shape \(4, 512\) where toy needs"),
         (lambda state: state | {"ctx": torch.zeros(0, 32)}, "ctx has the shape"),
         (lambda state: state | {"ctx": torch.zeros(4, 32, dtype=torch.int64)}, "no tensor of real numbers"),
-        (lambda state: state | {"ctx": "a photo of a"}, "no tensor of real numbers"),
+        (lambda state: state | {"ctx": "a photo of a"}, "it holds str where a tensor belongs"),
         (lambda state: state | {"ctx": torch.full((4, 32), torch.nan)}, "training diverged"),
         (
             lambda state: state | {"meta_net.linear1.weight": torch.zeros(1, 512)},

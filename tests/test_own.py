@@ -236,7 +236,7 @@ def test_unsure_answers(photos: Path, trained: Path, capsys: pytest.CaptureFixtu
     assert len(answer["top"]) == 3
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\nx", "＝1"])
 def test_no_formula_reaches_a_spreadsheet(text: str) -> None:
     lines = "".join(as_csv(iter([Prediction(text, ((text, 0.5),), True)]), 1))
     (row,) = csv.DictReader(io.StringIO(lines, newline=""))

@@ -22,6 +22,7 @@ from cocoop.report.losses import losses
 from cocoop.report.svg import SERIES
 from cocoop.report.tradeoff import tradeoff
 from cocoop.rows import harmonic_mean
+from cocoop.sealed import seal
 from cocoop.store import Record, Store
 
 FOOD, HOSTILE = "emoji/food", "coop (init=<script>alert(1)</script> & $x$ | y)"
@@ -222,7 +223,7 @@ def test_hostile_class_names_are_escaped(tmp_path: Path, monkeypatch: pytest.Mon
 def test_hostile_names_among_the_confused_classes_are_escaped(tmp_path: Path) -> None:
     store, (one,) = predicted(tmp_path, {"coop": lambda i: i % 2 == 0})
     names = [f"<script>{name}</script>" for name in one.class_names]
-    renamed = one.model_copy(update={"class_names": names}).model_dump_json()
+    renamed = seal(one.model_copy(update={"class_names": names}))
     next((tmp_path / "records").rglob("*.json")).write_text(renamed)
     page = Tags(html.page(store))
     assert "script" not in {tag for tag, _ in page.tags}

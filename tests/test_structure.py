@@ -11,7 +11,7 @@ ROOT = Path(cocoop.__file__).parent
 
 # docs/architecture.md draws this line; everything in one string is one step of it
 ORDER = (
-    "environment errors files seeding registry",
+    "environment errors escaping files seeding registry",
     "embedded sealed",
     "data",
     "precision checkpoints",
@@ -39,7 +39,9 @@ ORDER = (
     "runner",
     "runs status",
     "learn",
+    "inputs",
     "estimator",
+    "classifiers",
     "workers cluster",
     "execution",
     "preflight estimate",

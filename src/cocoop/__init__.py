@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cocoop.backbone import Backbone, load_backbone
+    from cocoop.classifiers import CoCoOp, CoOp, ZeroShot, load
     from cocoop.data import Dataset, Item, open_dataset
     from cocoop.errors import CocoopError, UsageError
-    from cocoop.estimator import CoCoOp, CoOp, PromptClassifier, ZeroShot, load
+    from cocoop.estimator import PromptClassifier
     from cocoop.experiment import run
     from cocoop.logits import Classifier
     from cocoop.model import load_prompt
@@ -38,11 +39,11 @@ _HOME = {
     "open_dataset": "data",
     "CocoopError": "errors",
     "UsageError": "errors",
-    "CoCoOp": "estimator",
-    "CoOp": "estimator",
+    "CoCoOp": "classifiers",
+    "CoOp": "classifiers",
     "PromptClassifier": "estimator",
-    "ZeroShot": "estimator",
-    "load": "estimator",
+    "ZeroShot": "classifiers",
+    "load": "classifiers",
     "run": "experiment",
     "Classifier": "logits",
     "load_prompt": "model",

@@ -12,11 +12,13 @@ from torch.nn import functional as F
 
 from cocoop.data.images import Preprocess
 from cocoop.errors import CocoopError, UsageError
+from cocoop.escaping import brief
 from cocoop.files import digest
 from cocoop.precision import AUTO, DTYPES, Precision, allow_tf32, choose_device, choose_precision
 from cocoop.weights import EMBEDDED, create_model
 
 VOCABULARY = 49408  # tokens of CLIP's byte-pair tokenizer
+LETTERS = 16  # of a token on average, at most; words of natural language have about five
 
 
 class Backbone:
@@ -112,15 +114,19 @@ class Backbone:
         """Tokenise a whole prompt to [SOT, ..., EOT], unpadded.
 
         Raises:
-            UsageError: the text holds a special token, or is longer than the context.
+            UsageError: the text holds a special token or what is no letter, or is longer than the context.
         """
+        if len(text) > LETTERS * self.context_length:  # the tokenizer's time grows with the square of it
+            raise UsageError(f"the prompt {brief(text)} is longer than {self.name} reads; shorten it")
+        if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise UsageError(f"the text {brief(text)} is not valid Unicode; write it anew")
         words = self._tokenizer.encode(text)
         sot, eot = self._tokenizer.sot_token_id, self._tokenizer.eot_token_id
         if sot in words or eot in words:
-            raise UsageError(f"the text {text!r} contains one of CLIP's special tokens; remove it")
+            raise UsageError(f"the text {brief(text)} contains one of CLIP's special tokens; remove it")
         if len(words) + 2 > self.context_length:
             raise UsageError(
-                f"the prompt {text!r} has {len(words) + 2} tokens with start and end, more than the "
+                f"the prompt {brief(text)} has {len(words) + 2} tokens with start and end, more than the "
                 f"{self.context_length} of {self.name}; shorten the class name or the context"
             )
         return [sot, *words, eot]

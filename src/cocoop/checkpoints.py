@@ -1,7 +1,10 @@
 """Files of CLIP weights: OpenAI's TorchScript archives and state dicts, and open_clip's checkpoints."""
 
+import io
 import math
 import pickle
+import pickletools
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +19,16 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from cocoop.errors import CocoopError, UsageError
+from cocoop.escaping import reason
 from cocoop.files import file_digest
 
 RELEASED = "openai"  # open_clip's tag of the weights that CLIP's authors published
 UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, SafetensorError, pickle.UnpicklingError)
 
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+_MAKERS = re.compile(r" (bytearray|\w*Tensor)$")  # of as much memory as a number says
+_MOST_TUPLES = 50_000  # of a checkpoint; the largest, with an optimiser's state, have half of it
+_PICKLES = 5  # in a row, in a file of the format before PyTorch 1.6
 _STAMPS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's files only
 
 
@@ -42,15 +49,13 @@ def load_file(path: Path, architecture: str = "", config: Mapping[str, Any] | No
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
     try:
-        found = _read_archive(path) if _is_archive(path) else load_state_dict(str(path))
+        found = _read_archive(path) if _is_archive(path) else _read_state(path)
         state = {key: value for key, value in found.items() if key not in _STAMPS}
         released = len(state) + len(_STAMPS) == len(found)
         if released and not architecture:
-            model = open_clip.CLIP(**read_config(state), quick_gelu=True)
-            model.load_state_dict(state)
-            return model
-    except UNREADABLE as error:
-        raise CocoopError(f"{path} is not a file of CLIP weights: {error}") from error
+            return _build(state)
+    except Exception as error:  # whatever a damaged or hostile file provokes
+        raise CocoopError(f"{path} is not a file of CLIP weights: {reason(error)}") from error
     if not architecture:
         raise UsageError(
             f"{path} does not say its architecture, as OpenAI's own files do; give it: "
@@ -65,6 +70,72 @@ def load_file(path: Path, architecture: str = "", config: Mapping[str, Any] | No
     )
     _fill(model, state, path, architecture)
     return model
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if path.suffix != ".safetensors":
+        check_pickle(path)
+    state = dict(load_state_dict(str(path)))
+    check_tensors(state, path)
+    return state
+
+
+def check_pickle(path: Path) -> None:
+    """Refuse what PyTorch's restricted reader would still let a file do: fill the memory, or the stack.
+
+    Raises:
+        ValueError: the file holds compressed tensors, names a type that makes memory of a number, or has
+            tuples that may lie in each other deeper than they can be hashed.
+        Exception: it is damaged.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                if member.compress_type != zipfile.ZIP_STORED:
+                    raise ValueError("it is compressed, which PyTorch's own files are not")
+                if member.filename.endswith(".pkl"):
+                    _check_codes(io.BytesIO(archive.read(member)))
+    else:
+        with path.open("rb") as file:
+            for _ in range(_PICKLES):
+                _check_codes(file)
+
+
+def _check_codes(file: io.BytesIO | io.BufferedReader) -> None:
+    tuples = 0
+    for code, argument, _ in pickletools.genops(file):
+        tuples += code.name.startswith("TUPLE")
+        if code.name == "GLOBAL" and _MAKERS.search(str(argument)):
+            raise ValueError(f"it names {argument}, which no checkpoint needs")
+        if tuples > _MOST_TUPLES:
+            raise ValueError("it holds more tuples than a checkpoint needs")
+
+
+def check_tensors(state: Mapping[str, Any], path: Path) -> None:
+    """Check that what a file gave are tensors, and no larger than the file. Raises ValueError."""
+    for name, value in state.items():
+        if not (isinstance(name, str) and isinstance(value, Tensor)):
+            raise ValueError(f"it holds {type(value).__name__} where a tensor belongs")
+        if value.layout != torch.strided or value.is_meta:
+            raise ValueError(f"{name} is no plain tensor")
+    if sum(value.numel() * value.element_size() for value in state.values()) > 2 * path.stat().st_size:
+        raise ValueError("its tensors are larger than the file")
+
+
+def _build(state: Mapping[str, Tensor]) -> nn.Module:
+    """Build the model of OpenAI's weights, at first without memory: wrong sizes may be of any size."""
+    config = read_config(state)
+    with torch.device("meta"):
+        needed = open_clip.CLIP(**config, quick_gelu=True).state_dict()
+    if odd := sorted(name for name in needed.keys() | state if _shape(needed, name) != _shape(state, name)):
+        raise ValueError(f"{odd[0]} has the shape {_shape(state, odd[0])} for {_shape(needed, odd[0])}")
+    model = open_clip.CLIP(**config, quick_gelu=True)
+    model.load_state_dict(state)
+    return model
+
+
+def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(state[name].shape) if name in state else None
 
 
 def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, architecture: str) -> None:

@@ -3,19 +3,20 @@
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from cocoop.bench.command import app as bench_app
 from cocoop.bench.command import parse_bytes
 from cocoop.data.command import app as data_app
 from cocoop.errors import CocoopError, in_words
+from cocoop.escaping import terminal
 from cocoop.export.command import app as export_app
 from cocoop.own.command import app as own_app
 from cocoop.run_command import app as run_app
@@ -35,8 +36,8 @@ app.add_typer(export_app)
 app.add_typer(serve_app)
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
-out = Console(markup=False)  # names and labels are the user's, not markup
-err = Console(stderr=True, markup=False)
+out = terminal()
+err = terminal(stderr=True)
 
 
 class Listing(str, Enum):
@@ -129,6 +130,7 @@ def cache(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 the run failed, 2 the call was wrong, 130 interrupted."""
     logging.basicConfig(level=logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of an image that it reads all the same, or refuses
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         called.set(tuple(words))

@@ -5,37 +5,32 @@ is installed, `clone`, `cross_val_score` and the like take these objects.
 """
 
 import inspect
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from cocoop.backbone import EMBEDDED, Backbone, load_backbone
-from cocoop.data.photos import ImageLike
 from cocoop.data.sources import TEMPLATE
-from cocoop.errors import CocoopError, UsageError, unknown
+from cocoop.errors import UsageError, unknown
 from cocoop.features import encode_images, view_seeds
 from cocoop.fit import Epoch, Views
+from cocoop.inputs import Images, Names, check_pairs, listed, texts
 from cocoop.learn import learn
 from cocoop.logits import Classifier
 from cocoop.methods import Method
-from cocoop.model import trained_method
 from cocoop.modelcard import ModelFacts, Result
-from cocoop.modelfolder import read_model, write_model
+from cocoop.modelfolder import write_model
 from cocoop.precision import AUTO
 from cocoop.settings import MethodChoice, resolve
 
 SAVED = ("method", "preset", "epochs", "settings", "template", "seed")  # what a folder tells of the params
 
-Images = ImageLike | Sequence[ImageLike]
-Names = Sequence[str] | np.ndarray
 OnEpoch = Callable[[Epoch], None]
 
 
@@ -105,8 +100,8 @@ class PromptClassifier:
             UsageError: no images, not one label an image, or a label that is no text.
             CocoopError: an image cannot be read, or training diverged.
         """
-        images, clip = _listed(images), self.load_backbone()
-        _check_pairs(images, labels)
+        images, clip = listed(images), self.load_backbone()
+        check_pairs(images, labels)
 
         def views(epoch: int) -> Tensor:
             return encode_images(clip, images, view_seeds(self.seed, epoch, len(images)))
@@ -123,7 +118,7 @@ class PromptClassifier:
             labels: the class name of each image.
             on_epoch: called after every epoch.
         """
-        names = sorted(set(_texts(labels)))
+        names = sorted(set(texts(labels)))
         place = {name: index for index, name in enumerate(names)}
         clip = self.load_backbone()
         method, facts = learn(
@@ -137,7 +132,7 @@ class PromptClassifier:
             memory_budget=self.memory_budget,
             on_epoch=on_epoch,
         )
-        return self._become(clip, method, facts)
+        return self.become(clip, method, facts)
 
     def predict(self, images: Images, classes: Names | None = None) -> np.ndarray:
         """Return the likeliest name of each image, among any `classes` or those of the fit."""
@@ -150,13 +145,13 @@ class PromptClassifier:
 
     def score(self, images: Images, labels: Names, classes: Names | None = None) -> float:
         """Return the accuracy on labelled images."""
-        images = _listed(images)
-        _check_pairs(images, labels)
-        return float(np.mean(self.predict(images, classes) == np.array(_texts(labels))))
+        images = listed(images)
+        check_pairs(images, labels)
+        return float(np.mean(self.predict(images, classes) == np.array(texts(labels))))
 
     def features(self, images: Images) -> Float[Tensor, "n d"]:
         """Encode images to L2-normalised features of the frozen CLIP, the same before and after training."""
-        return encode_images(self.load_backbone(), _listed(images))
+        return encode_images(self.load_backbone(), listed(images))
 
     def logits(self, features: Float[Tensor, "n d"], classes: Names | None = None) -> Float[Tensor, "n c"]:
         """Return the logits of image features."""
@@ -171,7 +166,7 @@ class PromptClassifier:
         if not self.__sklearn_is_fitted__() and classes is not None and self.choice().recipe is None:
             self.fit_features(lambda epoch: torch.empty(0), classes)  # nothing is learned
         self._check_fitted()
-        names = tuple(self.classes_.tolist() if classes is None else _texts(classes))
+        names = tuple(self.classes_.tolist() if classes is None else texts(classes))
         if not self.method_.transferable and list(names) != self.facts_.prompt.class_names:
             raise UsageError("this model learned vectors for each of its own classes; others have none")
         if self._last is None or self._last.class_names != names:
@@ -206,14 +201,15 @@ class PromptClassifier:
         """Return the frozen CLIP; one given by name is loaded once for all classifiers."""
         if isinstance(self.backbone, Backbone):
             return self.backbone
-        return _loaded(self.backbone, self.device, self.precision)
+        return shared_backbone(self.backbone, self.device, self.precision)
 
     def choice(self) -> MethodChoice:
         """Return the method with all its settings resolved. Raises UsageError for an impossible one."""
         epochs = {} if self.epochs is None else {"epochs": self.epochs}
         return resolve(self.method, self.preset, {**(self.settings or {}), **epochs})
 
-    def _become(self, clip: Backbone, method: Method, facts: ModelFacts) -> "PromptClassifier":
+    def become(self, clip: Backbone, method: Method, facts: ModelFacts) -> "PromptClassifier":
+        """Take over what was learned elsewhere; return self."""
         self.backbone_, self.method_, self.facts_ = clip, method, facts
         self.classes_ = np.array(facts.prompt.class_names)
         self._last = None
@@ -241,82 +237,7 @@ class PromptClassifier:
         return Tags("classifier", target, classifier_tags=ClassifierTags(), input_tags=inputs)
 
 
-def CoCoOp(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassifier:
-    """Return a `PromptClassifier` of CoCoOp: context conditioned on the image (arXiv:2203.05557)."""
-    return PromptClassifier("cocoop", backbone, **params)
-
-
-def CoOp(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassifier:
-    """Return a `PromptClassifier` of CoOp: one context for all images (arXiv:2109.01134)."""
-    return PromptClassifier("coop", backbone, **params)
-
-
-def ZeroShot(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassifier:
-    """Return a `PromptClassifier` of zero-shot CLIP: it predicts with `classes=` without a fit."""
-    return PromptClassifier("zeroshot", backbone, **params)
-
-
-def load(
-    folder: str | Path,
-    backbone: Backbone | None = None,
-    *,
-    device: str = AUTO,
-    precision: str = AUTO,
-    memory_budget: int | None = None,
-) -> PromptClassifier:
-    """Read a model folder back.
-
-    Args:
-        folder: what `PromptClassifier.save` or `cocoop fit` wrote.
-        backbone: the loaded CLIP it was trained on; None loads it by the name in the folder.
-        device: where to put that; "auto" takes an accelerator where there is one.
-        precision: of that; see `load_backbone`.
-        memory_budget: bytes for the text encoder; None for what the machine allows.
-
-    Raises:
-        CocoopError: a file is missing, edited or cut off, or the backbone is another or not to be had.
-    """
-    facts, tensors = read_model(Path(folder))
-    name = facts.prompt.backbone
-    try:
-        clip = backbone or _loaded(name, device, precision)
-    except CocoopError as error:
-        raise CocoopError(
-            f"{folder} needs the backbone {name}, which is not here and cannot be fetched: {error}. With a "
-            f"network, fetch it once: python -c \"import cocoop; cocoop.load_backbone('{name}')\""
-        ) from error
-    method = trained_method(facts.prompt, tensors, clip, folder)
-    here: dict[str, Any] = {"device": device, "precision": precision, "memory_budget": memory_budget}
-    params = {name: facts.params[name] for name in SAVED if name in facts.params}
-    return PromptClassifier(backbone=backbone or name, **here, **params)._become(clip, method, facts)
-
-
 @lru_cache(maxsize=2)
-def _loaded(name: str, device: str, precision: str) -> Backbone:
+def shared_backbone(name: str, device: str, precision: str) -> Backbone:
     """Load a backbone once for all classifiers: it is frozen."""
     return load_backbone(name, device, precision)
-
-
-def _listed(images: Images) -> list[ImageLike]:
-    """Return a list of images, also for a single path or Pillow image."""
-    if isinstance(images, str | os.PathLike | Image.Image):
-        return [images]
-    if isinstance(images, np.ndarray | Tensor) and images.ndim == 3:
-        raise UsageError(
-            f"a batch of images has four axes, not {tuple(images.shape)}; put one image in a list"
-        )
-    return list(cast(Sequence[ImageLike], images))
-
-
-def _check_pairs(images: Sequence[ImageLike], labels: Names) -> None:
-    if not len(images) or len(images) != len(labels):
-        raise UsageError(f"{len(images)} images and {len(labels)} labels; give one label an image")
-
-
-def _texts(names: Names) -> list[str]:
-    if isinstance(names, str):
-        raise UsageError(f"give a list of class names, not the text {names!r}")
-    for name in names:
-        if not isinstance(name, str):
-            raise UsageError(f"a label is the name of its class, which CLIP reads; not {name!r}")
-    return [str(name) for name in names]

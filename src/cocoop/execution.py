@@ -18,6 +18,7 @@ from cocoop.backbone import Backbone
 from cocoop.cells import Cell
 from cocoop.cluster import run_on_ray
 from cocoop.errors import CocoopError, UsageError
+from cocoop.escaping import on_one_line
 from cocoop.files import sweep
 from cocoop.runner import Setup
 from cocoop.runs import run
@@ -122,7 +123,8 @@ class _Watch:
         if doing == "done":
             self._bar.advance(self._task)
         else:
-            self._bar.update(self._task, description=f"{cell.title}, {doing} ({share:.0%})")
+            words = on_one_line(f"{cell.title}, {doing} ({share:.0%})")
+            self._bar.update(self._task, description=words)
 
     def look(self) -> None:
         """See in the folder what other processes have done."""
@@ -132,7 +134,7 @@ class _Watch:
         running = [standing for standing in found if standing.state == "running" and standing.note]
         words = [f"{standing.cell.title}, {standing.note}" for standing in running[:1]]
         what = ", ".join([f"{len(trainings)} at work", *words])
-        self._bar.update(self._task, completed=settled, description=what)
+        self._bar.update(self._task, completed=settled, description=on_one_line(what))
 
 
 @contextmanager

@@ -16,13 +16,16 @@ import torch
 from torch import Tensor
 
 from cocoop.backbone import Backbone
+from cocoop.checkpoints import check_pickle, check_tensors
 from cocoop.errors import CocoopError, UsageError
+from cocoop.escaping import brief, reason
 from cocoop.files import file_digest
 from cocoop.methods import cocoop, coop
 from cocoop.model import PromptCard, build_method, save_prompt
 from cocoop.prompts import Position
 
 DROPPED = ("token_prefix", "token_suffix")  # class names as embeddings; ours are an argument
+MOST_EPOCHS = 1_000_000  # a larger number is none
 META_NET = tuple(
     f"meta_net.{layer}.{part}" for layer in ("linear1", "linear2") for part in ("weight", "bias")
 )
@@ -69,6 +72,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], int | None]:
         CocoopError: the file is no such checkpoint, or names anything that those do not hold.
     """
     try:
+        check_pickle(path)
         with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED):
             warnings.simplefilter("ignore")
             checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -76,7 +80,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], int | None]:
         raise CocoopError(f"{path} cannot be read: {error}") from error
     except Exception as error:  # whatever a damaged or hostile file provokes
         named = re.search(r"GLOBAL (\S+)|function (.+)", str(error))
-        why = f"it names {named[1] or named[2]}" if named else str(error).partition("\n")[0] or repr(error)
+        why = f"it names {named[1] or named[2]}" if named else reason(error)
         raise CocoopError(
             f"{path} is no checkpoint of the released code, or not a safe one: {why}. Nothing in it was run."
         ) from error
@@ -85,14 +89,18 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], int | None]:
         raise CocoopError(
             f"{path} holds no learned context; a run keeps it in prompt_learner/model.pth.tar-N"
         )
-    if foreign := sorted(map(str, state.keys() - {"ctx", *META_NET, *DROPPED})):
-        raise CocoopError(f"{path} holds {foreign[0]} too: it is of a method other than CoOp and CoCoOp")
+    if foreign := state.keys() - {"ctx", *META_NET, *DROPPED}:
+        what = min(brief(name) if isinstance(name, str) else type(name).__name__ for name in foreign)
+        raise CocoopError(f"{path} holds {what} too: it is of a method other than CoOp and CoCoOp")
     learned = {name: value for name, value in state.items() if name not in DROPPED}
-    for name, value in learned.items():
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            raise CocoopError(f"{path}: {name} is no tensor of real numbers")
+    try:
+        check_tensors(learned, path)
+    except ValueError as error:
+        raise CocoopError(f"{path}: {error}") from error
+    if odd := [name for name, value in learned.items() if not value.is_floating_point()]:
+        raise CocoopError(f"{path}: {odd[0]} is no tensor of real numbers")
     epoch = checkpoint.get("epoch")
-    return learned, epoch if isinstance(epoch, int) else None
+    return learned, epoch if isinstance(epoch, int) and 0 <= epoch < MOST_EPOCHS else None
 
 
 def import_official(

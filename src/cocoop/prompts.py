@@ -10,6 +10,8 @@ from torch import Tensor
 
 from cocoop.backbone import Backbone
 from cocoop.errors import UsageError
+from cocoop.escaping import brief, visible
+from cocoop.seeding import checked
 
 Position = Literal["end", "middle", "front"]
 Tokenize = Callable[[str], list[int]]
@@ -50,6 +52,14 @@ class Prompt:
     position: Position = "end"
     class_specific: bool = False
 
+    def __post_init__(self) -> None:
+        if self.template.count("{}") != 1:
+            raise UsageError(f"the template {brief(self.template)} needs {{}} once, for the class name")
+
+    def fill(self, class_name: str) -> str:
+        """Return the prompt of a class in words, as it would be with nothing learned."""
+        return self.template.replace("{}", class_name)
+
     def slots(self, tokenize: Tokenize, class_names: Sequence[str]) -> list[tuple[Slot, ...]]:
         """Return the slots of every class's prompt, from SOT to EOT.
 
@@ -57,7 +67,8 @@ class Prompt:
         when CLIP was trained.
 
         Raises:
-            UsageError: no class names, an empty name, or a prompt longer than the context window.
+            UsageError: no class names, one that is empty or holds control characters, or a prompt longer than
+                the context window.
         """
         if not class_names:
             raise UsageError("the list of class names is empty; give at least one")
@@ -65,14 +76,16 @@ class Prompt:
 
     def _slots(self, tokenize: Tokenize, class_name: str, label: int) -> tuple[Slot, ...]:
         name = " ".join(class_name.replace("_", " ").split())
-        if not name:
+        if visible(name) != name:
+            raise UsageError(f"the class name {brief(name)} holds characters that are no text; remove them")
+        inner = len(tokenize(name)) - 2  # tokens of the bare name
+        if not inner:
             raise UsageError(f"class {label} has an empty name; every class needs at least one word")
-        sot, *words = (Slot(token=token) for token in tokenize(self.template.format(name)))
+        sot, *words = (Slot(token=token) for token in tokenize(self.fill(name)))
         cls = label if self.class_specific else -1
         context = [Slot(ctx=index, cls=cls) for index in range(self.n_ctx)]
         rest = words[self.n_ctx :]
         before = {"end": self.n_ctx, "middle": self.n_ctx // 2, "front": 0}[self.position]
-        inner = len(tokenize(name)) - 2  # tokens of the bare name
         split = 0 if self.position == "end" else inner
         return (sot, *context[:before], *rest[:split], *context[before:], *rest[split:])
 
@@ -93,6 +106,7 @@ def init_context(backbone: Backbone, words: str | None, n_ctx: int, seed: int) -
     """
     if words:
         return backbone.embed_words(words)
-    if n_ctx < 1:
-        raise UsageError(f"n_ctx must be at least 1, not {n_ctx}")
-    return 0.02 * torch.randn(n_ctx, backbone.width, generator=torch.Generator().manual_seed(seed))
+    if not 1 <= n_ctx <= backbone.context_length:
+        raise UsageError(f"n_ctx must be from 1 to less than {backbone.context_length}, not {n_ctx}")
+    generator = torch.Generator().manual_seed(checked(seed))
+    return 0.02 * torch.randn(n_ctx, backbone.width, generator=generator)

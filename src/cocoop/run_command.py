@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cocoop.bench.command import parse_bytes
 from cocoop.data.command import Root
 from cocoop.errors import CocoopError, UsageError, unknown
+from cocoop.escaping import terminal
 
 app = typer.Typer()
-out = Console(markup=False)  # names and labels are the user's, not markup
+out = terminal()
 called: ContextVar[tuple[str, ...]] = ContextVar("called", default=())  # the words of this call, for plans
 
 
@@ -145,9 +145,9 @@ def report(
     root: Root = None,
 ) -> None:
     """Show the tables of a run folder, or write its page."""
-    from cocoop import experiment
+    from cocoop.report import show
 
-    experiment.report(folder, format.value, out, root)
+    show.report(folder, format.value, out, root)
 
 
 @app.command()

@@ -104,7 +104,7 @@ def from_dict(kind: type, values: Mapping[str, Any]) -> Any:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -1,6 +1,5 @@
 """How far the cells of a run folder are: done, running, failed or missing."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from cocoop.cells import Cell
 from cocoop.errors import CocoopError
+from cocoop.escaping import readable_json
 from cocoop.ledger import Work
 from cocoop.store import Store
 
@@ -72,7 +72,7 @@ def show(folder: Path, as_json: bool, console: Console) -> None:
         plan.command for plan in plans if plan.command and any(cell.key in unfinished for cell in plan.cells)
     ]
     if as_json:
-        console.print(json.dumps(_plain(found, commands), indent=2), soft_wrap=True, highlight=False)
+        console.print(readable_json(_plain(found, commands), indent=2), soft_wrap=True, highlight=False)
         return
     console.print(_table(found))
     for standing in found:

@@ -25,6 +25,9 @@ from cocoop.snapshot import Checkpoint
 SCHEMA = 3
 
 
+Count = Annotated[int, Field(ge=0, le=10**12)]
+
+
 class Record(BaseModel):
     """The result of one cell.
 
@@ -50,8 +53,8 @@ class Record(BaseModel):
 
     schema_version: Annotated[int, Field(ge=SCHEMA, le=SCHEMA)] = SCHEMA
     cell: Cell
-    correct: int
-    total: int
+    correct: Count
+    total: Annotated[Count, Field(ge=1)]
     metrics: dict[str, float]
     class_names: list[str]
     train_images: int

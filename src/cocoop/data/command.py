@@ -1,19 +1,19 @@
 """The command `cocoop data`."""
 
-import json as json_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from cocoop.escaping import readable_json, terminal
 
 if TYPE_CHECKING:
     from cocoop.data.check import Check
 
 app = typer.Typer(no_args_is_help=True, help="List, check and export datasets.")
-out = Console(markup=False, highlight=False)
+out = terminal(highlight=False)
 
 Root = Annotated[
     Path | None,
@@ -42,7 +42,7 @@ def list_(root: Root = None, json: Json = False) -> None:
             }
             for entry in entries()
         ]
-        typer.echo(json_.dumps(rows, indent=2))
+        typer.echo(readable_json(rows, indent=2))
         return
     splits = ("train", "val", "test")
     table = Table(title="Datasets", title_justify="left", header_style="bold")
@@ -71,7 +71,7 @@ def check(
     """Say what is there of a dataset, what is missing and what to do; exit 0 only where it is usable."""
     from cocoop.data.check import check as run_check
 
-    with Console(stderr=True).status("looking at the images", spinner="line") as status:
+    with terminal(stderr=True).status("looking at the images", spinner="line") as status:
         done = 0
 
         def progress(count: int) -> None:
@@ -81,7 +81,7 @@ def check(
 
         found = run_check(name, root, read, progress)
     if json:
-        typer.echo(json_.dumps(found.as_dict(), indent=2))
+        typer.echo(readable_json(found.as_dict(), indent=2))
     else:
         _show(found, faults or Path(f"{Path(name).name}-faults.txt"))
     raise typer.Exit(0 if found.usable else 1)

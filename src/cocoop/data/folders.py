@@ -19,6 +19,7 @@ from cocoop.data.photos import EXTENSIONS
 from cocoop.data.rows import SPLITS, Row
 from cocoop.errors import CocoopError
 
+DEEPEST = 100  # folders in folders
 PASSED_OVER = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
@@ -34,16 +35,16 @@ def read_folder(root: Path) -> tuple[list[Row], list[str]]:
     folders = [path for path in _entries(place) if path.is_dir()]
     if not folders:
         raise CocoopError(_without_classes(root, place))
-    others = [path for path in _entries(place) if path not in folders]
+    others = [path for path in _entries(place) if not path.is_dir()]
     classes = [("", path) for path in folders]
     if _are_splits(folders):
         below = [(_split(part), path) for part in folders for path in _entries(part)]
         classes = [(split, path) for split, path in below if path.is_dir()]
         others += [path for _, path in below if not path.is_dir()]
-    rows = []
+    rows, real = [], root.resolve()
     for split, folder in classes:
         images: list[Path] = []
-        for path in _files(folder, root.resolve(), ()):
+        for path in _files(folder, real, set()):
             (images if path.suffix.lower() in EXTENSIONS else others).append(path)
         if not images:
             raise CocoopError(f"the class folder {folder} holds no images; add some or remove it")
@@ -53,7 +54,7 @@ def read_folder(root: Path) -> tuple[list[Row], list[str]]:
 
 def list_images(folder: Path) -> list[Path]:
     """Return all images under a folder, whatever its layout. Raises CocoopError for a link out of it."""
-    files = _files(folder, folder.resolve(), ())
+    files = _files(folder, folder.resolve(), set())
     return [path for path in files if path.suffix.lower() in EXTENSIONS]
 
 
@@ -70,16 +71,19 @@ def _split(folder: Path) -> str:
     return SPLITS.get(folder.name.lower(), folder.name)
 
 
-def _files(folder: Path, root: Path, above: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files below a folder; a link back to a folder above is not followed."""
+def _files(folder: Path, root: Path, seen: set[Path], depth: int = 0) -> Iterator[Path]:
+    """Yield the files below a folder; a link to a folder that was `seen` is not followed."""
     real = folder.resolve()
-    if real in above:
+    if real in seen:
         return
+    if depth > DEEPEST:
+        raise CocoopError(f"under {root}, folders lie in folders more than {DEEPEST} deep; flatten them")
+    seen.add(real)
     for path in _entries(folder):
         if path.is_symlink():
             _check_link(path, root)
         if path.is_dir():
-            yield from _files(path, root, (*above, real))
+            yield from _files(path, root, seen, depth + 1)
         else:
             yield path
 
@@ -94,7 +98,10 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _check_link(path: Path, root: Path) -> None:
-    target = path.resolve()
+    try:
+        target = path.resolve()
+    except (OSError, RuntimeError):  # what it is depends on the Python
+        raise CocoopError(f"{path} is a link that leads back to itself; remove it") from None
     if not target.exists():
         raise CocoopError(f"{path} is a link to {target}, which does not exist")
     if not target.is_relative_to(root):

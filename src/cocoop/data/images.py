@@ -1,35 +1,106 @@
 """Image files to tensors: CLIP's test transform and the few-shot training augmentation."""
 
 import io
+import stat
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from cocoop.data.spec import Decode, Item
 from cocoop.errors import CocoopError
+from cocoop.escaping import reason
 from cocoop.seeding import seeded
 
 SCALE = (0.08, 1.0)  # of a training crop, as shares of the image's area
 FLIP = 0.5  # probability of a mirrored training view
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # of image files, in lower case
 
-# what Pillow and the archive raise for files that are no images, damaged or missing
-UNREADABLE = (OSError, KeyError, SyntaxError, ValueError, zipfile.BadZipFile)
+# of what Pillow reads; EPS, for one, would start another program
+Image.init()
+FORMATS = tuple(
+    kind
+    for kind in ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+    if kind in Image.OPEN  # AVIF depends on the build
+)
+MAX_PIXELS = 89_478_485  # Pillow's threshold for a possible decompression bomb
+MAX_BYTES = 3 * MAX_PIXELS + (1 << 20)  # of a file: so many pixels uncompressed, and what is said of them
+
+UNREADABLE = (OSError, KeyError, ValueError)  # what the functions below raise for a file that is no image
 
 
 def read_bytes(root: Path, path: str) -> bytes:
-    """Return the file at `path` under `root`, a folder or a .zip archive."""
-    if root.suffix == ".zip":
-        return _archive(root).read(path)
-    return (root / path).read_bytes()
+    """Return the file at `path` under `root`, a folder or a .zip archive.
+
+    Raises:
+        OSError, KeyError: there is none.
+        ValueError: it is damaged, larger than an image may be, or no regular file.
+        CocoopError: the archive cannot be read.
+    """
+    if root.suffix != ".zip":
+        return read_file(root / path)
+    archive = open_archive(root)
+    _check_bytes(archive.getinfo(path).file_size)
+    try:
+        return archive.read(path)
+    except Exception as error:  # whatever a damaged member provokes in a decompressor
+        raise ValueError(reason(error)) from error
+
+
+def read_file(path: Path) -> bytes:
+    """Return a file of a folder; raises as `read_bytes` does."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):  # a pipe, which might never end
+        raise ValueError("it is no regular file")
+    _check_bytes(found.st_size)
+    return path.read_bytes()
+
+
+def open_archive(path: Path) -> zipfile.ZipFile:
+    """Open an archive, once for all its readers. Raises CocoopError where it cannot be read."""
+    try:
+        found = path.stat()
+        return _archive(path, (found.st_ino, found.st_size, found.st_mtime_ns))
+    except Exception as error:  # whatever a damaged list of members provokes
+        raise CocoopError(f"the archive {path} cannot be read: {reason(error)}") from error
+
+
+@lru_cache(maxsize=4)
+def _archive(path: Path, version: tuple[int, ...]) -> zipfile.ZipFile:
+    return zipfile.ZipFile(path)
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """Open an image file of a kind and a size that are read; its pixels are decoded in the block.
+
+    Raises:
+        ValueError: it is no such image, or damaged, which may show in the block only.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            check_pixels(image)
+            yield image
+    except UnidentifiedImageError:
+        raise ValueError(f"it is no image, or not of a kind that is read ({', '.join(FORMATS)})") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ValueError(_too_large()) from None
+    except Exception as error:  # whatever a damaged file provokes in a decoder
+        raise ValueError(reason(error)) from error
+
+
+def check_pixels(image: Image.Image) -> None:
+    """Check the size of an image before it is decoded. Raises ValueError where it has too many pixels."""
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(_too_large())
 
 
 def open_image(root: Path, path: str, decode: Decode | None = None) -> Image.Image:
@@ -42,15 +113,21 @@ def open_image(root: Path, path: str, decode: Decode | None = None) -> Image.Ima
         data = read_bytes(root, path)
         if decode:
             return decode(data)
-        with Image.open(io.BytesIO(data)) as image:
+        with opened(data) as image:
             return image.convert("RGB")
-    except (*UNREADABLE, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise CocoopError(f"cannot read the image {path} under {root}: {error}") from error
 
 
-@lru_cache(maxsize=4)
-def _archive(path: Path) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)
+def _check_bytes(size: int) -> None:
+    if size > MAX_BYTES:
+        raise ValueError(
+            f"it has {size:,} bytes, more than the {MAX_BYTES:,} of the largest image that is read"
+        )
+
+
+def _too_large() -> str:
+    return f"it has more than {MAX_PIXELS:,} pixels; make it smaller"
 
 
 @dataclass(frozen=True)

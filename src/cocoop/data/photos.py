@@ -5,23 +5,18 @@ their EXIF orientation says, laid on white where they are transparent, and scale
 pixel. Of an animation the first frame counts. An image of too many pixels is refused before it is decoded.
 """
 
-import io
 import os
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from cocoop.data.images import UNREADABLE
+from cocoop.data.images import FORMATS, MAX_PIXELS, UNREADABLE, check_pixels, opened, read_file
 from cocoop.errors import CocoopError, UsageError
 
-# of what Pillow reads; EPS, for one, would start another program
-Image.init()
-FORMATS = tuple(
-    kind
-    for kind in ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-    if kind in Image.OPEN  # AVIF depends on the build
-)
+__all__ = ["EXTENSIONS", "FORMATS", "MAX_PIXELS", "ImageLike", "as_rgb", "decode_photo", "to_image"]
+
 EXTENSIONS = (
     ".avif",
     ".bmp",
@@ -36,33 +31,27 @@ EXTENSIONS = (
     ".tiff",
     ".webp",
 )
-MAX_PIXELS = 89_478_485  # Pillow's threshold for a possible decompression bomb
 
 ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 
 
 def decode_photo(data: bytes) -> Image.Image:
-    """Decode an image file as RGB. Raises what Pillow raises, and ValueError for one that is refused."""
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return as_rgb(image)
-    except UnidentifiedImageError:
-        raise ValueError(f"it is no image, or not of a kind that is read ({', '.join(FORMATS)})") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ValueError(f"it has more than {MAX_PIXELS:,} pixels; make it smaller") from None
+    """Decode an image file as RGB. Raises ValueError for one that is damaged or refused."""
+    with opened(data) as image:
+        return as_rgb(image)
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
     """Return an image upright, on white, with 8 bits a channel. Raises ValueError where that has no sense."""
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"it has more than {MAX_PIXELS:,} pixels; make it smaller")
-    image = ImageOps.exif_transpose(image)
+    check_pixels(image)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError(
             "its pixels are floating-point numbers of an unknown range; save it with 8 or 16 bits"
         )
     if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip to 8
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -83,14 +72,13 @@ def to_image(source: object) -> Image.Image:
     """
     if isinstance(source, str | os.PathLike):
         try:
-            with open(source, "rb") as file:
-                return decode_photo(file.read())
+            return decode_photo(read_file(Path(source)))
         except UNREADABLE as error:
             raise CocoopError(f"cannot read the image {os.fspath(source)}: {error}") from error
     if isinstance(source, Image.Image):
         try:
             return as_rgb(source)
-        except UNREADABLE as error:
+        except Exception as error:  # it may be decoded only now
             raise CocoopError(f"cannot use an image of mode {source.mode}: {error}") from error
     if isinstance(source, Tensor):
         array = source.detach().cpu().numpy()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from cocoop.data.spec import Item
 from cocoop.errors import CocoopError
+from cocoop.escaping import brief, reason, visible
 
 # what people call the parts; "" is for a row without a word on it
 SPLITS = {
@@ -23,6 +24,7 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
+MOST = 1000  # characters of a class name; CLIP reads some hundred
 HELD_OUT = 0.3  # of every class, where the data come without a split
 SPLIT_SEED = 0  # of that split: the same for all runs, so that what is held out stays held out
 
@@ -59,7 +61,7 @@ def to_splits(
     _check_paths(rows, source)
     classes = sorted({row.cls for row in rows})
     if len(classes) < 2:
-        only = f"one class only ({classes[0]!r})" if classes else "no images"
+        only = f"one class only ({brief(classes[0])})" if classes else "no images"
         raise CocoopError(f"{source} has {only}; a classifier needs images of two or more classes")
     label = {name: index for index, name in enumerate(classes)}
     parts: dict[str, list[Item]] = {"": [], "train": [], "val": [], "test": []}
@@ -84,8 +86,10 @@ def hold_out(items: Sequence[Item], share: float, rng: random.Random) -> tuple[l
     """Split items, a share of every class into the second list; at least one image of two, none of one."""
     kept: list[Item] = []
     held: list[Item] = []
-    for label in sorted({item.label for item in items}):
-        group = [item for item in items if item.label == label]
+    groups: dict[int, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.label, []).append(item)
+    for _, group in sorted(groups.items()):
         count = max(1, round(share * len(group))) if len(group) > 1 else 0
         chosen = set(rng.sample(range(len(group)), count))
         for index, item in enumerate(group):
@@ -108,21 +112,27 @@ def read_names(path: Path) -> dict[str, str]:
             names = dict(line for line in csv.reader(text.splitlines()) if line)
         if not all(isinstance(name, str) for name in names.values()):
             raise ValueError("a name is no text")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError, csv.Error) as error:
         raise CocoopError(
-            f"{path} is no file of names: a JSON object, or a CSV of two columns, folder and name ({error})"
+            f"{path} is no file of names: a JSON object, or a CSV of two columns, folder and name "
+            f"({reason(error)})"
         ) from error
     return names
 
 
 def _look_up(names: Mapping[str, str], cls: str, source: str) -> str:
     if cls not in names:
-        raise CocoopError(f"the names file has no name for the class {cls!r} of {source}")
+        raise CocoopError(f"the names file has no name for the class {brief(cls)} of {source}")
     return names[cls]
 
 
 def _tidy(name: str, source: str) -> str:
     """Return a name with one spelling of its letters, and no blanks around it."""
+    if len(name) > MOST or visible(name) != name:
+        raise CocoopError(
+            f"{source} has a class of the name {brief(name)}; give it one without control characters "
+            f"and of at most {MOST:,} letters"
+        )
     tidy = unicodedata.normalize("NFC", name).strip()
     if not tidy.replace("_", ""):
         raise CocoopError(f"{source} has a class without a name")
@@ -136,9 +146,11 @@ def _check_paths(rows: Sequence[Row], source: str) -> None:
     for name in sorted({row.cls for row in rows}):
         other = spelled.setdefault(" ".join(name.replace("_", " ").lower().split()), name)
         if other != name:
-            raise CocoopError(f"{source} has two classes of one name: {other!r} and {name!r}; rename one")
+            raise CocoopError(
+                f"{source} has two classes of one name: {brief(other)} and {brief(name)}; rename one"
+            )
 
 
 def _some(names: Sequence[str], shown: int = 5) -> str:
     rest = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(map(repr, names[:shown])) + rest
+    return ", ".join(map(brief, names[:shown])) + rest

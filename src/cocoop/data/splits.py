@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cocoop.data.spec import Item
 from cocoop.errors import CocoopError, UsageError
+from cocoop.escaping import LONGEST, brief
 
 Subset = Literal["all", "base", "new"]
 SUBSETS: tuple[Subset, ...] = ("all", "base", "new")
@@ -19,8 +20,8 @@ MAX_VAL_SHOTS = 4  # the benchmark draws min(shots, 4) validation images a class
 
 _SPLITS = TypeAdapter(dict[str, tuple[Item, ...]])
 _LEAVES = re.compile(
-    r"^[/\\]|^[A-Za-z]:[/\\]|(^|[/\\])\.\.([/\\]|$)"
-)  # absolute, or with "..", on any system
+    r"^[/\\]|^[A-Za-z]:|(^|[/\\])[. ]*\.\.[. ]*([/\\]|$)|\0"
+)  # absolute, or with "..", in the spelling of any system; or what no system takes for a path
 
 
 def read_split(path: Path) -> dict[str, tuple[Item, ...]]:
@@ -36,18 +37,23 @@ def read_split(path: Path) -> dict[str, tuple[Item, ...]]:
         raise CocoopError(f"the split file {path} cannot be read: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = " ".join(map(str, first["loc"])) or "whole file"
+        where = " ".join(map(str, first["loc"]))[:LONGEST] or "whole file"
         raise CocoopError(
             f"{path} is not a split file of [path, label, name] rows ({where}: {first['msg']})"
         ) from error
     if missing := {"train", "val", "test"} - splits.keys():
-        found = ", ".join(map(repr, splits)) or "nothing"
+        found = ", ".join(map(repr, splits))[:LONGEST] or "nothing"
         raise CocoopError(f"{path} lacks the list(s) {', '.join(sorted(missing))}; it has {found}")
     for item in (item for items in splits.values() for item in items):
-        if _LEAVES.search(item.path):
-            raise CocoopError(f"{path}: the path {item.path!r} leaves the dataset's folder")
+        if leaves(item.path):
+            raise CocoopError(f"{path}: the path {brief(item.path)} leaves the dataset's folder")
     check_labels(splits, path)
     return splits
+
+
+def leaves(path: str) -> bool:
+    """Whether a path, relative to a folder, could lead out of it on some system."""
+    return _LEAVES.search(path) is not None
 
 
 def check_labels(splits: Mapping[str, Sequence[Item]], source: Path) -> None:
@@ -61,19 +67,20 @@ def check_labels(splits: Mapping[str, Sequence[Item]], source: Path) -> None:
         for label, name in dict.fromkeys((item.label, item.name) for item in items):
             if names.setdefault(label, name) != name:
                 raise CocoopError(
-                    f"{source}: the label {label} has two names, {names[label]!r} and {name!r}; give it one"
+                    f"{source}: the label {label} has two names, {brief(names[label])} and {brief(name)}; "
+                    "give it one"
                 )
     if not names:
         raise CocoopError(f"{source}: there are no images")
     if gaps := [label for label in range(len(names)) if label not in names]:
+        ends = f"(they run from {min(names)} to {max(names)})"
         raise CocoopError(
-            f"{source}: labels must run from 0 without a gap; {gaps[0]} is missing "
-            f"(they run from {min(names)} to {max(names)})"
+            f"{source}: labels must run from 0 without a gap; {gaps[0]} is missing {ends[:LONGEST]}"
         )
     first = "train" if "train" in splits else "test"
     if without := sorted(names.keys() - {item.label for item in splits[first]}):
         label = without[0]
-        raise CocoopError(f"{source}: the label {label} ({names[label]!r}) has no images in {first!r}")
+        raise CocoopError(f"{source}: the label {label} ({brief(names[label])}) has no images in {first!r}")
 
 
 def few_shot(items: Sequence[Item], shots: int, rng: random.Random) -> tuple[Item, ...]:

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import ZipFile
 
-from cocoop.data.images import UNREADABLE, open_image
+from cocoop.data.images import UNREADABLE, open_archive, open_image
 from cocoop.data.spec import Decode, Item
 from cocoop.errors import CocoopError
 
@@ -81,14 +80,13 @@ def _sizes(root: Path) -> dict[str, int] | None:
     """Sizes of the files in an archive; None for a folder."""
     if root.suffix != ".zip":
         return None
-    with ZipFile(root) as archive:
-        return {info.filename: info.file_size for info in archive.infolist()}
+    return {info.filename: info.file_size for info in open_archive(root).infolist()}
 
 
 def _look(root: Path, sizes: dict[str, int] | None, path: str) -> str:
     try:
         size = (root / path).stat().st_size if sizes is None else sizes[path]
-    except (OSError, KeyError):
+    except (OSError, KeyError, ValueError):  # a name may be one that no file can have
         return "missing"
     return "" if size else "empty"
 

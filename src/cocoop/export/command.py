@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from cocoop.escaping import terminal
 from cocoop.own.command import Classes, ClassesFile, Model, class_names
 
 app = typer.Typer()
@@ -27,12 +27,12 @@ def export(
     classes_file: ClassesFile = None,
 ) -> None:
     """Write a model for fixed class names as one ONNX file, checked against PyTorch."""
-    from cocoop.estimator import load
+    from cocoop.classifiers import load
     from cocoop.export.folder import export as run
 
     run(
         load(model, device="cpu", precision="fp32"),
         class_names(classes, classes_file),
         out,
-        Console(markup=False),
+        terminal(),
     )

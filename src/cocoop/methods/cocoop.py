@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cocoop.backbone import Backbone
+from cocoop.errors import UsageError
 from cocoop.methods import METHODS
 from cocoop.prompts import Prompt, context_template, init_context
 from cocoop.recipe import Preset, Recipe
@@ -28,6 +29,10 @@ class Config:
     ctx_init: str | None = "a photo of a"
     n_ctx: int = 4
     reduction: int = 16
+
+    def __post_init__(self) -> None:
+        if self.reduction < 1:
+            raise UsageError(f"reduction must be at least 1, not {self.reduction}")
 
 
 @METHODS.register("cocoop")

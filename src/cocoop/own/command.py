@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cocoop.bench.command import parse_bytes
 from cocoop.data.command import Root
 from cocoop.errors import UsageError
+from cocoop.escaping import terminal
 
 app = typer.Typer()
-out_ = Console(markup=False)
-err = Console(stderr=True, markup=False)
+out_ = terminal()
+err = terminal(stderr=True)
 
 Data = Annotated[
     str, typer.Argument(metavar="DATA", help="A folder per class, a table, hub:NAME, or a name.")
@@ -104,7 +104,7 @@ def predict(
     memory_budget: Budget = None,
 ) -> None:
     """Name images with a trained model, among its classes or any others."""
-    from cocoop.estimator import load
+    from cocoop.classifiers import load
     from cocoop.own import predicting
 
     names = class_names(classes, classes_file)
@@ -128,8 +128,8 @@ def evaluate(
     root: Root = None,
 ) -> None:
     """Test a model on labelled images: accuracy, macro F1, calibration, classes, confusion."""
+    from cocoop.classifiers import load
     from cocoop.data import open_dataset
-    from cocoop.estimator import load
     from cocoop.own.evaluating import evaluate as run
 
     dataset = open_dataset(data, root, names)
@@ -151,7 +151,7 @@ def explain(
     words: Annotated[int, typer.Option(min=1, help="Nearest words of each vector.")] = 5,
 ) -> None:
     """Show the words nearest to what a model learned."""
-    from cocoop.estimator import load
+    from cocoop.classifiers import load
     from cocoop.own.explaining import explain as run
 
     run(load(model), image, words, out_)

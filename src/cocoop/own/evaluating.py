@@ -1,6 +1,7 @@
 """`cocoop evaluate`: how good a model is on labelled images, class by class, beside zero-shot CLIP."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,19 @@ from rich.table import Table
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from cocoop.classifiers import ZeroShot
 from cocoop.data import Dataset
 from cocoop.errors import UsageError
-from cocoop.estimator import PromptClassifier, ZeroShot
+from cocoop.escaping import harmless
+from cocoop.estimator import PromptClassifier
 from cocoop.evaluate import evaluate as measure
 from cocoop.files import write_bytes, write_json, write_text
 from cocoop.own.images import encode
-from cocoop.own.predicting import harmless
+from cocoop.report.svg import short
 
 SHOWN = 10  # classes in the terminal; the files hold all
 LABELLED = 60  # classes that the picture has room to name
+LETTERS = 40  # of each name
 
 
 def evaluate(model: PromptClassifier, data: Dataset, split: str, out: Path, console: Console) -> None:
@@ -127,12 +131,14 @@ def _picture(confusion: Int[Tensor, "c c"], names: Sequence[str]) -> bytes:
     image = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="answer", ylabel="true class")
     if len(names) <= LABELLED:
-        plain = [name.replace("$", r"\$") for name in names]
-        axes.set_xticks(range(len(names)), plain, rotation=90, fontsize=7)
-        axes.set_yticks(range(len(names)), plain, fontsize=7)
+        shown = [short(name, LETTERS) for name in names]
+        axes.set_xticks(range(len(names)), shown, rotation=90, fontsize=7, parse_math=False)
+        axes.set_yticks(range(len(names)), shown, fontsize=7, parse_math=False)
     else:
         axes.set(xlabel="answer, by its row in confusion.csv", ylabel="true class, by its row")
     figure.colorbar(image, ax=axes, shrink=0.6, label="share of the class's images")
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=130)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a letter that the font lacks is a box
+        figure.savefig(file, format="png", dpi=130)
     return file.getvalue()

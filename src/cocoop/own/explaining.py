@@ -75,7 +75,7 @@ def _say_vectors(
     table = Table(title="context vectors, the same for all images", title_justify="left", header_style="bold")
     for column in ("vector", "began as", "moved by", "nearest words (distance)"):
         table.add_column(column)
-    start = clip.tokenize(prompt.template.format(""))[1 : prompt.n_ctx + 1]
+    start = clip.tokenize(prompt.fill(""))[1 : prompt.n_ctx + 1]
     words_given = model.facts_.prompt.config.get("ctx_init")
     for index, near in enumerate(nearest_words(clip, learned, words)):
         moved = (learned[index] - clip.token_embedding[start[index]]).norm().item()

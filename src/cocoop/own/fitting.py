@@ -13,10 +13,11 @@ from rich.table import Table
 from torch import Tensor
 
 from cocoop.backbone import EMBEDDED, Backbone
+from cocoop.classifiers import ZeroShot
 from cocoop.data import DATASETS, Dataset, Item, is_source, open_dataset
 from cocoop.data.splits import draw
 from cocoop.errors import CocoopError, UsageError
-from cocoop.estimator import PromptClassifier, ZeroShot
+from cocoop.estimator import PromptClassifier
 from cocoop.modelcard import Result
 from cocoop.modelfolder import check_place
 from cocoop.own.images import encode, encoder, progress

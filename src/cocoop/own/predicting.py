@@ -3,7 +3,6 @@
 import csv
 import glob
 import io
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from rich.console import Console
 from cocoop.data.folders import list_images
 from cocoop.data.photos import to_image
 from cocoop.errors import CocoopError, UsageError
+from cocoop.escaping import harmless, on_one_line, readable_json
 from cocoop.estimator import PromptClassifier
 from cocoop.own.images import progress
 
@@ -110,12 +110,12 @@ def find_images(words: Sequence[str]) -> list[Path]:
 
 def as_table(predictions: Iterator[Prediction], paths: Sequence[Path]) -> Iterator[str]:
     """Yield a line for each prediction, the names under each other."""
-    width = min(WIDEST, max(len(_shown(path)) for path in paths))
+    width = min(WIDEST, max(len(on_one_line(_shown(path))) for path in paths))
     for each in predictions:
         rest = [f"{name} {chance:.0%}" for name, chance in (each.top[1:] if each.sure else each.top)]
         first = f"{each.top[0][0]} {each.top[0][1]:.0%}" if each.sure else UNSURE
         more = f"  ({', '.join(rest)})" if rest else ""
-        yield f"{each.path:{width}}  {first}{more}\n"
+        yield f"{on_one_line(each.path):{width}}  {on_one_line(first + more)}\n"
 
 
 def as_json(predictions: Iterator[Prediction]) -> Iterator[str]:
@@ -123,7 +123,7 @@ def as_json(predictions: Iterator[Prediction]) -> Iterator[str]:
     before = "["
     for each in predictions:
         top = [{"name": name, "probability": round(chance, 6)} for name, chance in each.top]
-        line = json.dumps({"path": each.path, "name": each.name, "top": top}, ensure_ascii=False)
+        line = readable_json({"path": each.path, "name": each.name, "top": top})
         yield f"{before}\n  {line}"
         before = ","
     yield "\n]\n"
@@ -148,11 +148,6 @@ WRITERS: dict[str, Callable[[Iterator[Prediction], Sequence[Path], int], Iterato
 }
 
 
-def harmless(text: str) -> str:
-    """Return a text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
 def write(pieces: Iterator[str]) -> None:
     """Write pieces to stdout as they come."""
     for piece in pieces:
@@ -162,10 +157,7 @@ def write(pieces: Iterator[str]) -> None:
 
 def _line(values: Sequence[str]) -> str:
     file = io.StringIO()
-    if "\r" in "".join(values):  # which the writer does not quote by itself
-        csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(values)
-    else:
-        csv.writer(file, lineterminator="\n").writerow(values)
+    csv.writer(file, lineterminator="\n").writerow(values)
     return file.getvalue()
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
+from cocoop.escaping import visible
 from cocoop.files import write_text
 from cocoop.report import examples, tables
 from cocoop.report.blocks import first, kind, table_blocks
@@ -47,6 +49,7 @@ def page(store: Store, root: str | Path | None = None) -> str:
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -115,6 +118,11 @@ def _summary(frame: pd.DataFrame) -> Iterator[str]:
         if other and other != method and covered.get(other) == count:
             gains = [_points(average[name][method] - average[name][other]) for name in names]
             yield f"{' and '.join(gains)} points against {other}"
+
+
+def _shown(value: Any) -> Any:
+    """Return what stands on the page for a value: a text must not turn the direction of what follows."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _percent(share: float) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 import pandas as pd
 
+from cocoop.escaping import visible
 from cocoop.report import tables
 
 _SPECIAL = {
@@ -11,6 +12,7 @@ _SPECIAL = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    **{sign: f"{{{sign}}}" for sign in "[]*"},  # behind the \\ of a line they would be its arguments
     "±": r"$\pm$",
     "→": r"$\rightarrow$",
     "▼": r"$\blacktriangledown$",
@@ -43,4 +45,4 @@ def latex(frame: pd.DataFrame, title: str, notes: Collection[str], learned: Coll
 
 def escaped(text: str) -> str:
     """Return a text as LaTeX prints it."""
-    return "".join(_SPECIAL.get(sign, sign) for sign in text)
+    return "".join(_SPECIAL.get(sign, sign) for sign in visible(" ".join(text.split())))

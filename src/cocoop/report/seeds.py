@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from cocoop.escaping import harmless
 from cocoop.report import tables
 from cocoop.report.results import Results
 from cocoop.store import Record
@@ -12,9 +13,11 @@ from cocoop.store import Record
 def by_seed(results: Iterable[Results]) -> pd.DataFrame:
     """Return a row for every record, in the order of the tables, then by shots, seed and what was tested.
 
-    Accuracy is in percent and unrounded, further metrics are between 0 and 1.
+    Accuracy is in percent and unrounded, further metrics are between 0 and 1. Texts are harmless in a
+    spreadsheet.
     """
-    frame = pd.DataFrame([_row(record) for each in results for record in in_order(each.records)])
+    rows = [_row(record) for each in results for record in in_order(each.records)]
+    frame = pd.DataFrame([{harmless(name): _cell(value) for name, value in row.items()} for row in rows])
     return frame.astype({"shots": "Int64", "seed": "Int64"})
 
 
@@ -56,3 +59,7 @@ def _row(record: Record) -> dict[str, object]:
         "seconds_per_step": record.seconds_per_step,
         "record": record.cell.key,
     }
+
+
+def _cell(value: object) -> object:
+    return harmless(value) if isinstance(value, str) else value

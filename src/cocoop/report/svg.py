@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from cocoop.escaping import visible
 from cocoop.files import digest
 
 WIDTH = 400  # of every figure, near a phone's, so that type keeps its size there
@@ -119,7 +120,7 @@ def render(figure: Figure, alt: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :].strip(), flags=re.S)
     mark = f"f{digest(text, alt)[:8]}-"
     text = re.sub(r"<[^>]+>", lambda tag: _tag(tag[0], mark), text)
-    return text.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)
+    return visible(text.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1))
 
 
 def _tag(tag: str, mark: str) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
+from cocoop import escaping
 from cocoop.data.splits import subset_labels
 from cocoop.report.published import PREFIX, published
 from cocoop.rows import AVERAGE
@@ -125,7 +126,7 @@ def markdown(frame: pd.DataFrame, learned: Collection[str] = ()) -> str:
         "|" + "|".join(" --- " if name in ("dataset", "method") else " ---: " for name in shown.columns) + "|"
     )
     rows = [
-        "| " + " | ".join(str(value).replace("|", r"\|") for value in row) + " |"
+        "| " + " | ".join(escaping.markdown(str(value)) for value in row) + " |"
         for row in shown.itertuples(index=False)
     ]
     return "\n".join([head, rule, *rows])

@@ -19,10 +19,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cocoop.classifiers import ZeroShot
 from cocoop.data.images import UNREADABLE
 from cocoop.data.photos import FORMATS, decode_photo
 from cocoop.errors import UsageError
-from cocoop.estimator import PromptClassifier, ZeroShot
+from cocoop.estimator import PromptClassifier
 from cocoop.serve.limits import DEFAULT, Limits, Refused
 
 ZERO_SHOT = "zero-shot"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cocoop.classifiers import load
 from cocoop.errors import CocoopError
-from cocoop.estimator import load
 from cocoop.serve.answers import SideBySide, name_models
 from cocoop.serve.limits import Limits
 

@@ -39,7 +39,7 @@ class ReferenceEncoder:
         self._ends = torch.tensor([len(prompt_slots) - 1 for prompt_slots in slots], device=backbone.device)
         self._learned = torch.tensor(learned, device=backbone.device).view(-1, 4).unbind(1)
 
-    def __call__(self, contexts: Float[Tensor, "b #c m w"]) -> Float[Tensor, "b c d"]:
+    def __call__(self, contexts: Float[Tensor, " b #c m w"]) -> Float[Tensor, "b c d"]:
         """Return the L2-normalised text features of every class for every image's contexts."""
         return torch.stack([self._one_image(context) for context in contexts])
 
