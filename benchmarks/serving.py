@@ -124,8 +124,10 @@ def run(requests: int, seed: int) -> Outcome:
             load.burst()
             with load.connection() as connection:
                 load.ask(connection, requests, random.Random(seed))
-            time.sleep(0.5)
-            if (more := server.num_fds() - files) > 0:
+            patience = time.monotonic() + 10
+            while (more := server.num_fds() - files) > 0 and time.monotonic() < patience:
+                time.sleep(0.1)
+            if more > 0:
                 problems.append(f"{more} files or connections stayed open")
     outcome = load.outcome
     outcome.problems += problems
