@@ -1,6 +1,6 @@
 """Damage every kind of file that is read back, in every way a disk does: detected, rebuilt, or no difference.
 
-    python benchmarks/corruption.py --flips 40
+    python -m benchmarks.corruption --flips 40
 
 Files are cut off, single bits are turned, and files of one kind are exchanged. Reading must then give the
 same values as before, or an error in words, or values computed anew; anything else is wrong, and exits 1.

@@ -1,6 +1,6 @@
 """Disks that are full or read-only, clocks that jump, and two writers at one place.
 
-    python benchmarks/disturbances.py
+    python -m benchmarks.disturbances
 
 Runs meet a disk that takes nothing more from the n-th write on, for every n; each must stop with an error in
 words, and the same command must then end with the bytes of an undisturbed run. Exits 1 where it does not.

@@ -1,7 +1,7 @@
 """All fault runs, and the tables of docs/reliability.md that they write.
 
-    python benchmarks/faults.py                 # 15 minutes on two cores; writes docs/reliability.md
-    python benchmarks/faults.py --part damage   # one part, printed only
+    python -m benchmarks.faults                 # 15 minutes on two cores; writes docs/reliability.md
+    python -m benchmarks.faults --part damage   # one part, printed only
 
 Exits 1 where anything was lost or wrong.
 """

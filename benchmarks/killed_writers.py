@@ -1,6 +1,6 @@
 """Kill -9 whatever writes a file, in the middle of it, and read back what is there: the old or the new.
 
-    python benchmarks/killed_writers.py --kills 40
+    python -m benchmarks.killed_writers --kills 40
 
 A process writes one kind of file over and over, alternating between two contents, and is killed at a random
 moment. Exits 1 where what it left is neither of the two, or something stands in the way of writing again.

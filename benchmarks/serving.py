@@ -1,6 +1,6 @@
 """Load `cocoop serve` on this machine: right answers, clear refusals, slow and vanishing clients, memory.
 
-    python benchmarks/serving.py --requests 10000
+    python -m benchmarks.serving --requests 10000
 
 The server is a process of its own on a free port of 127.0.0.1, with zero-shot CLIP and a quickly fitted
 CoCoOp on the embedded model. Four clients ask without a pause, every tenth time for something that must be
@@ -31,8 +31,6 @@ import psutil
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # where it is run as a program
 
 import cocoop
 from benchmarks.clients import Known, Load, Outcome, exchange

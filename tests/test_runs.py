@@ -262,7 +262,9 @@ def test_broken_images_stop_a_run_with_all_of_them(tmp_path: Path) -> None:
         (images / name).unlink()
         (images / name).write_bytes(b"<html>not found</html>")
     run = ARGUMENTS | {"datasets": ["oxford_pets"], "methods": ["zeroshot"], "overrides": []}
-    with pytest.raises(CocoopError, match=r"2 image\(s\).*\n  basset_hound_600.*\n  beagle_600.*it is no image"):
+    with pytest.raises(
+        CocoopError, match=r"2 image\(s\).*\n  basset_hound_600.*\n  beagle_600.*it is no image"
+    ):
         cocoop.run("base-to-new", folder=tmp_path / "runs", root=tmp_path, **run)
     assert {record.cell.testing.subset for record in Store(tmp_path / "runs").records()} == {"new"}
 
