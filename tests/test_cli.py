@@ -166,7 +166,7 @@ def test_what_the_machine_lacks_is_said_in_words(
     def fails(*arguments: object) -> None:
         raise error
 
-    monkeypatch.setattr("cocoop.experiment.report", fails)
+    monkeypatch.setattr("cocoop.report.show.report", fails)
     with pytest.raises(SystemExit) as stopped:
         main(["report", "runs"])
     assert stopped.value.code == 1

@@ -1,9 +1,12 @@
 """Around the page and the API: who may ask, how much and how slowly, and what an answer gives away."""
 
 import asyncio
+import gc
+import itertools
 import json
 import logging
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -209,6 +212,17 @@ def test_too_many_parts_are_refused_before_they_are_kept(client: TestClient, man
     assert found.json()["error"].startswith(f"Too many {many}")
 
 
+def test_a_form_that_is_cut_off_leaves_no_file_open(client: TestClient) -> None:
+    body = b'--B\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n' + b"0" * 9000
+    headers = {"content-type": "multipart/form-data; boundary=B"}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = client.post("/api/predict", content=body, headers=headers)
+        gc.collect()
+    assert (found.status_code, found.json()["error"]) == (400, "the form is cut off")
+    assert caught == []
+
+
 def test_a_form_whose_images_are_words(client: TestClient) -> None:
     found = client.post("/api/predict", files=[("images", (None, b"/etc/passwd"))])
     assert found.status_code == 422
@@ -312,10 +326,10 @@ def test_silent_connections_are_cut() -> None:
 
     connections = [Connection("new", None), Connection("deaf", request(True))]
     connections += [Connection("busy", request(False)), Connection("active", None)]
-    now = 0
-    watch = Watch(connections, 20.0, lambda: now)
-    for now in range(22):
-        connections[-1].cycle = request(bool(now % 2))  # another one every second
+    now = itertools.count()
+    watch = Watch(connections, 20.0, lambda: next(now))
+    for _ in range(22):
+        connections[-1].cycle = request(True)  # another one every second
         asyncio.run(watch())
     assert sorted(cut) == ["deaf", "new"]
 

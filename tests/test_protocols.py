@@ -14,13 +14,13 @@ from rich.console import Console
 import cocoop
 from cocoop import Backbone, Classifier, UsageError
 from cocoop.cells import Cell
-from cocoop.experiment import report
 from cocoop.fit import others
 from cocoop.methods import METHODS
 from cocoop.protocols import PROTOCOLS, Facts, Settings
 from cocoop.protocols.ablation import without_meta_net
 from cocoop.report import html
 from cocoop.report.results import results
+from cocoop.report.show import report
 from cocoop.settings import resolve
 from cocoop.store import Record, Store
 from tests.test_benchmarks import make_imagenet

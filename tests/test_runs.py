@@ -10,9 +10,10 @@ from rich.console import Console
 
 import cocoop
 from cocoop import Backbone, CocoopError, UsageError, load_prompt
-from cocoop.experiment import demo, report
+from cocoop.experiment import demo
 from cocoop.files import sweep, write_bytes
 from cocoop.model import save_prompt
+from cocoop.report.show import report
 from cocoop.rows import told_apart
 from cocoop.store import Record, Store
 
@@ -261,7 +262,7 @@ def test_broken_images_stop_a_run_with_all_of_them(tmp_path: Path) -> None:
         (images / name).unlink()
         (images / name).write_bytes(b"<html>not found</html>")
     run = ARGUMENTS | {"datasets": ["oxford_pets"], "methods": ["zeroshot"], "overrides": []}
-    with pytest.raises(CocoopError, match=r"2 image\(s\).*\n  basset_hound_600.*\n  beagle_600.*identify"):
+    with pytest.raises(CocoopError, match=r"2 image\(s\).*\n  basset_hound_600.*\n  beagle_600.*it is no image"):
         cocoop.run("base-to-new", folder=tmp_path / "runs", root=tmp_path, **run)
     assert {record.cell.testing.subset for record in Store(tmp_path / "runs").records()} == {"new"}
 

@@ -1,4 +1,4 @@
-"""From names to finished runs and their report, with progress: what the commands and `cocoop.run` share."""
+"""From names to finished runs and their tables, with progress: what the commands and `cocoop.run` share."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +11,7 @@ from cocoop import dryrun
 from cocoop.backbone import Backbone, load_backbone
 from cocoop.cells import Cell
 from cocoop.data import DATASETS, is_source, open_dataset
-from cocoop.errors import CocoopError, UsageError, unknown
-from cocoop.escaping import markdown
+from cocoop.errors import UsageError, unknown
 from cocoop.estimate import estimate
 from cocoop.execution import complain, execute
 from cocoop.files import default_cache
@@ -20,10 +19,9 @@ from cocoop.plan import facts, plan
 from cocoop.precision import AUTO, DEVICES, Precision, choose_device, choose_precision
 from cocoop.preflight import check_data
 from cocoop.protocols import PROTOCOLS, Settings
-from cocoop.report import html, tables
-from cocoop.report.latex import latex
-from cocoop.report.results import Results, results
-from cocoop.report.seeds import by_seed
+from cocoop.report import html
+from cocoop.report.results import results
+from cocoop.report.show import show
 from cocoop.runner import Setup
 from cocoop.runs import assist
 from cocoop.settings import MethodChoice, parse_overrides, resolve
@@ -132,7 +130,7 @@ def run(
     wanted = {cell.key for cell in cells}
     records = [record for record in store.records() if record.cell.key in wanted]
     for each in results(records):
-        _show(each, console)
+        show(each, console)
     complain(cells, store)
     return records
 
@@ -144,36 +142,6 @@ def demo(folder: Path, full: bool, console: Console) -> None:
     seeds = (1, 2, 3) if full else (1, 2)
     run("base-to-new", datasets=names, seeds=seeds, folder=folder, presets=quick, console=console)
     console.print(f"report: {html.write(Store(folder))}", soft_wrap=True, highlight=False)
-
-
-def report(folder: Path, format: str, console: Console, root: str | Path | None = None) -> None:
-    """Print the tables of a run folder, or write its page and print where it is.
-
-    Raises:
-        CocoopError: there is nothing in the folder to report.
-    """
-    store = Store(folder)
-    records = list(store.records())
-    if not records:
-        raise CocoopError(
-            f"{folder} holds no finished runs; make some with: cocoop run base-to-new --out {folder}"
-        )
-    if format == "html":
-        console.print(f"report: {html.write(store, root)}", soft_wrap=True, highlight=False)
-        return
-    if format == "csv":
-        _print(by_seed(results(records)).to_csv(index=False).rstrip(), console)
-        return
-    for each in results(records):
-        notes = [] if each.frame.empty else tables.notes(each.frame, each.records)
-        if format == "table" or each.frame.empty:
-            _show(each, console)
-        elif format == "md":
-            table = tables.markdown(each.frame, each.learned)
-            lines = map(markdown, notes)
-            _print("\n\n".join([f"## {each.plan.title}", table, *lines]) + "\n", console)
-        else:
-            _print(latex(each.frame, each.plan.title, notes, each.learned) + "\n", console)
 
 
 def choose(
@@ -206,19 +174,6 @@ def _place(device: str, precision: str, workers: str) -> tuple[str, Precision]:
     else:
         raise unknown("device", device, DEVICES)
     return str(where), choose_precision(precision, where)
-
-
-def _show(found: Results, console: Console) -> None:
-    if found.frame.empty:
-        console.print(f"{found.plan.title}: no complete rows yet")
-        return
-    console.print(tables.terminal(found.frame, found.plan.title, found.learned, console.width))
-    for line in tables.notes(found.frame, found.records):
-        console.print(line, highlight=False)
-
-
-def _print(words: str, console: Console) -> None:
-    console.print(words, soft_wrap=True, highlight=False, markup=False)
 
 
 def _say_few(settings: Settings, console: Console) -> None:

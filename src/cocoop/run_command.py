@@ -145,9 +145,9 @@ def report(
     root: Root = None,
 ) -> None:
     """Show the tables of a run folder, or write its page."""
-    from cocoop import experiment
+    from cocoop.report import show
 
-    experiment.report(folder, format.value, out, root)
+    show.report(folder, format.value, out, root)
 
 
 @app.command()

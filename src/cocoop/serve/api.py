@@ -12,6 +12,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive
 
 from cocoop.serve.answers import Answer, SideBySide, Upload, split_names
 from cocoop.serve.guard import problem
@@ -19,6 +20,7 @@ from cocoop.serve.limits import Refused
 
 TOP_K = 5
 FIELDS = 16  # of a form beside its files; two are used
+TAIL = 1024  # bytes at the end of a form, among which its last boundary is
 
 
 class Question(BaseModel):
@@ -39,8 +41,9 @@ async def read_form(request: Request) -> AsyncIterator[Question]:
             415, "send the form in UTF-8"
         )  # the sender would name the decoder, among them slow ones
     limit = request.app.state.limits.images
+    complete = Request(request.scope, _whole(request.receive, options.get(b"boundary", b"")))
     try:
-        async with request.form(max_files=limit, max_fields=FIELDS) as form:
+        async with complete.form(max_files=limit, max_fields=FIELDS) as form:
             yield _checked(form)
     except FormParserError:
         raise Refused(400, "the form cannot be read") from None
@@ -97,6 +100,22 @@ def ask(models: SideBySide, question: Question, request: Request) -> list[Answer
         return not from_thread.run(request.is_disconnected)
 
     return models.answer(uploads, split_names(question.classes), question.top_k, wanted)
+
+
+def _whole(receive: Receive, boundary: bytes) -> Receive:
+    """Refuse a form that ends before its end: a file that it has the beginning of would stay open."""
+    tail = b""
+
+    async def checked() -> Message:
+        nonlocal tail
+        message = await receive()
+        tail = (tail + message.get("body", b""))[-TAIL:]
+        over = message["type"] == "http.request" and not message.get("more_body", False)
+        if over and b"--%s--" % boundary not in tail:
+            raise Refused(400, "the form is cut off")
+        return message
+
+    return checked
 
 
 def _checked(form: FormData) -> Question:

@@ -1,0 +1,57 @@
+"""A run folder as tables in the terminal or in Markdown, LaTeX or CSV, or as a page."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from cocoop.errors import CocoopError
+from cocoop.escaping import markdown
+from cocoop.report import html, tables
+from cocoop.report.latex import latex
+from cocoop.report.results import Results, results
+from cocoop.report.seeds import by_seed
+from cocoop.store import Store
+
+
+def report(folder: Path, format: str, console: Console, root: str | Path | None = None) -> None:
+    """Print the tables of a run folder, or write its page and print where it is.
+
+    Raises:
+        CocoopError: there is nothing in the folder to report.
+    """
+    store = Store(folder)
+    records = list(store.records())
+    if not records:
+        raise CocoopError(
+            f"{folder} holds no finished runs; make some with: cocoop run base-to-new --out {folder}"
+        )
+    if format == "html":
+        console.print(f"report: {html.write(store, root)}", soft_wrap=True, highlight=False)
+        return
+    if format == "csv":
+        _print(by_seed(results(records)).to_csv(index=False).rstrip(), console)
+        return
+    for each in results(records):
+        notes = [] if each.frame.empty else tables.notes(each.frame, each.records)
+        if format == "table" or each.frame.empty:
+            show(each, console)
+        elif format == "md":
+            table = tables.markdown(each.frame, each.learned)
+            lines = map(markdown, notes)
+            _print("\n\n".join([f"## {each.plan.title}", table, *lines]) + "\n", console)
+        else:
+            _print(latex(each.frame, each.plan.title, notes, each.learned) + "\n", console)
+
+
+def show(found: Results, console: Console) -> None:
+    """Print one table and what belongs to it."""
+    if found.frame.empty:
+        console.print(f"{found.plan.title}: no complete rows yet")
+        return
+    console.print(tables.terminal(found.frame, found.plan.title, found.learned, console.width))
+    for line in tables.notes(found.frame, found.records):
+        console.print(line, highlight=False)
+
+
+def _print(words: str, console: Console) -> None:
+    console.print(words, soft_wrap=True, highlight=False, markup=False)
