@@ -24,7 +24,7 @@ from safetensors.torch import save
 
 from cocoop.cli import main
 
-MEASURED = ('"created"', '"seconds_per_step"', '"peak_memory_mb"', '"sha256"')
+MEASURED = ('"created"', '"seconds_per_step"', '"peak_memory_mb"', '"sha256"', '"commit"')
 RUN = ("run", "base-to-new", "--backbone", "toy", "--datasets", "emoji/activities", "--seeds", "0")
 LONG = ("--set", "coop.epochs=40", "--set", "cocoop.epochs=12")
 
