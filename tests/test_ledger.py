@@ -203,6 +203,16 @@ def test_a_damaged_plan_is_as_good_as_none(finished: Path, tmp_path: Path) -> No
     assert Ledger(tmp_path).plans() == []
 
 
+@pytest.mark.parametrize(
+    "command", ["cocoop status runs; rm -rf ~", "rm -rf ~", "cocoop 'run", "cocoop $(id)"]
+)
+def test_a_plan_from_elsewhere_offers_no_other_command(finished: Path, tmp_path: Path, command: str) -> None:
+    Ledger(tmp_path).plan(planned(finished), "cocoop run")
+    (path,) = tmp_path.glob("plans/*")
+    path.write_text(path.read_text().replace('"cocoop run"', json.dumps(command)))
+    assert Ledger(tmp_path).plans() == []
+
+
 def test_other_formats_are_refused_with_the_command(finished: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "old"))
     Ledger(folder).plan(planned(finished), f"cocoop run base-to-new --out {folder} --seeds 0")

@@ -358,6 +358,18 @@ def test_a_dataset_of_the_hub(photos: Path, monkeypatch: pytest.MonkeyPatch) -> 
         open_dataset("hub:someone/pets")
 
 
+def test_a_saved_dataset_writes_nowhere_else(tmp_path: Path) -> None:
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    rows = {"image": [Image.new("RGB", (8, 8))] * 2, "label": [0, 1]}
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "escape")
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "dataset_dict.json").write_text('{"splits": ["../escape"]}')
+    with pytest.raises(CocoopError, match="a split called '../escape'"):
+        open_dataset(str(tmp_path / "saved"))
+
+
 def test_without_the_extra_the_hub_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
     with pytest.raises(UsageError, match=r"pip install 'cocoop\[hub\]'"):

@@ -1,6 +1,7 @@
 """What a run folder knows of cells without a record: who works at them, what failed, what was planned."""
 
 import os
+import shlex
 import socket
 import time
 import traceback
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from cocoop.cells import Cell, Training
 from cocoop.errors import in_words
@@ -75,6 +76,15 @@ class Plan(BaseModel):
 
     command: str | None
     cells: list[Cell]
+
+    @field_validator("command")
+    @classmethod
+    def _is_one_command(cls, command: str | None) -> str | None:
+        """A folder from elsewhere must not have people paste more than a call of ours."""
+        words = shlex.split(command or "cocoop")
+        if words[:1] != ["cocoop"] or (command and shlex.join(words) != command):
+            raise ValueError("no call of cocoop")
+        return command
 
 
 class Ledger:

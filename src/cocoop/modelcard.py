@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from huggingface_hub import EvalResult, ModelCardData
 from pydantic import BaseModel, ConfigDict, Field
 
+from cocoop.escaping import markdown as plain
 from cocoop.model import PromptCard
 
 SCHEMA = 2
@@ -78,15 +79,15 @@ def markdown(facts: ModelFacts, name: str) -> str:
     prompt = facts.prompt
     parts = [
         f"---\n{_front_matter(facts, name)}\n---",
-        f"# {_plain(name)}",
+        f"# {plain(name)}",
         f"An image classifier made with cocoop: {_method(facts)} It knows "
         f"{len(prompt.class_names)} classes, and takes any other names.",
         f"## Use it\n\n```python\nimport cocoop\n\nmodel = cocoop.load({name!r})\n"
         f'print(model.predict(["image.png"]))\n'
         f'print(model.predict_proba(["image.png"], classes=["any", "other", "names"]))\n```',
-        f"It needs the backbone `{prompt.backbone}`, the frozen CLIP it was trained on (weights "
+        f"It needs the backbone {plain(prompt.backbone)}, the frozen CLIP it was trained on (weights "
         f"`{prompt.weights[:16]}`), which is not part of this folder.",
-        f"## Classes\n\n{', '.join(map(_plain, prompt.class_names))}",
+        f"## Classes\n\n{', '.join(map(plain, prompt.class_names))}",
         f"## Training\n\n{_training(facts)}",
         f"## Results\n\n{_results(facts)}",
         "## Limits\n\nIt answers with one of the names it is given, also where none of them fits. Its "
@@ -126,7 +127,7 @@ def _method(facts: ModelFacts) -> str:
 
 def _training(facts: ModelFacts) -> str:
     if not facts.recipe:
-        return f"None. The prompt is `{facts.prompt.template}`."
+        return f"None. The prompt is {plain(facts.prompt.template)}."
     recipe = ", ".join(f"{key} {value}" for key, value in facts.recipe.items())
     last = f"; the loss of the last epoch was {facts.loss[-1]:.3f}" if facts.loss else ""
     return (
@@ -141,13 +142,7 @@ def _results(facts: ModelFacts) -> str:
     rows = ["| images | classes | number | zero-shot | this model |", "| --- | ---: | ---: | ---: | ---: |"]
     for r in facts.results:
         rows.append(
-            f"| {_plain(r.name)} | {r.classes} | {r.images} | {r.zeroshot / r.images:.1%} "
+            f"| {plain(r.name)} | {r.classes} | {r.images} | {r.zeroshot / r.images:.1%} "
             f"| {r.trained / r.images:.1%} |"
         )
     return "\n".join(rows)
-
-
-def _plain(text: str) -> str:
-    """Keep a name from being read as Markdown or HTML."""
-    special = "\\`*_{}[]<>#|!~$"
-    return "".join(f"\\{c}" if c in special else c for c in " ".join(text.split()))

@@ -1,13 +1,16 @@
 """A dataset of the Hub, or one that the library `datasets` saved: its images as files, once, in the cache."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from cocoop.data.images import read_file
 from cocoop.data.rows import SPLITS, Row
 from cocoop.errors import CocoopError, UsageError
+from cocoop.escaping import brief
 from cocoop.files import default_cache, digest, file_digest, write_bytes, write_text
 from cocoop.sealed import seal, unseal
 
@@ -77,6 +80,8 @@ def _read(path: Path) -> Index | None:
 
 
 def _write(root: Path, split: str, part: Any, name: str) -> Iterator[Row]:
+    if split and not re.fullmatch(r"\w+(\.\w+)*", split):  # it becomes a folder
+        raise CocoopError(f"{name} has a split called {brief(split)}; letters, digits, _ and . make a name")
     kinds = _library()
     image = next((key for key, kind in part.features.items() if isinstance(kind, kinds.Image)), None)
     classes = [key for key, kind in part.features.items() if isinstance(kind, kinds.ClassLabel)]
@@ -90,6 +95,6 @@ def _write(root: Path, split: str, part: Any, name: str) -> Iterator[Row]:
         if cls is None or cls == -1:  # what benchmarks do with labels they keep to themselves
             continue
         file = Path(split or "all") / f"{number:07}{Path(example[image]['path'] or '').suffix}"
-        write_bytes(root / file, example[image]["bytes"] or Path(example[image]["path"]).read_bytes())
+        write_bytes(root / file, example[image]["bytes"] or read_file(Path(example[image]["path"])))
         text = part.features[label].int2str(cls) if classes else str(cls)
         yield Row(file.as_posix(), text, SPLITS.get(split.lower(), split))
