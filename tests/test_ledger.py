@@ -203,9 +203,7 @@ def test_a_damaged_plan_is_as_good_as_none(finished: Path, tmp_path: Path) -> No
     assert Ledger(tmp_path).plans() == []
 
 
-@pytest.mark.parametrize(
-    "command", ["cocoop status runs; rm -rf ~", "rm -rf ~", "cocoop 'run", "cocoop $(id)"]
-)
+@pytest.mark.parametrize("command", ["cocoop list; rm -rf ~", "rm -rf ~", "cocoop 'run", "cocoop $(id)"])
 def test_a_plan_from_elsewhere_offers_no_other_command(finished: Path, tmp_path: Path, command: str) -> None:
     Ledger(tmp_path).plan(planned(finished), "cocoop run")
     (path,) = tmp_path.glob("plans/*")
