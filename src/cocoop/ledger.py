@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from cocoop.cells import Cell, Training
 from cocoop.errors import in_words
 from cocoop.files import digest, write_text
 
+LONGEST = 100_000  # characters of a command
 NOTE_EVERY = 1.0  # seconds between two notes of a claim
 
 Notify = Callable[[Cell, str, float], None]  # cell, what is going on, share of it done
@@ -74,7 +75,7 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    command: str | None
+    command: Annotated[str, Field(max_length=LONGEST)] | None
     cells: list[Cell]
 
     @field_validator("command")
