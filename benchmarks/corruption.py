@@ -1,16 +1,14 @@
 """Damage every kind of file that is read back, in every way a disk does: detected, rebuilt, or no difference.
 
-    python -m benchmarks.corruption --flips 40
+    python -m benchmarks.faults --part damage --no-write
 
 Files are cut off, single bits are turned, and files of one kind are exchanged. Reading must then give the
-same values as before, or an error in words, or values computed anew; anything else is wrong, and exits 1.
+same values as before, or an error in words, or values computed anew; anything else is wrong.
 """
 
-import argparse
 import os
 import random
 import shutil
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 import cocoop
 from benchmarks.killed_writers import CLASSES, IMAGES, model
@@ -244,28 +240,3 @@ def run(flips: int, seed: int) -> tuple[dict[str, Counter[str]], list[str]]:
             embedded.ASSETS, embedded.SUMS = place, place / "SHA256SUMS"
             embedded.asset.cache_clear()
     return found, wrong
-
-
-def report() -> None:
-    """Run the trial and print what was found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--flips", type=int, default=40, help="bits turned in each kind")
-    parser.add_argument("--seed", type=int, default=0, help="of the bits")
-    options = parser.parse_args()
-    found, wrong = run(options.flips, options.seed)
-    table = Table("files", "damages", DETECTED, REBUILT, SAME, WRONG)
-    for name, counts in found.items():
-        table.add_row(
-            name, *map(str, (counts.total(), *(counts[key] for key in (DETECTED, REBUILT, SAME, WRONG))))
-        )
-    console = Console()
-    console.print(table)
-    for what in wrong:
-        console.print(what, markup=False)
-    sys.exit(bool(wrong))
-
-
-if __name__ == "__main__":
-    report()

@@ -1,27 +1,23 @@
 """Disks that are full or read-only, clocks that jump, and two writers at one place.
 
-    python -m benchmarks.disturbances
+    python -m benchmarks.faults --part disturbances --no-write
 
 Runs meet a disk that takes nothing more from the n-th write on, for every n; each must stop with an error in
-words, and the same command must then end with the bytes of an undisturbed run. Exits 1 where it does not.
+words, and the same command must then end with the bytes of an undisturbed run.
 """
 
-import argparse
 import errno
 import multiprocessing
 import os
 import random
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.killed_writers import Writer, start_writing, writers
 from benchmarks.kills import RUN, command, contents
@@ -176,26 +172,3 @@ def run(every: int, times: int) -> dict[str, Found]:
             "two runs at once": together(root, expected, times),
             "two writers at one file": two_writers(root, writers(root / "undisturbed"), seconds=2.0),
         }
-
-
-def report(arguments: Sequence[str] | None = None) -> None:
-    """Run the trial and print what was found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--every", type=int, default=1, help="writes from one failing disk to the next")
-    parser.add_argument("--times", type=int, default=5, help="that the clock jumps, and two run at once")
-    options = parser.parse_args(arguments)
-    found = run(options.every, options.times)
-    table = Table("disturbance", "tried", "wrong")
-    for name, (tried, problems) in found.items():
-        table.add_row(name, str(tried), str(len(problems)))
-    console = Console()
-    console.print(table)
-    for problem in (problem for _, problems in found.values() for problem in problems):
-        console.print(problem, markup=False)
-    sys.exit(any(problems for _, problems in found.values()))
-
-
-if __name__ == "__main__":
-    report()

@@ -1,16 +1,14 @@
 """Kill -9 whatever writes a file, in the middle of it, and read back what is there: the old or the new.
 
-    python -m benchmarks.killed_writers --kills 40
+    python -m benchmarks.faults --part kills --no-write
 
 A process writes one kind of file over and over, alternating between two contents, and is killed at a random
-moment. Exits 1 where what it left is neither of the two, or something stands in the way of writing again.
+moment.
 """
 
-import argparse
 import multiprocessing
 import os
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -23,8 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 
 import cocoop
 from cocoop.features import FeatureCache
@@ -209,26 +205,3 @@ def _models() -> list[cocoop.PromptClassifier]:
     if not _MADE:
         _MADE.extend(model(version) for version in (0, 1))
     return _MADE
-
-
-def report() -> None:
-    """Run the trial and print what was found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--kills", type=int, default=40, help="of each kind")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    options = parser.parse_args()
-    found = run(options.kills, options.seed)
-    table = Table("what was written", "kills", "not whole")
-    for name, problems in found.items():
-        table.add_row(name, str(options.kills), str(len(problems)))
-    console = Console()
-    console.print(table)
-    for problem in (problem for problems in found.values() for problem in problems):
-        console.print(problem, markup=False)
-    sys.exit(any(found.values()))
-
-
-if __name__ == "__main__":
-    report()

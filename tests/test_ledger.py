@@ -18,7 +18,7 @@ from cocoop.cells import Cell
 from cocoop.cli import main
 from cocoop.ledger import Ledger
 from cocoop.store import Store
-from tests.test_runs import ARGUMENTS, without_time
+from tests.test_runs import ARGUMENTS, finish, without_time
 
 FAST = ARGUMENTS | {"methods": ["zeroshot", "coop"], "overrides": ["coop.epochs=1"]}
 HOLD = """
@@ -36,11 +36,7 @@ with ledger.claim(cell.training) as note:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ledger")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COCOOP_CACHE", str(folder / "cache"))
-        cocoop.run("base-to-new", folder=folder / "runs", **FAST)
-    return folder / "runs"
+    return finish(tmp_path_factory.mktemp("ledger"), FAST)
 
 
 def status(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict:

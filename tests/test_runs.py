@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,10 +30,14 @@ ARGUMENTS = {
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs")
+    return finish(tmp_path_factory.mktemp("runs"), ARGUMENTS)
+
+
+def finish(folder: Path, arguments: dict[str, Any]) -> Path:
+    """Do a run below a folder, with a cache of its own, and return where its results are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COCOOP_CACHE", str(folder / "cache"))
-        cocoop.run("base-to-new", folder=folder / "runs", **ARGUMENTS)
+        cocoop.run("base-to-new", folder=folder / "runs", **arguments)
     return folder / "runs"
 
 

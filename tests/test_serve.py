@@ -18,9 +18,10 @@ from rich.console import Console
 
 import cocoop
 from cocoop import CoCoOp, CocoopError, CoOp, ZeroShot
-from cocoop.serve.answers import SideBySide, Upload, name_models, split_names
+from cocoop.serve.answers import SideBySide, Upload, split_names
 from cocoop.serve.app import make_app
 from cocoop.serve.limits import Limits, Refused
+from cocoop.serve.lineup import name_models
 from cocoop.serve.page import render
 from cocoop.serve.server import LOOPBACK, serve
 from tests.test_estimator import painted

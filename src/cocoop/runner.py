@@ -132,7 +132,7 @@ class Runner:
             train_images=len(trained_on),
             parameters=sum(parameter.numel() for parameter in method.parameters()),
             lr=card.lr,
-            loss=_mean_by_epoch(card.loss, len(card.lr)),
+            loss=Trace(card.lr, card.loss).epoch_losses,
             seconds_per_step=card.seconds / steps if steps else 0.0,
             peak_memory_mb=peak_memory_mb(),
             files=digest(*(repr(tuple(item)) for item in (*trained_on, *items))),
@@ -237,10 +237,3 @@ def _seen(zimg: Tensor, cell: Cell) -> Tensor:
 def _top(logits: Tensor) -> dict[str, Tensor]:
     probabilities, classes = torch.softmax(logits, dim=1).topk(min(TOP, logits.shape[1]))
     return {"classes": classes.to(torch.int32), "probabilities": probabilities}
-
-
-def _mean_by_epoch(losses: Sequence[float], epochs: int) -> list[float]:
-    size = len(losses) // epochs if epochs else 0
-    return (
-        [sum(losses[start : start + size]) / size for start in range(0, size * epochs, size)] if size else []
-    )

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -36,7 +35,9 @@ class Trace:
     @property
     def epoch_losses(self) -> list[float]:
         """Mean loss of every epoch; all have equally many steps."""
-        return [float(np.mean(part)) for part in np.split(np.array(self.loss), len(self.lr))]
+        size = len(self.loss) // max(1, len(self.lr))
+        parts = (self.loss[start : start + size] for start in range(0, size * len(self.lr), size or 1))
+        return [sum(part) / size for part in parts]
 
 
 @dataclass(frozen=True)

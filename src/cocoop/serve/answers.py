@@ -12,21 +12,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from cocoop.classifiers import ZeroShot
 from cocoop.data.images import UNREADABLE
 from cocoop.data.photos import FORMATS, decode_photo
 from cocoop.errors import UsageError
 from cocoop.estimator import PromptClassifier
 from cocoop.serve.limits import DEFAULT, Limits, Refused
+from cocoop.serve.lineup import with_zero_shot
 
-ZERO_SHOT = "zero-shot"
 KEPT = 512  # images whose features are kept, so that editing names does not encode them again
 THUMBNAIL = 240  # pixels; shown at half of that on fine screens
 LOOK = 0.05  # seconds between two looks whether somebody still waits for the answer
@@ -83,7 +81,7 @@ class SideBySide:
 
     def __init__(self, models: Mapping[str, PromptClassifier], limits: Limits = DEFAULT) -> None:
         self.limits = limits
-        self.models = _with_zero_shot(models)
+        self.models = with_zero_shot(models)
         self.classes = tuple(next(iter(models.values())).classes_.tolist())
         self._seen: OrderedDict[str, Seen] = OrderedDict()
         self._turn = threading.Lock()
@@ -196,31 +194,6 @@ class SideBySide:
 def split_names(text: str) -> tuple[str, ...]:
     """Return the class names of a text, one a line or separated by commas, each once."""
     return tuple(dict.fromkeys(" ".join(name.split()) for name in re.split(r"[,\n]", text) if name.strip()))
-
-
-def name_models(models: Sequence[tuple[Path, PromptClassifier]]) -> dict[str, PromptClassifier]:
-    """Give each model the shortest name that tells it apart: its method, its folder's name, its path."""
-    for name in (lambda path, model: model.method, lambda path, model: path.resolve().name):
-        labels = [name(*pair) for pair in models]
-        if len(set(labels)) == len(models):
-            return dict(zip(labels, (model for _, model in models), strict=True))
-    return {str(path): model for path, model in models}
-
-
-def _with_zero_shot(models: Mapping[str, PromptClassifier]) -> dict[str, PromptClassifier]:
-    """Put zero-shot CLIP first, once a backbone, where no model is that already."""
-    first: dict[str, PromptClassifier] = {}  # of each backbone
-    for model in models.values():
-        first.setdefault(model.load_backbone().name, model)
-    taken = {model.load_backbone().name for model in models.values() if model.method == "zeroshot"}
-    zero = {
-        ZERO_SHOT if len(first) == 1 else f"{ZERO_SHOT} ({name})": ZeroShot(
-            model.load_backbone(), template=model.facts_.prompt.template
-        )
-        for name, model in first.items()
-        if name not in taken
-    }
-    return zero | dict(models)
 
 
 def _tops(

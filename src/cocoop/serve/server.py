@@ -10,8 +10,9 @@ from rich.console import Console
 
 from cocoop.classifiers import load
 from cocoop.errors import CocoopError
-from cocoop.serve.answers import SideBySide, name_models
+from cocoop.serve.answers import SideBySide
 from cocoop.serve.limits import Limits
+from cocoop.serve.lineup import name_models
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
