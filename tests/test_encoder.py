@@ -1,6 +1,7 @@
 """The text engine computes what the released implementation computes: features and every gradient."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import open_clip
@@ -13,7 +14,8 @@ from torch.nn import functional as F
 from cocoop import Backbone
 from cocoop.errors import CocoopError, UsageError
 from cocoop.prompts import Prompt
-from cocoop.text import TextEncoder
+from cocoop.text import TextEncoder, heap
+from cocoop.text.budget import plan
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.text.tower import TextTower
 
@@ -118,6 +120,29 @@ def test_chunks_change_nothing_but_memory(tower: Callable[[str], Backbone]) -> N
     ):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
     assert len(small._chunks) > len(whole._chunks) == 1
+
+
+def test_freed_memory_is_handed_back_only_where_the_process_holds_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trimmed: list[int] = []
+    monkeypatch.setattr(heap, "_glibc", lambda: SimpleNamespace(malloc_trim=trimmed.append))
+    heap.release_free_memory(limit=1 << 60)
+    assert not trimmed
+    heap.release_free_memory(limit=heap.resident_memory() // 2)
+    assert trimmed == [0]
+
+
+def test_a_chunk_leaves_room_for_the_memory_of_earlier_ones(tower: Callable[[str], Backbone]) -> None:
+    backbone = tower("clip-quickgelu")
+    slots = Prompt("a photo of a {}.", 4).slots(backbone.tokenize, NAMES)
+    text = TextTower(backbone.model, torch.float64)
+    kept = plan(slots, text, 32, 1 << 40, grad=True)
+    assert (kept.images, kept.classes, kept.recompute) == (32, len(NAMES), False)
+    whole = next(n for n in range(32, 0, -1) if not plan(slots, text, n, 10**7, grad=True).recompute)
+    cut = plan(slots, text, whole + 1, 10**7, grad=True)
+    assert (cut.classes, cut.recompute) == (len(NAMES), True)
+    assert cut.images in (whole // 4, (whole + 1) // 4)
 
 
 def test_a_budget_too_small_for_one_class_names_the_least(tower: Callable[[str], Backbone]) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 import torch
 
+from cocoop.text.heap import release_free_memory
+
 Job = Callable[[], object]
 LONG = 20.0  # seconds
 
@@ -78,6 +80,7 @@ def peak_memory_mb(prepare: Callable[..., Job], *arguments: Any) -> float:
 def _child(send: Any, prepare: Callable[..., Job], arguments: tuple[Any, ...]) -> None:
     job = prepare(*arguments)
     gc.collect()
+    release_free_memory()  # what loading left behind would hide as much of the job's use
     before = psutil.Process().memory_info().rss
     _reset_peak()
     job()

@@ -1,10 +1,9 @@
 """How much memory a token tree needs, and how to cut the work so that it fits a budget."""
 
-import ctypes
+import gc
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import psutil
 import torch
@@ -12,6 +11,7 @@ import torch
 from cocoop.errors import UsageError
 from cocoop.prompts import Slot
 from cocoop.text.attention import BLOCK
+from cocoop.text.heap import release_free_memory, resident_memory
 from cocoop.text.tower import TextTower
 from cocoop.text.tree import build_tree
 
@@ -24,18 +24,21 @@ class Plan:
         images: contexts (images) encoded together.
         classes: classes encoded together.
         recompute: whether activations are recomputed in the backward pass instead of kept.
+        limit: bytes that the process may hold when a chunk that is recomputed begins.
     """
 
     images: int
     classes: int
     recompute: bool
+    limit: int = 0
 
 
 def plan(slots: Sequence[tuple[Slot, ...]], tower: TextTower, images: int, budget: int, grad: bool) -> Plan:
     """Choose the largest chunks whose activations stay within `budget` bytes.
 
     Images are split first: a chunk of all classes shares every token it can. Only where one image alone
-    does not fit are the classes split too.
+    does not fit are the classes split too. Chunks of images take a part of the budget alone: a chunk that
+    finds the memory of earlier ones is faster than a larger one that has to get it anew.
 
     Raises:
         UsageError: one class of one image does not fit; the message says what it needs.
@@ -51,14 +54,15 @@ def plan(slots: Sequence[tuple[Slot, ...]], tower: TextTower, images: int, budge
     if images * whole <= budget:
         return Plan(images, classes, recompute=False)
     if whole <= budget:
-        return Plan(max(1, budget // whole), classes, recompute=True)
+        images = max(1, budget // (whole * CHUNKS_IN_BUDGET))
+        return Plan(images, classes, recompute=True, limit=_limit(budget, images * whole))
     low, high = 1, classes  # the smallest chunk fits or nothing does; `high` does not
     if (least := need(1)) > budget:
         raise UsageError(f"a memory budget of {budget} bytes is too small: one class needs {least}")
     while high - low > max(1, low // 16):
         middle = (low + high) // 2
         low, high = (middle, high) if need(middle) <= budget else (low, middle)
-    return Plan(1, low, recompute=True)
+    return Plan(1, low, recompute=True, limit=_limit(budget, need(low)))
 
 
 def _chunk_bytes(slots: Sequence[tuple[Slot, ...]], tower: TextTower, grad: bool) -> int:
@@ -81,6 +85,7 @@ WORKING_PER_NODE = 12
 WORKING_PER_KEY = 4
 # What the allocator holds for every byte in use, by measurement; blocks of unequal size leave gaps.
 HELD_PER_USED = 2.0
+CHUNKS_IN_BUDGET = 4
 
 
 def available_memory(device: torch.device) -> int:
@@ -93,18 +98,8 @@ def available_memory(device: torch.device) -> int:
     return int(limit) if limit else int(psutil.virtual_memory().available)
 
 
-def release_free_memory() -> None:
-    """Ask the C library to hand freed memory back; chunks of unequal size would fragment it otherwise."""
-    libc = _glibc()
-    if libc is not None:
-        libc.malloc_trim(0)
-
-
-@cache
-def _glibc() -> ctypes.CDLL | None:
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.malloc_trim  # noqa: B018  (an AttributeError elsewhere than in glibc)
-    except (OSError, AttributeError):
-        return None
-    return libc
+def _limit(budget: int, chunk: int) -> int:
+    """Return what the process may hold when a chunk begins: its needs so far and what the chunk leaves."""
+    gc.collect()
+    release_free_memory()
+    return resident_memory() + int(budget - chunk / HELD_PER_USED)

@@ -18,7 +18,8 @@ from cocoop.backbone import Backbone
 from cocoop.precision import DTYPES
 from cocoop.prompts import Prompt, Slot
 from cocoop.text.attention import attend, sight
-from cocoop.text.budget import Plan, available_memory, plan, release_free_memory
+from cocoop.text.budget import Plan, available_memory, plan
+from cocoop.text.heap import release_free_memory
 from cocoop.text.scaling import scaled
 from cocoop.text.tower import TextTower
 from cocoop.text.tree import build_tree
@@ -85,9 +86,8 @@ class TextEncoder:
             for start in range(0, len(order), layout.classes):
                 chunk = self._chunk(index, order, start, layout.classes)
                 if layout.recompute and grad:
-                    columns.append(
-                        checkpoint(_compact(chunk), images, use_reentrant=False, preserve_rng_state=False)
-                    )
+                    run = _compact(chunk, layout.limit)
+                    columns.append(checkpoint(run, images, use_reentrant=False, preserve_rng_state=False))
                 else:
                     columns.append(chunk(images))
             parts.append(torch.cat(columns, dim=1))
@@ -116,11 +116,11 @@ def _average(features: Sequence[Float[Tensor, "b c d"]]) -> Float[Tensor, "b c d
     return F.normalize(torch.stack(list(features)).mean(0), dim=-1)
 
 
-def _compact(chunk: "_Chunk") -> Callable[[Tensor], Tensor]:
-    """Give a chunk's freed memory back to the system before the next one is computed."""
+def _compact(chunk: "_Chunk", limit: int) -> Callable[[Tensor], Tensor]:
+    """Keep the process within `limit` bytes of freed memory before the chunk is computed."""
 
     def run(images: Tensor) -> Tensor:
-        release_free_memory()
+        release_free_memory(limit)
         return chunk(images)
 
     return run
