@@ -22,6 +22,7 @@ def main(
     backbones: Annotated[str, typer.Option(help="Names, separated by commas.")] = "ViT-B-16-quickgelu/random",
     repeats: Annotated[int, typer.Option(help="Measured runs of each side.")] = 5,
     reference_limit: Annotated[int, typer.Option(help="Most prompts the reference runs on in full.")] = 200,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Where to write the results as JSON.")] = None,
 ) -> None:
     """Measure a grid and print its table in Markdown."""
@@ -35,12 +36,12 @@ def main(
         for count in map(int, classes.split(",")):
             for batch in map(int, batches.split(",")):
                 reference = "full" if count * batch <= reference_limit else "part"
-                result = bench_text(count, batch, backbone, repeats, reference=reference)
+                result = bench_text(count, batch, backbone, repeats, None, reference, device)
                 results.append(result)
                 print(_row(result), flush=True)
+                if out:
+                    write_json(out, results)
     print(f"\n{results[0]['machine']}; {json.dumps(results[0]['versions'])}; medians of {repeats}, in turns")
-    if out:
-        write_json(out, results)
 
 
 def _row(result: dict) -> str:

@@ -14,6 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="Measure speed and memory beside th
 out = Console()
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Measured runs of each side, in turns.")]
 
 
@@ -35,13 +36,14 @@ def text(
     reference: Annotated[
         ReferenceChoice, typer.Option(help="Run the reference path in full, on a part (then scaled), or not.")
     ] = ReferenceChoice.full,
+    device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Text side of one CoCoOp training step and evaluation: token tree against padded prompts."""
     from cocoop.bench.text import bench_text
 
     budget = parse_bytes(memory_budget)
-    _show(bench_text(classes, batch, backbone, repeats, budget, reference.value), json)
+    _show(bench_text(classes, batch, backbone, repeats, budget, reference.value, device), json)
 
 
 @app.command()
@@ -76,7 +78,7 @@ def features(
 def precision(
     dataset: Annotated[str, typer.Option(help="Registered name.")] = "emoji/food",
     backbone: Annotated[str, typer.Option(help="See `cocoop list backbones`.")] = "tiny-clip",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     images: Annotated[int, typer.Option(min=1, help="Test images.")] = 16,
     json: Json = False,
 ) -> None:

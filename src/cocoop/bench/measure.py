@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import torch
 
-from cocoop.text.heap import release_free_memory
+from cocoop.text.heap import release_free_memory, resident_memory
 
 Job = Callable[[], object]
 LONG = 20.0  # seconds
@@ -33,7 +33,14 @@ def alternate(jobs: Mapping[str, Job], repeats: int) -> dict[str, list[float]]:
 def _timed(job: Job) -> float:
     start = time.perf_counter()
     job()
+    synchronize()
     return time.perf_counter() - start
+
+
+def synchronize() -> None:
+    """Wait for what an accelerator still computes; its calls return before it has."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
 
 
 def compare(seconds: Mapping[str, list[float]], floor_ratio: float) -> dict[str, float]:
@@ -59,9 +66,10 @@ def compare(seconds: Mapping[str, list[float]], floor_ratio: float) -> dict[str,
 
 
 def peak_memory_mb(prepare: Callable[..., Job], *arguments: Any) -> float:
-    """Peak resident memory of a job over the loaded model, in MiB, measured in a process of its own.
+    """Peak memory of a job over the loaded model, in MiB, measured in a process of its own.
 
-    `prepare(*arguments)` runs first, in that process, and returns the job.
+    `prepare(*arguments)` runs first, in that process, and returns the job. It is the memory of the GPU where
+    the job has one in use, else what is resident of the process.
     """
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
@@ -81,18 +89,20 @@ def _child(send: Any, prepare: Callable[..., Job], arguments: tuple[Any, ...]) -
     job = prepare(*arguments)
     gc.collect()
     release_free_memory()  # what loading left behind would hide as much of the job's use
-    before = psutil.Process().memory_info().rss
-    _reset_peak()
+    reset, peak = (_reset_gpu_peak, _gpu_peak) if torch.cuda.is_initialized() else (_reset_peak, _peak)
+    held = reset()
     job()
-    send.send(max(0, _peak() - before) / (1 << 20))
+    send.send(max(0, peak() - held) / (1 << 20))
     send.close()
 
 
-def _reset_peak() -> None:
+def _reset_peak() -> int:
     clear = Path("/proc/self/clear_refs")
     if not clear.exists():
         raise OSError("peak memory is measured through /proc, which this system does not have")
+    held = resident_memory()
     clear.write_text("5")  # sets the high-water mark to what is resident now
+    return held
 
 
 def _peak() -> int:
@@ -101,8 +111,17 @@ def _peak() -> int:
     return int(line.split()[1]) << 10
 
 
+def _reset_gpu_peak() -> int:
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated()
+
+
+def _gpu_peak() -> int:
+    return torch.cuda.max_memory_allocated()
+
+
 def machine() -> str:
-    """The machine in words: processor, threads, memory."""
+    """The machine in words: processor, threads, memory, GPU."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -112,7 +131,8 @@ def machine() -> str:
         cpu = names[0] if names else cpu
     memory = psutil.virtual_memory().total / (1 << 30)
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"{cpu} ({capability}), {torch.get_num_threads()} threads, {memory:.0f} GiB"
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{cpu} ({capability}), {torch.get_num_threads()} threads, {memory:.0f} GiB{gpu}"
 
 
 def versions() -> dict[str, str]:

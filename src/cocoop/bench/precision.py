@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cocoop.backbone import Backbone, load_backbone
-from cocoop.bench.measure import machine, versions
+from cocoop.bench.measure import machine, synchronize, versions
 from cocoop.data import Dataset, Item, open_dataset
 from cocoop.data.splits import select, subset_labels
 from cocoop.features import ImageEncoder
@@ -62,6 +62,7 @@ def _step(
     classifier = Classifier(clip, method, names)
     labels = torch.tensor([item.label for item in items], device=clip.device)
     classifier(zimg)  # what is computed once a list of names is no part of a step
+    synchronize()
     start = time.perf_counter()
     logits = classifier(zimg)
     F.cross_entropy(logits, labels).backward()

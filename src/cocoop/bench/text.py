@@ -12,6 +12,7 @@ from torch import Tensor
 from cocoop.backbone import Backbone, load_backbone
 from cocoop.bench.measure import Job, alternate, compare, machine, peak_memory_mb, versions
 from cocoop.errors import UsageError
+from cocoop.precision import AUTO
 from cocoop.prompts import Prompt
 from cocoop.text import TextEncoder
 from cocoop.text.reference import ReferenceEncoder
@@ -31,6 +32,7 @@ def bench_text(
     repeats: int = 5,
     memory_budget: int | None = None,
     reference: Reference = "full",
+    device: str = AUTO,
 ) -> dict[str, Any]:
     """Measure CoCoOp's text side: `batch` images, each with its own context, against `classes` names.
 
@@ -43,14 +45,15 @@ def bench_text(
         reference: "full" runs the reference path on the same prompts; "part" runs it on one image and the
             first PART classes and scales its time and memory to all prompts, in which they are linear;
             "none" leaves ratios out.
+        device: "cpu", "cuda" or "mps", for both sides; "auto" takes an accelerator where there is one.
 
     Raises:
-        UsageError: more classes than there are names, or none.
+        UsageError: more classes than there are names, or none; no such device here.
     """
     names = class_names(classes)
     part, images = (names, batch) if reference == "full" else (names[:PART], 1)
     scale = classes * batch / (len(part) * images)
-    clip = load_backbone(backbone, "cpu", "fp32")
+    clip = load_backbone(backbone, device, "fp32")
     tree = build_tree(PROMPT.slots(clip.tokenize, names))
     counted = _work(tree, TextTower(clip.model), classes, clip.context_length)
     jobs = {"engine": _Side("engine", clip, names, batch, memory_budget)}
@@ -61,6 +64,7 @@ def bench_text(
         "classes": classes,
         "batch": batch,
         "backbone": backbone,
+        "device": str(clip.device),
         "memory_budget": memory_budget,
         "reference": {"full": "measured", "part": f"{len(part)} prompts, scaled", "none": "none"}[reference],
         "work": counted,
@@ -75,7 +79,7 @@ def bench_text(
     del jobs, clip
     gc.collect()
     given = {"reference": (part, images), "engine": (names, batch)}
-    memory = {s: peak_memory_mb(_prepare, s, *given[s], backbone, memory_budget) for s in sides}
+    memory = {s: peak_memory_mb(_prepare, s, *given[s], backbone, device, memory_budget) for s in sides}
     if reference != "none":
         memory["reference"] *= scale
         result["memory"] = {"ratio": memory["reference"] / memory["engine"]}
@@ -103,10 +107,10 @@ class _Side:
         generator = torch.Generator().manual_seed(0)
         words = clip.embed_words("a photo of a")
         noise = torch.stack([torch.randn(1, *words.shape, generator=generator) for _ in range(batch)])
-        self.contexts = words + 0.1 * words.std() * noise
+        self.contexts = words + 0.1 * words.std() * noise.to(clip.device)
         generator.manual_seed(1)
         image = torch.stack([torch.randn(clip.embed_dim, generator=generator) for _ in range(batch)])
-        self.image = image / image.norm(dim=-1, keepdim=True)
+        self.image = (image / image.norm(dim=-1, keepdim=True)).to(clip.device)
 
     def logits(self, contexts: Tensor) -> Tensor:
         return 100 * torch.einsum("bd,bcd->bc", self.image, self._encode(contexts))
@@ -118,15 +122,17 @@ class _Side:
     def step(self) -> Tensor:
         """Forward and backward to the context vectors; return their gradient."""
         contexts = self.contexts.clone().requires_grad_()
-        labels = torch.zeros(len(contexts), dtype=torch.long)
+        labels = torch.zeros(len(contexts), dtype=torch.long, device=contexts.device)
         torch.nn.functional.cross_entropy(self.logits(contexts), labels).backward()
         assert contexts.grad is not None
         return contexts.grad
 
 
-def _prepare(side: str, names: Sequence[str], batch: int, backbone: str, budget: int | None) -> Job:
+def _prepare(
+    side: str, names: Sequence[str], batch: int, backbone: str, device: str, budget: int | None
+) -> Job:
     torch.set_num_threads(torch.get_num_threads())  # start the thread pool before memory is read
-    return _Side(side, load_backbone(backbone, "cpu", "fp32"), names, batch, budget).step
+    return _Side(side, load_backbone(backbone, device, "fp32"), names, batch, budget).step
 
 
 def _differences(jobs: Mapping[str, _Side], same: bool) -> dict[str, float]:

@@ -49,7 +49,7 @@ class ReferenceEncoder:
         x = self._embedded.index_put((rows, columns), context[classes, vectors])
         x = x + text.positional_embedding
         x = text.ln_final(text.transformer(x, attn_mask=text.attn_mask))
-        x = x[torch.arange(len(x)), self._ends]
+        x = x[torch.arange(len(x), device=x.device), self._ends]
         projection = text.text_projection
         if projection is not None:
             x = projection(x) if isinstance(projection, nn.Linear) else x @ projection
