@@ -85,7 +85,7 @@ WORKING_PER_NODE = 12
 WORKING_PER_KEY = 4
 # What the allocator holds for every byte in use, by measurement; blocks of unequal size leave gaps.
 HELD_PER_USED = 2.0
-CHUNKS_IN_BUDGET = 4
+CHUNKS_IN_BUDGET = 4  # of images: the memory of earlier ones stays at hand
 
 
 def available_memory(device: torch.device) -> int:
