@@ -36,7 +36,7 @@ def main(
         for count in map(int, classes.split(",")):
             for batch in map(int, batches.split(",")):
                 reference = "full" if count * batch <= reference_limit else "part"
-                result = bench_text(count, batch, backbone, repeats, None, reference, device)
+                result = bench_text(count, batch, backbone, repeats, reference=reference, device=device)
                 results.append(result)
                 print(_row(result), flush=True)
                 if out:

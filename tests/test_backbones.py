@@ -231,6 +231,12 @@ def test_a_squashing_backbone_resizes_both_edges() -> None:
         Preprocess(16, mean, std, "bicubic", "longest")
 
 
+def test_a_loaded_model_is_frozen() -> None:
+    model = load_backbone("toy").model
+    assert not any(module.training for module in model.modules())
+    assert not any(weight.requires_grad for weight in model.parameters())
+
+
 def test_devices_and_precisions() -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert choose_device("cpu") == cpu

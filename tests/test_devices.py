@@ -3,7 +3,7 @@
 The model is put on the meta device, which computes shapes alone, forward and backward.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -44,17 +44,12 @@ def clip() -> Backbone:
     return load_backbone("toy", "cpu", "fp32")
 
 
-@pytest.fixture
-def one_device() -> Iterator[None]:
-    with OneDevice():
-        yield
-
-
-def test_the_check_notices_a_second_device(one_device: None) -> None:
+def test_the_check_notices_a_second_device() -> None:
     here, there = torch.ones(2), torch.ones(2, device="meta")
-    with pytest.raises(AssertionError, match="aten::index_add"):
-        there.index_add(0, torch.zeros(2, dtype=torch.long), there)
-    assert (here.to("meta") + there).device.type == "meta"
+    with OneDevice():
+        with pytest.raises(AssertionError, match="aten::index_add"):
+            there.index_add(0, torch.zeros(2, dtype=torch.long), there)
+        assert (here.to("meta") + there).device.type == "meta"
 
 
 @pytest.mark.parametrize("budget", [10**9, 300_000], ids=["whole", "in chunks"])

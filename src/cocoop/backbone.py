@@ -46,6 +46,7 @@ class Backbone:
     ) -> None:
         self.name = name
         self.precision = precision
+        # frozen: no dropout, and batch statistics as they were trained
         self.model: Any = cast(Any, model.eval().requires_grad_(False))
         self.width = int(self.token_embedding.shape[1])
         self.context_length = int(self.text_tower.context_length)

@@ -16,6 +16,7 @@ from cocoop.data import Dataset, open_dataset
 from cocoop.data.splits import draw, select, subset_labels
 from cocoop.logits import Classifier
 from cocoop.methods import METHODS
+from cocoop.precision import synchronize
 from cocoop.settings import from_dict
 from cocoop.store import Store
 
@@ -165,7 +166,6 @@ def _best(run: Callable[[int], object], count: int) -> float:
     while len(seconds) < MOST_RUNS and sum(seconds) < LONG_ENOUGH:
         start = time.perf_counter()
         run(count)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        synchronize()
         seconds.append(time.perf_counter() - start)
     return min(seconds)

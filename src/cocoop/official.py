@@ -75,6 +75,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], int | None]:
         check_pickle(path)
         with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED):
             warnings.simplefilter("ignore")
+            # a pickle, as the released code left it: read by the restricted reader alone
             checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CocoopError(f"{path} cannot be read: {error}") from error

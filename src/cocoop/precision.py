@@ -45,6 +45,12 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     raise unknown("precision", name, [AUTO, *get_args(Precision)])
 
 
+def synchronize() -> None:
+    """Wait for what an accelerator still computes; its calls return before it has."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+
+
 def allow_tf32(precision: Precision) -> None:
     """Let CUDA round the inputs of fp32 matrix products only where asked; holds for the whole process."""
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import torch
 
+from cocoop.precision import synchronize
 from cocoop.text.heap import release_free_memory, resident_memory
 
 Job = Callable[[], object]
@@ -35,12 +36,6 @@ def _timed(job: Job) -> float:
     job()
     synchronize()
     return time.perf_counter() - start
-
-
-def synchronize() -> None:
-    """Wait for what an accelerator still computes; its calls return before it has."""
-    if torch.accelerator.is_available():
-        torch.accelerator.synchronize()
 
 
 def compare(seconds: Mapping[str, list[float]], floor_ratio: float) -> dict[str, float]:

@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cocoop.backbone import Backbone, load_backbone
-from cocoop.bench.measure import machine, synchronize, versions
+from cocoop.bench.measure import machine, versions
 from cocoop.data import Dataset, Item, open_dataset
 from cocoop.data.splits import select, subset_labels
 from cocoop.features import ImageEncoder
 from cocoop.logits import Classifier
 from cocoop.methods.cocoop import CoCoOp, Config
-from cocoop.precision import Precision, choose_device
+from cocoop.precision import Precision, choose_device, synchronize
 
 
 def bench_precision(dataset: str, backbone: str, device: str, images: int) -> dict[str, Any]:

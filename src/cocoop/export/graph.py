@@ -67,7 +67,7 @@ def to_onnx(backbone: Backbone, classifier: Classifier) -> bytes:
     edge = backbone.preprocess.size
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         program = torch.onnx.export(
-            ImageClassifier(backbone, text).eval(),
+            ImageClassifier(backbone, text).eval(),  # a module in training mode makes the exporter warn
             (torch.zeros(2, 3, edge, edge),),
             input_names=["images"],
             output_names=["probabilities"],

@@ -2,8 +2,9 @@
 
 import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import psutil
 import torch
@@ -43,26 +44,33 @@ def plan(slots: Sequence[tuple[Slot, ...]], tower: TextTower, images: int, budge
     Raises:
         UsageError: one class of one image does not fit; the message says what it needs.
     """
-    classes = len(slots)
     ordered = sorted(slots)
 
+    @cache
     def need(count: int) -> int:  # of the costliest chunk, for one image
-        starts = range(0, classes, count)
+        starts = range(0, len(ordered), count)
         return max(_chunk_bytes(ordered[start : start + count], tower, grad) for start in starts)
 
-    whole = need(classes)
-    if images * whole <= budget:
+    classes = len(ordered)
+    if images * need(classes) <= budget:
         return Plan(images, classes, recompute=False)
-    if whole <= budget:
-        images = max(1, budget // (whole * CHUNKS_IN_BUDGET))
-        return Plan(images, classes, recompute=True, limit=_limit(budget, images * whole))
-    low, high = 1, classes  # the smallest chunk fits or nothing does; `high` does not
+    if need(classes) <= budget:
+        images = max(1, budget // (need(classes) * CHUNKS_IN_BUDGET))
+    else:
+        images, classes = 1, _most(classes, need, budget)
+    limit = _limit(budget, images * need(classes)) if grad else 0
+    return Plan(images, classes, recompute=grad, limit=limit)
+
+
+def _most(classes: int, need: Callable[[int], int], budget: int) -> int:
+    """Return about the most classes whose need is within the budget, which that of all is not."""
     if (least := need(1)) > budget:
         raise UsageError(f"a memory budget of {budget} bytes is too small: one class needs {least}")
+    low, high = 1, classes  # the one fits, the other does not
     while high - low > max(1, low // 16):
         middle = (low + high) // 2
         low, high = (middle, high) if need(middle) <= budget else (low, middle)
-    return Plan(1, low, recompute=True, limit=_limit(budget, need(low)))
+    return low
 
 
 def _chunk_bytes(slots: Sequence[tuple[Slot, ...]], tower: TextTower, grad: bool) -> int:

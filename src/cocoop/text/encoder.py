@@ -85,7 +85,7 @@ class TextEncoder:
             columns = []
             for start in range(0, len(order), layout.classes):
                 chunk = self._chunk(index, order, start, layout.classes)
-                if layout.recompute and grad:
+                if layout.recompute:
                     run = _compact(chunk, layout.limit)
                     columns.append(checkpoint(run, images, use_reentrant=False, preserve_rng_state=False))
                 else:
@@ -117,7 +117,7 @@ def _average(features: Sequence[Float[Tensor, "b c d"]]) -> Float[Tensor, "b c d
 
 
 def _compact(chunk: "_Chunk", limit: int) -> Callable[[Tensor], Tensor]:
-    """Keep the process within `limit` bytes of freed memory before the chunk is computed."""
+    """Give freed memory back before the chunk is computed where the process holds over `limit` bytes."""
 
     def run(images: Tensor) -> Tensor:
         release_free_memory(limit)
