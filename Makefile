@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster test-browser audit docs check format bench clean
+.PHONY: help demo test test-cluster test-browser test-gpu audit docs check format bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ test-browser: .venv/browser  ## the web page in a real Chromium, which is instal
 		apt-get install -qq --no-install-recommends chromium; } || \
 		{ echo "there is no chromium, and it cannot be installed: install Debian's package chromium"; exit 1; }
 	$(BIN)/python -m pytest -m browser
+
+test-gpu: .venv/ready  ## every method, the engine and the commands on a CUDA device, which must be there
+	COCOOP_TEST_GPU=1 $(BIN)/python -m pytest -m gpu
 
 .venv/audit: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[audit]'

@@ -1,7 +1,11 @@
 """Small towers for every test, and a feature cache of the test run's own."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+
+if "COCOOP_TEST_GPU" not in os.environ:  # `make test-gpu` sets it; all else compares bits, which a CPU keeps
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import open_clip
 import pytest

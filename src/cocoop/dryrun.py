@@ -9,7 +9,7 @@ import torch
 from cocoop.backbone import Backbone
 from cocoop.data.images import FLIP, SCALE
 from cocoop.estimate import Estimate
-from cocoop.methods import METHODS
+from cocoop.methods import build
 from cocoop.settings import MethodChoice, presets
 
 
@@ -19,10 +19,10 @@ def resolved(choice: MethodChoice, clip: Backbone) -> dict[str, str]:
     found |= {name: _value(value) for name, value in dataclasses.asdict(choice.config).items()}
     if not choice.recipe:
         return found | {"training": "nothing is learned"}
-    method = METHODS.get(choice.method)(choice.config, clip, template="{}", n_classes=1, seed=0)
+    method = build(choice.method, choice.config, clip, template="{}", n_classes=1, seed=0)
     rates = [choice.recipe.lr_at(epoch) for epoch in range(choice.recipe.epochs)]
     shown = rates if len(rates) <= 10 else [*rates[:2], rates[-1]]
-    sizes = [f"{name} {tuple(value.shape)}" for name, value in method.named_parameters()]
+    sizes = [f"{name} {tuple(value.shape)}" for name, value in method.state_dict().items()]
     return found | {
         **{name: _value(value) for name, value in dataclasses.asdict(choice.recipe).items()},
         "optimizer": "SGD, no dampening, no Nesterov",

@@ -15,7 +15,7 @@ from cocoop.cells import Cell, Training
 from cocoop.data import Dataset, open_dataset
 from cocoop.data.splits import draw, select, subset_labels
 from cocoop.logits import Classifier
-from cocoop.methods import METHODS
+from cocoop.methods import METHODS, build
 from cocoop.precision import synchronize
 from cocoop.settings import from_dict
 from cocoop.store import Store
@@ -118,9 +118,8 @@ class _Step:
     def __init__(
         self, training: Training, clip: Backbone, names: Sequence[str], template: str, budget: int | None
     ) -> None:
-        cls = METHODS.get(training.method)
-        config = from_dict(cls.config_type, training.config)
-        self._method = cls(config, clip, template=template, n_classes=len(names), seed=0).to(clip.device)
+        config = from_dict(METHODS.get(training.method).config_type, training.config)
+        self._method = build(training.method, config, clip, template=template, n_classes=len(names), seed=0)
         self._batch = int(training.recipe["batch_size"]) if training.recipe else 1
         self.names, self._clip, self._budget = names, clip, budget
         two = torch.zeros(2, clip.embed_dim, device=clip.device)

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from cocoop.backbone import Backbone
 from cocoop.errors import CocoopError
 from cocoop.files import data_digest, write_bytes
-from cocoop.methods import METHODS, Method
+from cocoop.methods import METHODS, Method, build
 from cocoop.sealed import seal, unseal
 from cocoop.settings import from_dict
 
@@ -56,12 +56,9 @@ class Header(BaseModel):
 
 def build_method(card: PromptCard, backbone: Backbone) -> Method:
     """Build the untrained method that a card describes."""
-    cls = METHODS.get(card.method)
-    config = from_dict(cls.config_type, card.config)
-    method: nn.Module = cls(
-        config, backbone, template=card.template, n_classes=len(card.class_names), seed=card.seed
-    )
-    return cast(Method, method.to(backbone.device))
+    config = from_dict(METHODS.get(card.method).config_type, card.config)
+    count = len(card.class_names)
+    return build(card.method, config, backbone, template=card.template, n_classes=count, seed=card.seed)
 
 
 def save_prompt(path: Path, method: Method, card: PromptCard) -> None:

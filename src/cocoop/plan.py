@@ -7,7 +7,7 @@ from cocoop.backbone import Backbone
 from cocoop.cells import Cell
 from cocoop.data import Dataset
 from cocoop.errors import UsageError
-from cocoop.methods import METHODS
+from cocoop.methods import METHODS, build
 from cocoop.protocols import PROTOCOLS, Facts, Settings, unique
 from cocoop.settings import from_dict
 
@@ -43,6 +43,6 @@ def facts(dataset: Dataset, clip: Backbone) -> Facts:
 
 
 def _transferable(cell: Cell, clip: Backbone) -> bool:
-    cls = METHODS.get(cell.training.method)
-    config = from_dict(cls.config_type, cell.training.config)
-    return bool(cls(config, clip, template="{}", n_classes=1, seed=0).transferable)
+    method = cell.training.method
+    config = from_dict(METHODS.get(method).config_type, cell.training.config)
+    return build(method, config, clip, template="{}", n_classes=1, seed=0).transferable

@@ -14,7 +14,8 @@ from cocoop.data.splits import draw, select, subset_labels
 from cocoop.features import ImageEncoder, view_seeds
 from cocoop.fit import fit
 from cocoop.logits import Classifier
-from cocoop.methods.cocoop import CoCoOp, Config
+from cocoop.methods import build
+from cocoop.methods.cocoop import Config
 from cocoop.recipe import Recipe
 from cocoop.snapshot import Trace
 from cocoop.text.reference import ReferenceEncoder
@@ -69,7 +70,7 @@ def _run(
     seed: int,
 ) -> tuple[float, Trace, int]:
     start = time.perf_counter()
-    method: Any = CoCoOp(Config(), clip, template=data.template, n_classes=len(names), seed=seed)
+    method: Any = build("cocoop", Config(), clip, template=data.template, n_classes=len(names), seed=seed)
     classifier: Any = Classifier(clip, method, names)
     if side == "reference":
         classifier.encode_text = ReferenceEncoder(clip, method.prompts[0], names)

@@ -132,4 +132,5 @@ def machine() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what the figures depend on."""
-    return {name: importlib.metadata.version(name) for name in ("cocoop", "torch", "open_clip_torch")}
+    found = {name: importlib.metadata.version(name) for name in ("cocoop", "torch", "open_clip_torch")}
+    return found | ({"cuda": str(torch.version.cuda)} if torch.cuda.is_available() else {})

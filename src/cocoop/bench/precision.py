@@ -13,7 +13,8 @@ from cocoop.data import Dataset, Item, open_dataset
 from cocoop.data.splits import select, subset_labels
 from cocoop.features import ImageEncoder
 from cocoop.logits import Classifier
-from cocoop.methods.cocoop import CoCoOp, Config
+from cocoop.methods import build
+from cocoop.methods.cocoop import Config
 from cocoop.precision import Precision, choose_device, synchronize
 
 
@@ -57,8 +58,8 @@ def _step(
     """Return logits and the flat gradient in fp64, and the wall time of the text side."""
     dtype = clip.token_embedding.dtype
     zimg = ImageEncoder(clip).test(data.root, items).to(clip.device, dtype)
-    method: Any = CoCoOp(Config(), clip, template=data.template, n_classes=len(names), seed=1)
-    method.to(clip.device, dtype)
+    method: Any = build("cocoop", Config(), clip, template=data.template, n_classes=len(names), seed=1)
+    method.to(dtype)
     classifier = Classifier(clip, method, names)
     labels = torch.tensor([item.label for item in items], device=clip.device)
     classifier(zimg)  # what is computed once a list of names is no part of a step

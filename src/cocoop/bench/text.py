@@ -55,7 +55,7 @@ def bench_text(
     scale = classes * batch / (len(part) * images)
     clip = load_backbone(backbone, device, "fp32")
     tree = build_tree(PROMPT.slots(clip.tokenize, names))
-    counted = _work(tree, TextTower(clip.model), classes, clip.context_length)
+    counted = count_work(tree, TextTower(clip.model), classes, clip.context_length)
     jobs = {"engine": _Side("engine", clip, names, batch, memory_budget)}
     if reference != "none":
         jobs = {"reference": _Side("reference", clip, part, images, None)} | jobs
@@ -150,7 +150,9 @@ def _differences(jobs: Mapping[str, _Side], same: bool) -> dict[str, float]:
     return found
 
 
-def _work(tree: TokenTree, tower: TextTower, classes: int, context_length: int) -> dict[str, float | int]:
+def count_work(
+    tree: TokenTree, tower: TextTower, classes: int, context_length: int
+) -> dict[str, float | int]:
     """Count tokens and floating-point operations of the matrix products of one forward pass.
 
     A backward pass to the inputs costs the same again on both sides; attention is left out, being

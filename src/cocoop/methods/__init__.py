@@ -1,7 +1,7 @@
 """One file a method: how context vectors are made, and where in the prompt they stand."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -61,3 +61,13 @@ class Method(Protocol):
 
 
 METHODS: Registry[type[Any]] = Registry("method", __name__)
+
+
+def build(name: str, config: Any, backbone: Backbone, *, template: str, n_classes: int, seed: int) -> Method:
+    """Build an untrained method on the backbone's device; the arguments are those of `Method`.
+
+    Raises:
+        UsageError: there is no such method, or the backbone cannot take its settings.
+    """
+    method: nn.Module = METHODS.get(name)(config, backbone, template=template, n_classes=n_classes, seed=seed)
+    return cast(Method, method.to(backbone.device))

@@ -20,6 +20,7 @@ from cocoop.prompts import Prompt, Slot
 from cocoop.text.attention import attend, sight
 from cocoop.text.budget import Plan, available_memory, plan
 from cocoop.text.heap import release_free_memory
+from cocoop.text.replay import Replayed
 from cocoop.text.scaling import scaled
 from cocoop.text.tower import TextTower
 from cocoop.text.tree import build_tree
@@ -54,8 +55,9 @@ class TextEncoder:
         self._slots = [prompt.slots(backbone.tokenize, class_names) for prompt in prompts]
         # sorted, so that names that start alike share a chunk
         self._orders = [sorted(range(len(slots)), key=slots.__getitem__) for slots in self._slots]
+        self._back = [torch.tensor(order, device=backbone.device).argsort() for order in self._orders]
         self._plans: dict[tuple[int, int, bool], Plan] = {}
-        self._chunks: dict[tuple[int, int, int], _Chunk] = {}
+        self._chunks: dict[tuple[int, int, int], Replayed] = {}
 
     def __call__(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
         """Return the L2-normalised text feature of every class, for every image's contexts.
@@ -79,20 +81,18 @@ class TextEncoder:
     def _encode_prompt(self, index: int, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
         grad = torch.is_grad_enabled() and contexts.requires_grad
         layout = self._plan(index, contexts, grad)
-        order = self._orders[index]
         parts = []
         for images in contexts.split(layout.images):
             columns = []
-            for start in range(0, len(order), layout.classes):
-                chunk = self._chunk(index, order, start, layout.classes)
+            for start in range(0, len(self._orders[index]), layout.classes):
+                chunk = self._chunk(index, start, layout.classes)
                 if layout.recompute:
-                    run = _compact(chunk, layout.limit)
+                    run = _compact(chunk.eager, layout.limit)
                     columns.append(checkpoint(run, images, use_reentrant=False, preserve_rng_state=False))
                 else:
                     columns.append(chunk(images))
             parts.append(torch.cat(columns, dim=1))
-        back = torch.tensor(order, device=contexts.device).argsort()
-        return torch.cat(parts)[:, back]
+        return torch.cat(parts)[:, self._back[index]]
 
     def _plan(self, index: int, contexts: Tensor, grad: bool) -> Plan:
         key = (index, len(contexts), grad)
@@ -101,11 +101,12 @@ class TextEncoder:
             self._plans[key] = plan(self._slots[index], self._tower, len(contexts), budget, grad)
         return self._plans[key]
 
-    def _chunk(self, index: int, order: list[int], start: int, size: int) -> "_Chunk":
+    def _chunk(self, index: int, start: int, size: int) -> Replayed:
         key = (index, start, size)
         if key not in self._chunks:
-            slots = self._slots[index]
-            self._chunks[key] = _Chunk(self._tower, [slots[label] for label in order[start : start + size]])
+            slots, labels = self._slots[index], self._orders[index][start : start + size]
+            chunk = _Chunk(self._tower, [slots[label] for label in labels])
+            self._chunks[key] = Replayed(chunk, chunk.varying * self._tower.dtype.itemsize)
         return self._chunks[key]
 
 
@@ -116,7 +117,7 @@ def _average(features: Sequence[Float[Tensor, "b c d"]]) -> Float[Tensor, "b c d
     return F.normalize(torch.stack(list(features)).mean(0), dim=-1)
 
 
-def _compact(chunk: "_Chunk", limit: int) -> Callable[[Tensor], Tensor]:
+def _compact(chunk: Callable[[Tensor], Tensor], limit: int) -> Callable[[Tensor], Tensor]:
     """Give freed memory back before the chunk is computed where the process holds over `limit` bytes."""
 
     def run(images: Tensor) -> Tensor:
@@ -132,6 +133,7 @@ class _Chunk:
     def __init__(self, tower: TextTower, slots: Sequence[Sequence[Slot]]) -> None:
         self._tower = tower
         tree = build_tree(slots)
+        self.varying = tree.varying
         device = tower.token_embedding.device
         self._prompt_of = tree.prompt_of.to(device)
         self._leaves = (tree.leaves - tree.constant).to(device)  # among the varying nodes

@@ -1,0 +1,162 @@
+"""On CUDA everything gives what the CPU gives in fp64, and replayed kernels what eager ones give."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import cocoop
+from cocoop import Backbone, load_backbone
+from cocoop.bench.fit import bench_fit
+from cocoop.bench.text import PROMPT, class_names
+from cocoop.cli import main
+from cocoop.logits import Classifier
+from cocoop.methods import METHODS, build
+from cocoop.store import Store
+from cocoop.text import TextEncoder
+from tests.test_estimator import painted
+
+pytestmark = pytest.mark.gpu
+NAMES = ["red apple", "red car", "dog", "dog house", "xylophone", "a"]
+TOLERANCE = {"fp32": 1e-4, "tf32": 2e-2, "fp16": 5e-2, "bf16": 0.5}  # of logits that span about 30
+
+
+@pytest.fixture(scope="module")
+def exact() -> Backbone:
+    clip = load_backbone("tiny-clip", "cpu", "fp32")
+    clip.model.double()
+    return clip
+
+
+def step(clip: Backbone, name: str, images: Tensor, budget: int | None = None) -> tuple[Tensor, Tensor]:
+    """Logits, and the gradient of the cross-entropy by all that is learned, of the third of equal steps."""
+    dtype = clip.token_embedding.dtype
+    config = METHODS.get(name).config_type()
+    method = build(name, config, clip, template="a photo of a {}.", n_classes=len(NAMES), seed=1)
+    method.to(dtype=dtype)
+    classifier = Classifier(clip, method, NAMES, budget)
+    labels = torch.arange(len(images), device=clip.device)
+    learned = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    for _ in range(3):  # the third is replayed
+        logits = classifier(images.to(clip.device, dtype))
+        gradient = torch.autograd.grad(F.cross_entropy(logits, labels), learned) if learned else ()
+    flat = torch.cat([part.flatten() for part in gradient]) if gradient else torch.zeros(1)
+    return logits.detach().double().cpu(), flat.double().cpu()
+
+
+@pytest.mark.parametrize("budget", [None, 3_000_000], ids=["whole", "in chunks"])
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("name", METHODS.names())
+def test_logits_and_gradients(name: str, precision: str, budget: int | None, exact: Backbone) -> None:
+    images = F.normalize(torch.randn(3, exact.embed_dim, generator=torch.Generator().manual_seed(1)), dim=-1)
+    logits, gradient = step(load_backbone("tiny-clip", "cuda", precision), name, images, budget)
+    right, right_gradient = step(exact, name, images)
+    assert (logits - right).abs().max() < TOLERANCE[precision]
+    assert (gradient - right_gradient).norm() <= TOLERANCE[precision] * right_gradient.norm()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_replayed_kernels_give_the_same_values(precision: str) -> None:
+    clip = load_backbone("tiny-clip", "cuda", precision)
+    encoder = TextEncoder(clip, [PROMPT], class_names(200))
+    words = clip.embed_words("a photo of a")
+    draws = [words + 0.1 * torch.randn(2, 1, *words.shape, device="cuda") for _ in range(5)]
+
+    def both(contexts: Tensor) -> tuple[Tensor, Tensor]:
+        contexts = contexts.clone().requires_grad_()
+        features = encoder(contexts)
+        features[..., ::3].sum().backward()
+        assert contexts.grad is not None
+        return features.detach(), contexts.grad
+
+    eager = [both(contexts) for contexts in draws[:2]]
+    (chunk,) = encoder._chunks.values()
+    assert not chunk._recordings
+    replayed = [both(contexts) for contexts in draws]
+    assert len(chunk._recordings) == 1
+    for ours, theirs in zip(replayed[:2], eager, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3 if precision == "fp16" else 1e-5, atol=1e-5)
+    with torch.no_grad():
+        for contexts, (features, _) in zip(draws * 2, replayed * 2, strict=True):
+            torch.testing.assert_close(encoder(contexts), features, rtol=1e-3, atol=1e-4)
+
+
+def test_two_passes_before_a_backward_one_do_not_disturb_each_other() -> None:
+    clip = load_backbone("tiny-clip", "cuda", "fp32")
+    encoder = TextEncoder(clip, [PROMPT], class_names(20))
+    words = clip.embed_words("a photo of a")
+    first, second = (
+        (words + 0.1 * torch.randn(1, 1, *words.shape, device="cuda")).requires_grad_() for _ in range(2)
+    )
+    alone = [
+        torch.autograd.grad(encoder(contexts)[..., 0].sum(), contexts)[0] for contexts in (first, second)
+    ]
+    for _ in range(3):
+        together = encoder(first)[..., 0].sum() + encoder(second)[..., 0].sum()
+        torch.testing.assert_close(torch.autograd.grad(together, (first, second)), tuple(alone))
+
+
+def test_a_late_backward_pass_is_refused() -> None:
+    clip = load_backbone("tiny-clip", "cuda", "fp32")
+    encoder = TextEncoder(clip, [PROMPT], class_names(20))
+    contexts = clip.embed_words("a photo of a")[None, None].requires_grad_()
+    for _ in range(3):
+        loss = encoder(contexts).sum()
+        loss.backward(retain_graph=True)
+    encoder(contexts).sum().backward()
+    with pytest.raises(RuntimeError, match="overwritten"):
+        loss.backward()
+
+
+def test_large_inputs_and_small_budgets_are_not_recorded() -> None:
+    clip = load_backbone("tiny-clip", "cuda", "fp32")
+    encoder = TextEncoder(clip, [PROMPT], class_names(1000))
+    contexts = clip.embed_words("a photo of a").expand(64, 1, -1, -1)
+    with torch.no_grad():
+        several = [encoder(contexts) for _ in range(4)]
+    torch.testing.assert_close(several[0], several[-1])
+    assert not any(chunk._recordings for chunk in encoder._chunks.values())
+
+
+def test_a_whole_fit_is_that_of_the_reference_path() -> None:
+    result = bench_fit("emoji/food", "toy", epochs=2, shots=2)
+    assert result["max_relative_loss_diff"] < 0.05  # fp16 beside fp32
+
+
+def test_fit_save_load_predict(tmp_path: Path) -> None:
+    images, labels = painted(3)
+    model = cocoop.CoCoOp("toy", epochs=2).fit(images, labels)
+    assert model.load_backbone().device.type == "cuda"
+    model.save(tmp_path / "model")
+    loaded = cocoop.load(tmp_path / "model")
+    assert (loaded.predict(images) == model.predict(images)).all()
+    on_cpu = cocoop.load(tmp_path / "model", device="cpu", precision="fp32")
+    torch.testing.assert_close(
+        torch.tensor(on_cpu.predict_proba(images)),
+        torch.tensor(model.predict_proba(images)),
+        atol=0.02,
+        rtol=0,
+    )
+    assert copy.deepcopy(loaded).predict(images[:1]) == loaded.predict(images[:1])
+
+
+def command(*words: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 0
+
+
+def test_the_commands(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    words = f"base-to-new --datasets emoji/food --backbone toy --seeds 1 --shots 2 --out {runs}"
+    command("run", *words.split(), "--set", "coop.epochs=1", "--set", "cocoop.epochs=1")
+    assert len(Store(runs).records()) == 6
+    command("data", "export", "emoji/food", "--out", str(tmp_path / "photos"))
+    model, photos = str(tmp_path / "model"), str(tmp_path / "photos")
+    command("fit", photos, "--out", model, "--backbone", "toy", "--epochs", "1")
+    command("predict", model, photos, "--classes", "teapot,violin")
+    command("export", model, "--out", str(tmp_path / "onnx"), "--classes", "teapot,violin")
+    assert (tmp_path / "onnx" / "model.onnx").exists()
