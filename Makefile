@@ -61,7 +61,7 @@ docs: .venv/docs  ## the documentation as a site, in site/; broken links are err
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 bench: .venv/ready  ## the text engine against the reference path
-	$(BIN)/python benchmarks/text_engine.py
+	$(BIN)/python -m benchmarks.text
 
 clean:  ## remove what the other targets made
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-run site

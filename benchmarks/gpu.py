@@ -1,10 +1,10 @@
 """The tables of docs/performance.md for a GPU: the text engine beside the reference path, in every precision.
 
-    python benchmarks/gpu.py --out benchmarks/gpu.json
+    python -m benchmarks.gpu --out benchmarks/gpu.json
 
-Takes about seven minutes on an H100. Weights are random: speed does not depend on their values. The reference is
-the released computation (padded prompts, image by image) in the same precision, with weights of 16 bits where
-the precision has them. Beyond --reference-limit prompts it is run on all classes of one image and
+Takes about seven minutes on an H100. Weights are random: speed does not depend on their values. The reference
+is the released computation (padded prompts, image by image) in the same precision, with weights of 16 bits
+where the precision has them. Beyond --reference-limit prompts it is run on all classes of one image and
 multiplied by the images, marked with ~; it loops over them, so that is exact.
 `--device cpu --backbone toy --classes 10 --batches 1 --precisions fp32` tries the script without a GPU.
 """
@@ -21,15 +21,15 @@ import typer
 from torch import Tensor
 from torch.nn import functional as F
 
-from cocoop.backbone import Backbone, load_backbone
-from cocoop.bench.measure import machine, versions
-from cocoop.bench.text import PROMPT, class_names, count_work
-from cocoop.files import write_json
-from cocoop.precision import DTYPES, synchronize
+from benchmarks.measure import machine, versions
+from benchmarks.text import PROMPT, class_names, count_work
+from cocoop.backbones.clip import Backbone, load_backbone
+from cocoop.backbones.device import DTYPES, synchronize
 from cocoop.text import TextEncoder, replay
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.text.tower import TextTower
 from cocoop.text.tree import build_tree
+from cocoop.utils.files import write_json
 
 Encode = Callable[[Tensor], Tensor]
 Row = dict[str, Any]
@@ -83,7 +83,6 @@ def _measure(clip: Backbone, count: int, batch: int, limit: int, seconds: float)
     replay.SMALL = small
     row["step_ms"], _ = _timed(lambda: job.step(encoder), seconds)
     row["eval_ms"], _ = _timed(lambda: job.forward(encoder), seconds)
-    del encoder
     images = batch if count * batch <= limit else 1
     reference, job = _Reference(clip, names), _Job(clip, images)
     step, memory = _timed(lambda: job.step(reference), seconds)
@@ -163,8 +162,8 @@ def _peak_tflops(clip: Backbone, seconds: float) -> float:
 def _line(row: Row) -> str:
     about = "~" if row["scale"] > 1 else ""
     cells = [
-        row["precision"], row["classes"], row["batch"], f"{row['step_ms']:.2f}", f"{row['eager_step_ms']:.1f}",
-        f"{about}{row['reference_step_ms']:.1f}", f"{row['step_ratio']:.1f}", f"{row['eval_ms']:.2f}",
+        row["precision"], row["classes"], row["batch"],
+        f"{row['step_ms']:.2f}", f"{row['eager_step_ms']:.1f}", f"{about}{row['reference_step_ms']:.1f}", f"{row['step_ratio']:.1f}", f"{row['eval_ms']:.2f}",
         f"{about}{row['reference_eval_ms']:.1f}", f"{row['eval_ratio']:.1f}", f"{row['peak_share']:.0%}",
         f"{row['memory_mb']:.0f}", f"{about}{row['reference_memory_mb']:.0f}",
     ]  # fmt: skip
@@ -181,7 +180,7 @@ def _print_imagenet(rows: Sequence[Row]) -> None:
         epoch = [1e-3 * SHOTS * one[key] for key in ("step_ms", "reference_step_ms")]
         test = [1e-3 * TEST_IMAGES / many["batch"] * many[key] for key in ("eval_ms", "reference_eval_ms")]
         print(
-            f"ImageNet, {one['precision']}: an epoch of 16 shots {epoch[0]:.0f} s (reference {epoch[1]:.0f} s), "
+            f"ImageNet, {one['precision']}: an epoch of 16 shots {epoch[0]:.0f} s (reference {epoch[1]:.0f}), "
             f"the 50,000 test images {test[0]:.0f} s (reference {test[1]:.0f} s)"
         )
 

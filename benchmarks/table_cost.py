@@ -15,9 +15,9 @@ from dataclasses import replace
 from rich.console import Console
 from rich.table import Table
 
-from cocoop.data.catalog import Entry, entries
+from cocoop.data.benchmark.catalog import Entry, entries
 from cocoop.methods import METHODS
-from cocoop.recipe import Recipe
+from cocoop.methods._recipe import Recipe
 
 SHOTS = 16
 COOP_EPOCHS_ON_IMAGENET = 50  # elsewhere those of the preset

@@ -11,8 +11,8 @@ from torch import nn
 
 import cocoop
 from cocoop.methods import METHODS
+from cocoop.methods._recipe import Preset, Recipe
 from cocoop.methods.cocoop import CoCoOp
-from cocoop.recipe import Preset, Recipe
 
 QUICK = Recipe(epochs=1, batch_size=8)
 
@@ -28,7 +28,7 @@ class Stranger(nn.Module):
     def __init__(self, cfg, backbone, **given):
         super().__init__()
         self.cocoop = CoCoOp(cfg, backbone, **given)
-        self.prompts = self.cocoop.prompts
+        self.prompts = self.cocoop.text.prompt
 
     def forward(self, zimg):
         """Shift the context by what the Meta-Net says of another image."""

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cocoop import Backbone, load_backbone
-from cocoop.seeding import seeded
+from cocoop.utils.seeding import seeded
 
 VISION = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
 VISION_VIT = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}

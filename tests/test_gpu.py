@@ -9,15 +9,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import cocoop
+from benchmarks.fit import bench_fit
+from benchmarks.text import PROMPT, class_names
 from cocoop import Backbone, load_backbone
-from cocoop.bench.fit import bench_fit
-from cocoop.bench.text import PROMPT, class_names
 from cocoop.cli import main
-from cocoop.logits import Classifier
+from cocoop.experiments.store import Store
 from cocoop.methods import METHODS, build
-from cocoop.store import Store
 from cocoop.text import TextEncoder
-from tests.test_estimator import painted
+from cocoop.training.classifier import Classifier
+from tests.estimator.test_estimator import painted
 
 pytestmark = pytest.mark.gpu
 NAMES = ["red apple", "red car", "dog", "dog house", "xylophone", "a"]

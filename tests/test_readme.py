@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cocoop import experiment
 from cocoop.cli import main
+from cocoop.experiments import run as experiment
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -35,8 +35,8 @@ def test_commands_and_programs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(COMMANDS) >= 5
     assert len(PYTHON) == 2
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cocoop.experiment.run", small(experiment.run))
-    monkeypatch.setattr("cocoop.own.fitting.SEEN", 1)
+    monkeypatch.setattr("cocoop.experiments.run.run", small(experiment.run))
+    monkeypatch.setattr("cocoop.estimator.fit.SEEN", 1)
     for command in COMMANDS:
         with pytest.raises(SystemExit) as stopped:
             main(shlex.split(command)[1:])

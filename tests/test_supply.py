@@ -20,9 +20,9 @@ CALLS |= {"torch.load", "jit.load", "hub.load", "np.load", "numpy.load", "onnx.l
 FORMS = {("shell", True), ("trust_remote_code", True), ("allow_pickle", True), ("weights_only", False)}
 
 ALLOWED = {
-    ("official.py", "torch.load"): "PyTorch's restricted reader, with a list of what else may be named",
-    ("checkpoints.py", "jit.load"): "only files whose SHA-256 OpenAI published",
-    ("checkpoints.py", "pickle"): "the name of an error",
+    ("released.py", "torch.load"): "PyTorch's restricted reader, with a list of what else may be named",
+    ("checkpoint.py", "jit.load"): "only files whose SHA-256 OpenAI published",
+    ("checkpoint.py", "pickle"): "the name of an error",
     ("environment.py", "subprocess"): "git, without a shell, asked for the commit of this package",
     ("registry.py", "import_module"): "the modules beside a registry, by the names of their files",
     ("__init__.py", "import_module"): "a public name's own module",
@@ -59,7 +59,7 @@ def test_nothing_runs_what_a_file_says() -> None:
 def test_the_restricted_reader_is_asked_for() -> None:
     calls = [
         node
-        for node in ast.walk(ast.parse((ROOT / "official.py").read_text()))
+        for node in ast.walk(ast.parse((ROOT / "released.py").read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
     ]
     given = [{word.arg: ast.unparse(word.value) for word in call.keywords} for call in calls]

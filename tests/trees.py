@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from cocoop.data.benchmark import Benchmark
+from cocoop.data.benchmark.spec import Benchmark
 from cocoop.data.datasets import DATASETS
 from cocoop.data.datasets.eurosat import NAMES as EUROSAT_NAMES
 

@@ -4,14 +4,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cocoop.backbone import Backbone, load_backbone
-    from cocoop.classifiers import CoCoOp, CoOp, ZeroShot, load
+    from cocoop.backbones.clip import Backbone, load_backbone
     from cocoop.data import Dataset, Item, open_dataset
     from cocoop.errors import CocoopError, UsageError
-    from cocoop.estimator import PromptClassifier
-    from cocoop.experiment import run
-    from cocoop.logits import Classifier
-    from cocoop.model import load_prompt
+    from cocoop.estimator.estimator import PromptClassifier
+    from cocoop.estimator.names import CoCoOp, CoOp, ZeroShot, load
+    from cocoop.experiments.run import run
+    from cocoop.training.classifier import Classifier
+    from cocoop.training.prompt_file import load_prompt
 
 __all__ = [
     "Backbone",
@@ -32,21 +32,21 @@ __all__ = [
 ]
 
 _HOME = {
-    "Backbone": "backbone",
-    "load_backbone": "backbone",
+    "Backbone": "backbones.clip",
+    "load_backbone": "backbones.clip",
     "Dataset": "data",
     "Item": "data",
     "open_dataset": "data",
     "CocoopError": "errors",
     "UsageError": "errors",
-    "CoCoOp": "classifiers",
-    "CoOp": "classifiers",
-    "PromptClassifier": "estimator",
-    "ZeroShot": "classifiers",
-    "load": "classifiers",
-    "run": "experiment",
-    "Classifier": "logits",
-    "load_prompt": "model",
+    "CoCoOp": "estimator.names",
+    "CoOp": "estimator.names",
+    "PromptClassifier": "estimator.estimator",
+    "ZeroShot": "estimator.names",
+    "load": "estimator.names",
+    "run": "experiments.run",
+    "Classifier": "training.classifier",
+    "load_prompt": "training.prompt_file",
 }
 
 

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+from cocoop.data.dataset import HUB, Dataset, Item
 from cocoop.data.datasets import DATASETS
-from cocoop.data.spec import HUB, Dataset, Item
 from cocoop.errors import UsageError
 
 __all__ = ["DATASETS", "Dataset", "Item", "is_source", "open_dataset"]
@@ -28,7 +28,7 @@ def open_dataset(name: str, root: str | Path | None = None, names: str | Path | 
         CocoopError: the dataset is not under `root`, or not as it should be.
     """
     if name not in DATASETS.names() and is_source(name):
-        from cocoop.data.sources import open_source  # it waits for torch, which `cocoop --help` must not
+        from cocoop.data.own.source import open_source
 
         return open_source(name, Path(names) if names else None)
     if names:

@@ -7,8 +7,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
+from cocoop.data.dataset import Dataset, Item
 from cocoop.data.images import read_bytes
-from cocoop.data.spec import Dataset, Item
 from cocoop.errors import UsageError
 
 

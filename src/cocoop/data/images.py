@@ -15,10 +15,10 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from cocoop.data.spec import Decode, Item
+from cocoop.data.dataset import Decode, Item
 from cocoop.errors import CocoopError
-from cocoop.escaping import reason
-from cocoop.seeding import seeded
+from cocoop.utils.display import reason
+from cocoop.utils.seeding import seeded
 
 SCALE = (0.08, 1.0)  # of a training crop, as shares of the image's area
 FLIP = 0.5  # probability of a mirrored training view

@@ -9,9 +9,9 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from cocoop.data.spec import Item
+from cocoop.data.dataset import Item
 from cocoop.errors import CocoopError, UsageError
-from cocoop.escaping import LONGEST, brief
+from cocoop.utils.display import LONGEST, brief
 
 Subset = Literal["all", "base", "new"]
 SUBSETS: tuple[Subset, ...] = ("all", "base", "new")

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from cocoop.data.dataset import Decode, Item
 from cocoop.data.images import UNREADABLE, open_archive, open_image
-from cocoop.data.spec import Decode, Item
 from cocoop.errors import CocoopError
 
 AT_ONCE = 1000  # images handed to the threads at a time

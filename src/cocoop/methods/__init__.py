@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cocoop.backbone import Backbone
-from cocoop.prompts import Prompt
-from cocoop.recipe import Preset
-from cocoop.registry import Registry
+from cocoop.backbones.clip import Backbone
+from cocoop.methods._recipe import Preset
+from cocoop.text.prompt import Prompt
+from cocoop.utils.registry import Registry
 
 
 @runtime_checkable

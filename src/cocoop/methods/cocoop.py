@@ -8,12 +8,12 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cocoop.backbone import Backbone
+from cocoop.backbones.clip import Backbone
 from cocoop.errors import UsageError
 from cocoop.methods import METHODS
-from cocoop.prompts import Prompt, context_template, init_context
-from cocoop.recipe import Preset, Recipe
-from cocoop.seeding import seeded
+from cocoop.methods._recipe import Preset, Recipe
+from cocoop.text.prompt import Prompt, context_template, init_context
+from cocoop.utils.seeding import seeded
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cocoop.backbone import Backbone
+from cocoop.backbones.clip import Backbone
 from cocoop.methods import METHODS
-from cocoop.prompts import Position, Prompt, context_template, init_context
-from cocoop.recipe import Preset, Recipe
+from cocoop.methods._recipe import Preset, Recipe
+from cocoop.text.prompt import Position, Prompt, context_template, init_context
 
 
 @dataclass(frozen=True)

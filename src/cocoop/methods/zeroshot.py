@@ -8,11 +8,11 @@ from jaxtyping import Float
 from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
 from torch import Tensor, nn
 
-from cocoop.backbone import Backbone
+from cocoop.backbones.clip import Backbone
 from cocoop.errors import UsageError
 from cocoop.methods import METHODS
-from cocoop.prompts import Prompt
-from cocoop.recipe import Preset
+from cocoop.methods._recipe import Preset
+from cocoop.text.prompt import Prompt
 
 DATASET = "dataset"  # in place of a template: the dataset's own
 

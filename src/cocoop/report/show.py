@@ -5,12 +5,13 @@ from pathlib import Path
 from rich.console import Console
 
 from cocoop.errors import CocoopError
-from cocoop.escaping import markdown
-from cocoop.report import html, tables
-from cocoop.report.latex import latex
-from cocoop.report.results import Results, results
-from cocoop.report.seeds import by_seed
-from cocoop.store import Store
+from cocoop.experiments.store import Store
+from cocoop.report.page import html
+from cocoop.report.tables import tables
+from cocoop.report.tables.latex import latex
+from cocoop.report.tables.results import Results, results
+from cocoop.report.tables.seeds import by_seed
+from cocoop.utils.display import markdown
 
 
 def report(folder: Path, format: str, console: Console, root: str | Path | None = None) -> None:

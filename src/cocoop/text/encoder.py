@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from cocoop.backbone import Backbone
-from cocoop.precision import DTYPES
-from cocoop.prompts import Prompt, Slot
+from cocoop.backbones.clip import Backbone
+from cocoop.backbones.device import DTYPES
 from cocoop.text.attention import attend, sight
-from cocoop.text.budget import Plan, available_memory, plan
+from cocoop.text.fp16 import scaled
 from cocoop.text.heap import release_free_memory
+from cocoop.text.memory import Plan, available_memory, plan
+from cocoop.text.prompt import Prompt, Slot
 from cocoop.text.replay import Replayed
-from cocoop.text.scaling import scaled
 from cocoop.text.tower import TextTower
 from cocoop.text.tree import build_tree
 

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cocoop.backbone import Backbone
-from cocoop.prompts import Prompt
+from cocoop.backbones.clip import Backbone
+from cocoop.text.prompt import Prompt
 
 
 class ReferenceEncoder:

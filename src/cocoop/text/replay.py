@@ -1,4 +1,4 @@
-"""A frozen computation replayed as a CUDA graph: on a GPU, starting kernels costs more than running small ones.
+"""A frozen computation replayed as a CUDA graph: starting small kernels costs more than they do.
 
 A step of the token tree is about 750 kernels, most of a few microseconds. Recorded once and replayed, forward
 and backward, they cost the GPU's time alone. The kernels are the same, and so are the values.

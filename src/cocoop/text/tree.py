@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from cocoop.prompts import Slot
+from cocoop.text.prompt import Slot
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from cocoop.data.spec import Dataset
-from cocoop.registry import Registry
+from cocoop.data.dataset import Dataset
+from cocoop.utils.registry import Registry
 
 DATASETS: Registry[Callable[[Path | None], Dataset]] = Registry("dataset", __name__)

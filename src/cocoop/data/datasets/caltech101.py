@@ -1,6 +1,6 @@
 """Caltech101 (Fei-Fei et al., 2004): 100 kinds of objects; BACKGROUND_Google and Faces_easy are left out."""
 
-from cocoop.data.benchmark import Benchmark, split_file
+from cocoop.data.benchmark.spec import Benchmark, split_file
 from cocoop.data.datasets import DATASETS
 
 RENAMED = {"airplanes": "airplane", "Faces": "face", "Leopards": "leopard", "Motorbikes": "motorbike"}

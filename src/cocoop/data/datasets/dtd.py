@@ -1,6 +1,6 @@
 """Describable Textures (Cimpoi et al., 2014): 47 kinds of texture."""
 
-from cocoop.data.benchmark import Benchmark, split_file
+from cocoop.data.benchmark.spec import Benchmark, split_file
 from cocoop.data.datasets import DATASETS
 
 DATASETS.register("dtd")(

@@ -7,10 +7,10 @@ holds monochrome drawings of the same classes, a shifted domain. See docs/embedd
 from functools import partial
 from pathlib import Path
 
+from cocoop.data.dataset import Dataset
 from cocoop.data.datasets import DATASETS
-from cocoop.data.spec import Dataset
 from cocoop.data.splits import read_split
-from cocoop.embedded import asset
+from cocoop.utils.assets import asset
 
 GROUPS = ("activities", "animals", "food", "objects", "people", "smileys", "symbols", "travel")
 TEMPLATE = "a photo of a {}."

@@ -1,6 +1,6 @@
 """EuroSAT (Helber et al., 2019): satellite photos of 10 kinds of land."""
 
-from cocoop.data.benchmark import Benchmark, split_file
+from cocoop.data.benchmark.spec import Benchmark, split_file
 from cocoop.data.datasets import DATASETS
 
 NAMES = {

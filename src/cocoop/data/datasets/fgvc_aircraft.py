@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from cocoop.data.benchmark import Benchmark, LabelFile, Labels, Splits
+from cocoop.data.benchmark.spec import Benchmark, LabelFile, Labels, Splits
+from cocoop.data.dataset import Item
 from cocoop.data.datasets import DATASETS
-from cocoop.data.spec import Item
 from cocoop.errors import CocoopError
 
 _IN_ARCHIVE = "it is in data/ of fgvc-aircraft-2013b.tar.gz"

@@ -1,6 +1,6 @@
 """Food101 (Bossard et al., 2014): 101 dishes."""
 
-from cocoop.data.benchmark import Benchmark, split_file
+from cocoop.data.benchmark.spec import Benchmark, split_file
 from cocoop.data.datasets import DATASETS
 
 DATASETS.register("food101")(

@@ -3,9 +3,9 @@
 Nothing is ever selected on them: there is no "val" list, and the last step is what is tested.
 """
 
-from cocoop.data.benchmark import Benchmark
+from cocoop.data.benchmark.spec import Benchmark
+from cocoop.data.benchmark.wordnet import wnid_folders
 from cocoop.data.datasets import DATASETS
-from cocoop.data.imagenet import wnid_folders
 
 DATASETS.register("imagenet")(
     Benchmark(

@@ -3,9 +3,9 @@
 For testing only. Candidates are these 200 names, labelled by the order of their WordNet ids.
 """
 
-from cocoop.data.benchmark import Benchmark
+from cocoop.data.benchmark.spec import Benchmark
+from cocoop.data.benchmark.wordnet import wnid_folders
 from cocoop.data.datasets import DATASETS
-from cocoop.data.imagenet import wnid_folders
 
 DATASETS.register("imagenet_a")(
     Benchmark(

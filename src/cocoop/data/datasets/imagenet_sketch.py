@@ -1,8 +1,8 @@
 """ImageNet-Sketch (Wang et al., 2019): black and white sketches of ImageNet's classes. For testing only."""
 
-from cocoop.data.benchmark import Benchmark
+from cocoop.data.benchmark.spec import Benchmark
+from cocoop.data.benchmark.wordnet import wnid_folders
 from cocoop.data.datasets import DATASETS
-from cocoop.data.imagenet import wnid_folders
 
 DATASETS.register("imagenet_sketch")(
     Benchmark(

@@ -1,8 +1,8 @@
 """ImageNetV2, matched frequency (Recht et al., 2019): a second ImageNet test set. For testing only."""
 
-from cocoop.data.benchmark import Benchmark
+from cocoop.data.benchmark.spec import Benchmark
+from cocoop.data.benchmark.wordnet import numbered_folders
 from cocoop.data.datasets import DATASETS
-from cocoop.data.imagenet import numbered_folders
 
 _IMAGES = "imagenetv2-matched-frequency-format-val"
 

@@ -1,6 +1,6 @@
 """Flowers102 (Nilsback and Zisserman, 2008): 102 kinds of flowers; its lists are not in label order."""
 
-from cocoop.data.benchmark import Benchmark, split_file
+from cocoop.data.benchmark.spec import Benchmark, split_file
 from cocoop.data.datasets import DATASETS
 
 DATASETS.register("oxford_flowers")(

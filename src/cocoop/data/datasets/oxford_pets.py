@@ -2,7 +2,7 @@
 
 from pathlib import PurePosixPath
 
-from cocoop.data.benchmark import Benchmark, split_file
+from cocoop.data.benchmark.spec import Benchmark, split_file
 from cocoop.data.datasets import DATASETS
 
 

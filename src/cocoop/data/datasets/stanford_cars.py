@@ -1,6 +1,6 @@
 """StanfordCars (Krause et al., 2013): 196 makes and models; names put the year first."""
 
-from cocoop.data.benchmark import Benchmark, split_file
+from cocoop.data.benchmark.spec import Benchmark, split_file
 from cocoop.data.datasets import DATASETS
 
 DATASETS.register("stanford_cars")(

@@ -1,6 +1,6 @@
 """SUN397 (Xiao et al., 2010): 397 scenes; names are the folder path read backwards."""
 
-from cocoop.data.benchmark import Benchmark, split_file
+from cocoop.data.benchmark.spec import Benchmark, split_file
 from cocoop.data.datasets import DATASETS
 
 

@@ -1,6 +1,6 @@
 """UCF101 (Soomro et al., 2012): middle frames of videos of 101 actions."""
 
-from cocoop.data.benchmark import Benchmark, split_file
+from cocoop.data.benchmark.spec import Benchmark, split_file
 from cocoop.data.datasets import DATASETS
 
 DATASETS.register("ucf101")(

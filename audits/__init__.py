@@ -1,0 +1,1 @@
+"""Attacks and faults tried on the whole program: `python -m audits.faults`."""

@@ -1,0 +1,38 @@
+"""The command `cocoop export`."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cocoop.cli.options import Classes, ClassesFile, Model, class_names
+from cocoop.utils.display import terminal
+
+app = typer.Typer()
+
+
+class Format(str, Enum):
+    """What a model is exported as."""
+
+    onnx = "onnx"
+
+
+@app.command()
+def export(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    format: Annotated[Format, typer.Option(help="What to write.")] = Format.onnx,
+    classes: Classes = None,
+    classes_file: ClassesFile = None,
+) -> None:
+    """Write a model for fixed class names as one ONNX file, checked against PyTorch."""
+    from cocoop.deploy.onnx.folder import export as run
+    from cocoop.estimator.names import load
+
+    run(
+        load(model, device="cpu", precision="fp32"),
+        class_names(classes, classes_file),
+        out,
+        terminal(),
+    )

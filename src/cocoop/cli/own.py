@@ -1,0 +1,170 @@
+"""The commands for a person's own images: fit, predict, evaluate, explain, features."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cocoop.cli.options import (
+    Backbone,
+    Budget,
+    Classes,
+    ClassesFile,
+    Data,
+    Device,
+    Model,
+    Names,
+    Precision,
+    Root,
+    Settings,
+    class_names,
+    parse_bytes,
+)
+from cocoop.errors import UsageError
+from cocoop.utils.display import terminal
+
+app = typer.Typer()
+out_ = terminal()
+err = terminal(stderr=True)
+
+
+class Output(str, Enum):
+    """What predictions are written as."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+@app.command()
+def fit(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="The model folder to write.")],
+    method: Annotated[str, typer.Option(help="See `cocoop list methods`.")] = "cocoop",
+    shots: Annotated[int, typer.Option(min=1, help="Training images a class, at most.")] = 16,
+    backbone: Backbone = "tiny-clip",
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over them; the preset's if not given.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="See `cocoop list presets`.")] = None,
+    set_: Settings = None,
+    new_classes: Annotated[
+        str | None, typer.Option(help="A text file of names, or data with images of new classes.")
+    ] = None,
+    names: Names = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the shots drawn and the training.")] = 1,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    memory_budget: Budget = None,
+    root: Root = None,
+) -> None:
+    """Train a classifier on labelled images; ends with what it gained over zero-shot CLIP."""
+    from cocoop.estimator.fit import Request
+    from cocoop.estimator.fit import fit as run
+    from cocoop.methods._settings import parse_overrides
+
+    settings = parse_overrides(set_ or [])
+    if stray := settings.keys() - {method}:
+        raise UsageError(f"--set {sorted(stray)[0]}.… is for another method than {method}")
+    params = {
+        "method": method,
+        "backbone": backbone,
+        "epochs": epochs,
+        "preset": preset,
+        "settings": settings.get(method),
+        "seed": seed,
+        "device": device,
+        "precision": precision,
+        "memory_budget": parse_bytes(memory_budget),
+    }
+    run(Request(data, out, shots, new_classes, names, root, params), out_)
+
+
+@app.command()
+def predict(
+    model: Model,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or patterns.")],
+    classes: Classes = None,
+    classes_file: ClassesFile = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Names an image.")] = 3,
+    format: Annotated[
+        Output, typer.Option(help="csv and json are complete; write them with >.")
+    ] = Output.table,
+    min_confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="Below this probability an answer is unsure.")
+    ] = 0.0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    memory_budget: Budget = None,
+) -> None:
+    """Name images with a trained model, among its classes or any others."""
+    from cocoop.estimator import predict as predicting
+    from cocoop.estimator.names import load
+
+    names = class_names(classes, classes_file)
+    paths = predicting.find_images(images)
+    loaded = load(model, device=device, precision=precision, memory_budget=parse_bytes(memory_budget))
+    found = predicting.predict(loaded, paths, names, top_k, min_confidence, err)
+    count = min(top_k, len(names or loaded.classes_))
+    predicting.write(predicting.WRITERS[format.value](found, paths, count))
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Data,
+    split: Annotated[str, typer.Option(help="Which images of the data.")] = "test",
+    out: Annotated[Path, typer.Option("--out", help="The folder for the files.")] = Path("evaluation"),
+    names: Names = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    memory_budget: Budget = None,
+    root: Root = None,
+) -> None:
+    """Test a model on labelled images: accuracy, macro F1, calibration, classes, confusion."""
+    from cocoop.data import open_dataset
+    from cocoop.estimator.evaluate import evaluate as run
+    from cocoop.estimator.names import load
+
+    dataset = open_dataset(data, root, names)
+    run(
+        load(model, device=device, precision=precision, memory_budget=parse_bytes(memory_budget)),
+        dataset,
+        split,
+        out,
+        out_,
+    )
+
+
+@app.command()
+def explain(
+    model: Model,
+    image: Annotated[
+        Path | None, typer.Option(help="Also show what the Meta-Net makes of this image.")
+    ] = None,
+    words: Annotated[int, typer.Option(min=1, help="Nearest words of each vector.")] = 5,
+) -> None:
+    """Show the words nearest to what a model learned."""
+    from cocoop.estimator.explain import explain as run
+    from cocoop.estimator.names import load
+
+    run(load(model), image, words, out_)
+
+
+@app.command()
+def features(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="The .parquet file to write.")],
+    backbone: Backbone = "tiny-clip",
+    names: Names = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    root: Root = None,
+) -> None:
+    """Write the image features of a dataset to a Parquet file."""
+    from cocoop.backbones.clip import load_backbone
+    from cocoop.data import open_dataset
+    from cocoop.estimator.features import write_features
+
+    write_features(load_backbone(backbone, device, precision), open_dataset(data, root, names), out, out_)

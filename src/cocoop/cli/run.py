@@ -1,0 +1,187 @@
+"""The commands `cocoop run`, `demo`, `report` and `status`."""
+
+import fnmatch
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cocoop.cli.options import Backbone, Budget, Device, Precision, Root, Settings, parse_bytes
+from cocoop.errors import CocoopError, UsageError, unknown
+from cocoop.utils.display import terminal
+
+app = typer.Typer()
+out = terminal()
+called: ContextVar[tuple[str, ...]] = ContextVar("called", default=())  # the words of this call, for plans
+
+
+class Format(str, Enum):
+    """What a report is written as."""
+
+    table = "table"
+    md = "md"
+    csv = "csv"
+    latex = "latex"
+    html = "html"
+
+
+class Templates(str, Enum):
+    """What zero-shot CLIP is prompted with."""
+
+    dataset = "dataset"
+    select7 = "select7"
+    imagenet80 = "imagenet80"
+
+
+@app.command()
+def run(
+    protocols: Annotated[
+        list[str], typer.Argument(metavar="PROTOCOL", help="One or more; see `cocoop list protocols`.")
+    ],
+    datasets: Annotated[str, typer.Option(help="Names or patterns, separated by commas.")] = "emoji/*",
+    methods: Annotated[str, typer.Option(help="Names, separated by commas.")] = "zeroshot,coop,cocoop",
+    seeds: Annotated[str, typer.Option(help="Numbers, separated by commas.")] = "1,2,3",
+    shots: Annotated[int, typer.Option(help="Training images a class.")] = 16,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="What cross-dataset and domain-generalization train on. Default: imagenet or the first "
+            "dataset; all that have shifted domains."
+        ),
+    ] = None,
+    backbone: Backbone = "tiny-clip",
+    folder: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs"),
+    preset: Annotated[
+        list[str] | None, typer.Option(help="Settings by name, one a method; repeatable.")
+    ] = None,
+    templates: Annotated[
+        Templates, typer.Option(help="Of zero-shot: the dataset's own, or an ensemble.")
+    ] = Templates.dataset,
+    set_: Settings = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    memory_budget: Budget = None,
+    root: Root = None,
+    workers: Annotated[
+        str,
+        typer.Option(metavar="N|ray[:ADDRESS]", help="Processes that share the work out, or a Ray cluster."),
+    ] = "1",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of each; all, shared out, if not given.")
+    ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(help="Where the curves go, e.g. wandb, or none. [default: tensorboard, if there]"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print every setting and estimate the work.")
+    ] = False,
+) -> None:
+    """Run protocols; finished cells are skipped, so the same command goes on after an interruption."""
+    from cocoop.experiments import run as experiment
+
+    with _interruptible():
+        experiment.run(
+            protocols,
+            datasets=_matching(datasets),
+            methods=_words(methods),
+            seeds=_numbers(seeds),
+            shots=shots,
+            source=source,
+            backbone=backbone,
+            folder=folder,
+            presets=[
+                *(preset or []),
+                *([f"zeroshot-{templates.value}"] if templates.value != "dataset" else []),
+            ],
+            overrides=set_ or [],
+            device=device,
+            precision=precision,
+            memory_budget=parse_bytes(memory_budget),
+            root=root,
+            workers=workers,
+            threads=threads,
+            track=track,
+            command=shlex.join(["cocoop", *called.get()]),
+            dry_run=dry_run,
+            console=out,
+        )
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("demo-run"),
+    full: Annotated[bool, typer.Option("--full", help="The paper's epochs and three seeds.")] = False,
+) -> None:
+    """Zero-shot CLIP, CoOp and CoCoOp on the embedded data, then the table and a report."""
+    from cocoop.experiments import run as experiment
+
+    with _interruptible():
+        experiment.demo(folder, full, out)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUNS", help="A run folder.")],
+    format: Annotated[
+        Format, typer.Option(help="csv has one line a record; html writes RUNS/report.html.")
+    ] = Format.table,
+    root: Root = None,
+) -> None:
+    """Show the tables of a run folder, or write its page."""
+    from cocoop.report import show
+
+    show.report(folder, format.value, out, root)
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="RUNS", help="A run folder.")],
+    json_: Annotated[bool, typer.Option("--json", help="Every cell, as JSON.")] = False,
+) -> None:
+    """Show what of a run folder is done, running, failed or missing."""
+    from cocoop.experiments import status
+
+    status.show(folder, json_, out)
+
+
+class _Interrupted(CocoopError):
+    exit_code = 130
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise _Interrupted(
+            "interrupted; what was finished is kept, and the same command goes on from there"
+        ) from None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in _words(text))
+    except ValueError:
+        raise UsageError(f"{text!r} is not a list of whole numbers such as 1,2,3") from None
+
+
+def _matching(text: str) -> tuple[str, ...]:
+    from cocoop.data import DATASETS, is_source
+
+    found: dict[str, None] = {}
+    for word in _words(text):
+        names = fnmatch.filter(DATASETS.names(), word) or [word] * is_source(word)
+        if not names:
+            raise unknown("dataset", word, DATASETS.names())
+        found.update(dict.fromkeys(names))
+    return tuple(found)

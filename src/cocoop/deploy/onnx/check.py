@@ -1,0 +1,91 @@
+"""An exported model, fed by the shipped runner, against PyTorch on embedded images."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from cocoop.backbones.clip import Backbone
+from cocoop.data import Dataset, open_dataset
+from cocoop.data.datasets.emoji import GROUPS
+from cocoop.data.images import open_image, read_bytes
+from cocoop.deploy.onnx.runner import pixels
+from cocoop.errors import CocoopError
+from cocoop.training.classifier import Classifier
+
+TOLERANCE = 1e-4  # of a probability
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How an exported model differs from PyTorch.
+
+    Attributes:
+        data: name of the images it was tried on.
+        images: how many.
+        same: images with the same likeliest class.
+        probability: largest difference of a probability.
+        batch: largest difference between a batch and one image at a time, both exported.
+        pixels: largest difference of a preprocessed pixel, as normalised.
+    """
+
+    data: str
+    images: int
+    same: int
+    probability: float
+    batch: float
+    pixels: float
+
+    def hold(self) -> None:
+        """Raise CocoopError where the exported model is not the same as PyTorch's."""
+        if self.same < self.images or max(self.probability, self.batch) > TOLERANCE:
+            raise CocoopError(
+                f"the exported model is not the same: {self.same} of {self.images} answers agree and "
+                f"probabilities differ by {max(self.probability, self.batch):.1e}; nothing was written"
+            )
+
+
+def compare(
+    backbone: Backbone, classifier: Classifier, model: bytes, spec: dict[str, Any], data: Dataset
+) -> Parity:
+    """Compare an ONNX file, fed by the runner's preprocessing, with what was exported.
+
+    Args:
+        backbone: the frozen CLIP.
+        classifier: what was exported.
+        model: the ONNX file.
+        spec: the preprocessing as the runner reads it.
+        data: images to compare on; their labels do not matter.
+    """
+    items = data.items("test")
+    views = [backbone.preprocess.test(open_image(data.root, item.path)) for item in items]
+    parts = [backbone.encode_image(torch.stack(views[i : i + BATCH])) for i in range(0, len(views), BATCH)]
+    expected = classifier.predict(torch.cat(parts)).softmax(1).numpy()
+    inputs = [pixels(io.BytesIO(read_bytes(data.root, item.path)), spec) for item in items]
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    found = np.concatenate([_run(session, inputs[i : i + BATCH]) for i in range(0, len(inputs), BATCH)])
+    single = np.concatenate([_run(session, [each]) for each in inputs[:BATCH]])
+    return Parity(
+        data=data.name,
+        images=len(items),
+        same=int((found.argmax(1) == expected.argmax(1)).sum()),
+        probability=float(np.abs(found - expected).max()),
+        batch=float(np.abs(found[:BATCH] - single).max()),
+        pixels=float(np.abs(np.stack(inputs) - torch.stack(views).numpy()).max()),
+    )
+
+
+def embedded_images(class_names: Sequence[str]) -> Dataset:
+    """Return the embedded dataset that shares most names with `class_names`."""
+    groups = [open_dataset(f"emoji/{group}") for group in GROUPS]
+    return max(groups, key=lambda group: len(set(group.class_names) & set(class_names)))
+
+
+def _run(session: onnxruntime.InferenceSession, images: Sequence[np.ndarray]) -> np.ndarray:
+    probabilities: np.ndarray = session.run(None, {"images": np.stack(images)})[0]
+    return probabilities

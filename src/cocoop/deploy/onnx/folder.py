@@ -1,0 +1,72 @@
+"""`cocoop export`: a model and its class names as a folder that runs without torch.
+
+```
+model.onnx    images (b, 3, s, s) to probabilities (b, classes)
+run.py        a runner: numpy, pillow and onnxruntime
+export.json   class names, preprocessing, what it was made from and how it was checked; written last
+```
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from cocoop.errors import CocoopError
+from cocoop.estimator.estimator import PromptClassifier
+from cocoop.estimator.folder import check_place
+from cocoop.utils.files import write_bytes, write_json
+
+FACTS, MODEL, RUNNER = "export.json", "model.onnx", "run.py"
+
+
+def export(model: PromptClassifier, classes: Sequence[str] | None, out: Path, console: Console) -> None:
+    """Export a model for fixed class names, check it against PyTorch, write it, and say how it compares.
+
+    Args:
+        model: on the CPU.
+        classes: names to choose from; None for the model's.
+        out: a new folder, or one with an earlier export.
+        console: where the figures go.
+
+    Raises:
+        UsageError: bad names, `out` holds something else, or the model is too large for ONNX.
+        CocoopError: the extra `export` is missing, or the exported model differs; nothing is written.
+    """
+    check_place(out, FACTS, (FACTS, MODEL, RUNNER), "an export")
+    try:
+        from cocoop.deploy.onnx.check import compare, embedded_images
+        from cocoop.deploy.onnx.graph import conditioned, to_onnx
+    except ImportError as error:
+        raise CocoopError(f"exporting needs more: pip install 'cocoop[export]' ({error})") from None
+    classifier, clip = model.classifier(classes), model.load_backbone()
+    prompt, preprocess = model.facts_.prompt, asdict(clip.preprocess)
+    onnx = to_onnx(clip, classifier)
+    parity = compare(clip, classifier, onnx, preprocess, embedded_images(classifier.class_names))
+    parity.hold()
+    write_bytes(out / MODEL, onnx)
+    write_bytes(out / RUNNER, (Path(__file__).parent / "runner.py").read_bytes())
+    facts = {
+        "classes": classifier.class_names,
+        "preprocess": preprocess,
+        "method": prompt.method,
+        "backbone": prompt.backbone,
+        "weights": prompt.weights,
+        "environment": model.facts_.environment,
+        "parity": asdict(parity),
+    }
+    write_json(out / FACTS, facts)
+    kind = "prompts computed from each image" if conditioned(clip, classifier) else "one matrix of prompts"
+    lines = (
+        f"{prompt.method} on {prompt.backbone}, {len(classifier.class_names)} classes, {kind}",
+        f"checked with onnxruntime on {parity.images} test images of {parity.data}:",
+        f"  same answer as PyTorch     {parity.same} of {parity.images}",
+        f"  largest difference         {parity.probability:.1e} of a probability, through run.py's pixels",
+        f"  batch against one by one   {parity.batch:.1e} of a probability",
+        f"  preprocessing              {parity.pixels:.1e} of a normalised pixel",
+        f"written to {out}: {MODEL} ({len(onnx) / 1e6:.1f} MB), {RUNNER}, {FACTS}",
+        f"try: python {out / RUNNER} IMAGE",
+    )
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)

@@ -1,0 +1,92 @@
+"""A classifier over fixed names as an ONNX graph: images in, probabilities out, any number of images."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cocoop.backbones.clip import Backbone
+from cocoop.errors import UsageError
+from cocoop.training.classifier import Classifier
+
+LIMIT = 2 * 1000**3  # bytes of one ONNX file, which is one protobuf message
+Text = Callable[[Float[Tensor, "b d"]], Tensor]
+
+
+class ImageClassifier(nn.Module):
+    """Image tower, text features and softmax in one module.
+
+    Args:
+        backbone: the frozen CLIP.
+        text: image features (b, d) to L2-normalised text features (b or 1, c, d).
+    """
+
+    def __init__(self, backbone: Backbone, text: Text) -> None:
+        super().__init__()
+        self.visual = backbone.model.visual
+        self.text = text
+        self.logit_scale = backbone.logit_scale
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (b, 3, s, s) to probabilities (b, c)."""
+        zimg = F.normalize(self.visual(images), dim=-1)
+        cosines = zimg[:, None] @ self.text(zimg).transpose(1, 2)
+        return (self.logit_scale * cosines[:, 0]).softmax(-1)
+
+
+def conditioned(backbone: Backbone, classifier: Classifier) -> bool:
+    """Whether the prompts depend on the image."""
+    return len(classifier.method(torch.eye(2, backbone.embed_dim))) > 1
+
+
+@torch.no_grad()
+def to_onnx(backbone: Backbone, classifier: Classifier) -> bytes:
+    """Return the classifier as an ONNX file.
+
+    Where the prompts depend on the image, the graph holds the text tower over the token tree of all the
+    names; elsewhere it holds one matrix of text features.
+
+    Raises:
+        UsageError: the model is larger than one ONNX file can be.
+    """
+    if (size := sum(p.nbytes for p in backbone.model.visual.parameters())) > LIMIT:
+        raise UsageError(f"an ONNX file holds 2 GB, the image tower of {backbone.name} has {size / 1e9:.1f}")
+    text: Text
+    if conditioned(backbone, classifier):
+        encode = classifier.encode_text.in_one_piece()
+        text = lambda zimg: encode(classifier.method(zimg))  # noqa: E731
+    else:
+        fixed = classifier.encode_text(classifier.method(torch.zeros(1, backbone.embed_dim)))
+        text = lambda zimg: fixed  # noqa: E731
+    edge = backbone.preprocess.size
+    with _quiet(), tempfile.TemporaryDirectory() as folder:
+        program = torch.onnx.export(
+            ImageClassifier(backbone, text).eval(),  # a module in training mode makes the exporter warn
+            (torch.zeros(2, 3, edge, edge),),
+            input_names=["images"],
+            output_names=["probabilities"],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+            dynamo=True,
+            verbose=False,
+        )
+        assert program is not None
+        program.save(str(Path(folder) / "model.onnx"), external_data=False)
+        return (Path(folder) / "model.onnx").read_bytes()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the optimiser's notes on what it leaves as it is from the terminal."""
+    logger = logging.getLogger("onnxscript")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,225 @@
+"""What models say about images, side by side: the one place that the page and the HTTP API ask.
+
+Whatever a stranger sends is checked here, and refused with the status of HTTP that says why.
+"""
+
+import hashlib
+import io
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cocoop.data.images import UNREADABLE
+from cocoop.data.photos import FORMATS, decode_photo
+from cocoop.deploy.serve.limits import DEFAULT, Limits, Refused
+from cocoop.deploy.serve.lineup import with_zero_shot
+from cocoop.errors import UsageError
+from cocoop.estimator.estimator import PromptClassifier
+
+KEPT = 512  # images whose features are kept, so that editing names does not encode them again
+THUMBNAIL = 240  # pixels; shown at half of that on fine screens
+LOOK = 0.05  # seconds between two looks whether somebody still waits for the answer
+UNWANTED = "nobody waits for the answer"
+TEXTS_AT_ONCE = 1 << 10  # images times names between two looks at the clock
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file as it was sent: the name its sender gave it, and its bytes, read when its turn comes."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is kept of an image: a small JPEG to show, and its features by backbone."""
+
+    thumbnail: bytes
+    features: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What every model says about one image.
+
+    Attributes:
+        file: the name its sender gave it.
+        thumbnail: a small JPEG of it.
+        tops: by model, its likeliest names with their probabilities, the likeliest first.
+    """
+
+    file: str
+    thumbnail: bytes
+    tops: Mapping[str, tuple[tuple[str, float], ...]]
+
+    def confidence(self, model: str) -> float:
+        """The probability of a model's likeliest name."""
+        return self.tops[model][0][1]
+
+
+class SideBySide:
+    """Trained models beside zero-shot CLIP on their backbones.
+
+    One request is computed at a time; the others wait, up to a limit.
+
+    Args:
+        models: by the name shown, in the order shown; at least one.
+        limits: what is refused.
+    """
+
+    def __init__(self, models: Mapping[str, PromptClassifier], limits: Limits = DEFAULT) -> None:
+        self.limits = limits
+        self.models = with_zero_shot(models)
+        self.classes = tuple(next(iter(models.values())).classes_.tolist())
+        self._seen: OrderedDict[str, Seen] = OrderedDict()
+        self._turn = threading.Lock()
+        self._places = threading.BoundedSemaphore(limits.waiting)
+
+    def answer(
+        self,
+        uploads: Sequence[Upload],
+        names: Sequence[str],
+        top_k: int,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> list[Answer]:
+        """Return an answer for every image.
+
+        Args:
+            uploads: image files.
+            names: candidates; none for the first model's classes.
+            top_k: names an image, at most.
+            wanted: whether somebody still waits for the answer, asked now and then.
+
+        Raises:
+            Refused: too much of something, an image or name that cannot be used, or too many at once.
+        """
+        names = self._checked(uploads, names)
+        with self._place(wanted):
+            go_on = self._clock(len(uploads), len(names), wanted)
+            seen = [self._see(upload) for upload in _paced(uploads, go_on)]
+            columns = {label: _tops(model, seen, names, top_k, go_on) for label, model in self.models.items()}
+        return [
+            Answer(upload.name, image.thumbnail, {label: column[row] for label, column in columns.items()})
+            for row, (upload, image) in enumerate(zip(uploads, seen, strict=True))
+        ]
+
+    def _checked(self, uploads: Sequence[Upload], names: Sequence[str]) -> Sequence[str]:
+        limits = self.limits
+        if not uploads:
+            raise Refused(422, "there is no image; send at least one")
+        if len(uploads) > limits.images:
+            raise Refused(413, f"{len(uploads)} images are too many at once; send at most {limits.images}")
+        if len(names) > limits.classes:
+            raise Refused(422, f"{len(names)} class names are too many; give at most {limits.classes}")
+        if long := [name for name in names if len(name) > limits.name_length]:
+            raise Refused(422, f"the name {long[0][:40]}… is longer than {limits.name_length} characters")
+        return names or self.classes
+
+    @contextmanager
+    def _place(self, wanted: Callable[[], bool]) -> Iterator[None]:
+        """Take a place, if there is one, and wait for the turn while somebody waits for the answer."""
+        if not self._places.acquire(blocking=False):
+            raise Refused(429, "too many requests at once; try again in a few seconds")
+        try:
+            while not self._turn.acquire(timeout=LOOK):
+                if not wanted():
+                    raise Refused(499, UNWANTED)
+            try:
+                yield
+            finally:
+                self._turn.release()
+        finally:
+            self._places.release()
+
+    def _clock(self, images: int, names: int, wanted: Callable[[], bool]) -> Callable[[], None]:
+        """Return what ends a computation that takes too long, or that nobody waits for any more."""
+        limit = self.limits.computing
+        end = time.monotonic() + limit
+
+        def go_on() -> None:
+            if not wanted():
+                raise Refused(499, UNWANTED)
+            if time.monotonic() > end:
+                raise Refused(
+                    413, f"{images} images and {names} names take longer than {limit:g} s; send fewer at once"
+                )
+
+        return go_on
+
+    def _see(self, upload: Upload) -> Seen:
+        """Decode and encode an image, or remember it; one at a time, since photographs are large."""
+        data = upload.read()
+        key = hashlib.sha256(data).hexdigest()
+        if key not in self._seen:
+            image = self._open(upload.name, data)
+            backbones = {
+                clip.name: clip for clip in (model.load_backbone() for model in self.models.values())
+            }
+            features = {
+                name: clip.encode_image(clip.preprocess.test(image)[None]) for name, clip in backbones.items()
+            }
+            self._seen[key] = Seen(_thumbnail(image), features)
+        self._seen.move_to_end(key)
+        if len(self._seen) > KEPT:
+            self._seen.popitem(last=False)
+        return self._seen[key]
+
+    def _open(self, name: str, data: bytes) -> Image.Image:
+        """Decode an image whose size is allowed."""
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                pixels = image.width * image.height
+            if pixels <= self.limits.pixels:
+                return decode_photo(data)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            pass
+        except UNREADABLE:
+            kinds = ", ".join(FORMATS)
+            raise Refused(415, f"{name} is no image that can be read; send one of {kinds}") from None
+        raise Refused(413, f"{name} has more than {self.limits.pixels:,} pixels; make it smaller")
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Return the class names of a text, one a line or separated by commas, each once."""
+    return tuple(dict.fromkeys(" ".join(name.split()) for name in re.split(r"[,\n]", text) if name.strip()))
+
+
+def _tops(
+    model: PromptClassifier, seen: Sequence[Seen], names: Sequence[str], top_k: int, go_on: Callable[[], None]
+) -> list[tuple[tuple[str, float], ...]]:
+    zimg = torch.cat([image.features[model.load_backbone().name] for image in seen])
+    pieces = zimg.split(max(1, TEXTS_AT_ONCE // len(names)))
+    try:
+        shares = torch.cat([model.logits(piece, names) for piece in _paced(pieces, go_on)]).softmax(1)
+    except UsageError as error:  # a name CLIP cannot read, or one this model cannot take
+        raise Refused(422, str(error)) from None
+    values, places = shares.topk(max(1, min(top_k, len(names))))
+    rows = zip(values.tolist(), places.tolist(), strict=True)
+    return [tuple((names[i], chance) for chance, i in zip(*row, strict=True)) for row in rows]
+
+
+def _paced(things: Iterable[T], go_on: Callable[[], None]) -> Iterator[T]:
+    """Yield things one by one as long as there is a reason to go on."""
+    for thing in things:
+        go_on()
+        yield thing
+
+
+def _thumbnail(image: Image.Image) -> bytes:
+    small = image.copy()
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=85)
+    return file.getvalue()

@@ -1,0 +1,80 @@
+"""`cocoop serve`: the page and the API on one port, until it is stopped."""
+
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+
+from rich.console import Console
+
+from cocoop.deploy.serve.answers import SideBySide
+from cocoop.deploy.serve.limits import Limits
+from cocoop.deploy.serve.lineup import name_models
+from cocoop.errors import CocoopError
+from cocoop.estimator.names import load
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(
+    folders: Sequence[Path],
+    host: str,
+    port: int,
+    limits: Limits,
+    console: Console,
+    *,
+    names: Sequence[str] = (),
+    device: str = "auto",
+    precision: str = "auto",
+    memory_budget: int | None = None,
+) -> None:
+    """Serve models until interrupted.
+
+    Args:
+        folders: what `cocoop fit` wrote, at least one.
+        host: address to listen at.
+        port: to listen at; 0 takes a free one.
+        limits: what is refused.
+        console: where the address goes.
+        names: further ones under which a proxy shows the server.
+        device: where the backbones are put.
+        precision: of the backbones.
+        memory_budget: bytes for the text encoder; None for what the machine allows.
+
+    Raises:
+        CocoopError: the extra `serve` is missing, a model cannot be loaded, or the address is taken.
+    """
+    try:
+        from cocoop.deploy.serve.app import make_app
+        from cocoop.deploy.serve.watch import run
+    except ImportError as error:
+        raise CocoopError(f"serving needs more: pip install 'cocoop[serve]' ({error})") from None
+    loaded = [load(f, device=device, precision=precision, memory_budget=memory_budget) for f in folders]
+    named = name_models(list(zip(folders, loaded, strict=True)))
+    with _listen(host, port) as listener:
+        address = listener.getsockname()
+        local = _is_local(host)
+        hosts = {*LOOPBACK, *names, host} if local or names else None
+        app = make_app(SideBySide(named, limits), hosts, names)
+        shown = f"[{host}]" if ":" in host else host
+        console.print(f"serving {', '.join(named)} at http://{shown}:{address[1]}/", highlight=False)
+        console.print("HTTP API: /docs; stop with Ctrl-C", highlight=False)
+        if not local:
+            console.print("warning: everybody who reaches this machine can use it", style="yellow")
+        with suppress(KeyboardInterrupt):  # how it is stopped
+            run(app, listener, limits)
+
+
+def _is_local(host: str) -> bool:
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        raise CocoopError(f"cannot listen at {host}, port {port}: {error}; give another --port") from None

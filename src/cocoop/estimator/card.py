@@ -1,0 +1,148 @@
+"""What a saved model says about itself: as checked values for programs, and as a page for people."""
+
+from typing import Annotated, Any
+
+from huggingface_hub import EvalResult, ModelCardData
+from pydantic import BaseModel, ConfigDict, Field
+
+from cocoop.training.prompt_file import PromptCard
+from cocoop.utils.display import markdown as plain
+
+SCHEMA = 2
+PAPERS = {"cocoop": "https://arxiv.org/abs/2203.05557", "coop": "https://arxiv.org/abs/2109.01134"}
+
+
+class Result(BaseModel):
+    """What a model and zero-shot CLIP got right on the same images with the same candidate classes.
+
+    Attributes:
+        name: which images and candidates, in words.
+        classes: candidates.
+        images: images tested.
+        zeroshot: images that zero-shot CLIP has right.
+        trained: images that the model has right.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    classes: int
+    images: int
+    zeroshot: int
+    trained: int
+
+    @property
+    def worse(self) -> bool:
+        """Whether training did harm here."""
+        return self.trained < self.zeroshot
+
+
+class ModelFacts(BaseModel):
+    """Everything in a model folder but the learned tensors.
+
+    Attributes:
+        prompt: what the prompt file says: method, settings, backbone and digest of its weights, class names.
+        learned: SHA-256 of the prompt file.
+        params: what the estimator was made with.
+        recipe: how it was trained; None where nothing is learned.
+        preprocess: the pixels the backbone expects.
+        precision: of the backbone in training.
+        images: images trained on.
+        lr: learning rate of every epoch.
+        loss: mean training loss of every epoch.
+        seconds: wall time of the training steps.
+        results: on images not trained on.
+        environment: versions, commit and machine.
+        created: when, in UTC.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Annotated[int, Field(ge=SCHEMA, le=SCHEMA)] = SCHEMA
+    prompt: PromptCard
+    learned: Annotated[str, Field(pattern="^[0-9a-f]*$")] = ""
+    params: dict[str, Any] = {}
+    recipe: dict[str, Any] | None = None
+    preprocess: dict[str, Any]
+    precision: str
+    images: int = 0
+    lr: list[float] = []
+    loss: list[float] = []
+    seconds: float = 0.0
+    results: list[Result] = []
+    environment: dict[str, str]
+    created: str
+
+
+def markdown(facts: ModelFacts, name: str) -> str:
+    """Return the model card of a model called `name`: front matter as the Hub reads it, then the page."""
+    prompt = facts.prompt
+    parts = [
+        f"---\n{_front_matter(facts, name)}\n---",
+        f"# {plain(name)}",
+        f"An image classifier made with cocoop: {_method(facts)} It knows "
+        f"{len(prompt.class_names)} classes, and takes any other names.",
+        f"## Use it\n\n```python\nimport cocoop\n\nmodel = cocoop.load({name!r})\n"
+        f'print(model.predict(["image.png"]))\n'
+        f'print(model.predict_proba(["image.png"], classes=["any", "other", "names"]))\n```',
+        f"It needs the backbone {plain(prompt.backbone)}, the frozen CLIP it was trained on (weights "
+        f"`{prompt.weights[:16]}`), which is not part of this folder.",
+        f"## Classes\n\n{', '.join(map(plain, prompt.class_names))}",
+        f"## Training\n\n{_training(facts)}",
+        f"## Results\n\n{_results(facts)}",
+        "## Limits\n\nIt answers with one of the names it is given, also where none of them fits. Its "
+        "probabilities are over those names. It has the biases of its backbone, and of the images it was "
+        "trained on.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(facts: ModelFacts, name: str) -> str:
+    scores = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type="own",
+            dataset_name=result.name,
+            metric_type="accuracy",
+            metric_value=round(result.trained / result.images, 4),
+        )
+        for result in facts.results
+    ]
+    data = ModelCardData(
+        library_name="cocoop",
+        pipeline_tag="zero-shot-image-classification",
+        tags=["clip", "few-shot", "prompt-learning", facts.prompt.method],
+        model_name=name,
+        eval_results=scores or None,
+    )
+    return data.to_yaml()
+
+
+def _method(facts: ModelFacts) -> str:
+    method = facts.prompt.method
+    label = f"[{method}]({PAPERS[method]})" if method in PAPERS else method
+    learned = "nothing is learned." if facts.recipe is None else "prompts learned on a frozen CLIP."
+    return f"{label}, {learned}"
+
+
+def _training(facts: ModelFacts) -> str:
+    if not facts.recipe:
+        return f"None. The prompt is {plain(facts.prompt.template)}."
+    recipe = ", ".join(f"{key} {value}" for key, value in facts.recipe.items())
+    last = f"; the loss of the last epoch was {facts.loss[-1]:.3f}" if facts.loss else ""
+    return (
+        f"On {facts.images} images with seed {facts.prompt.seed}: {recipe}. It took {facts.seconds:.0f} s"
+        f"{last}. Settings, versions and the learning rates are in `model.json`."
+    )
+
+
+def _results(facts: ModelFacts) -> str:
+    if not facts.results:
+        return "Not measured."
+    rows = ["| images | classes | number | zero-shot | this model |", "| --- | ---: | ---: | ---: | ---: |"]
+    for r in facts.results:
+        rows.append(
+            f"| {plain(r.name)} | {r.classes} | {r.images} | {r.zeroshot / r.images:.1%} "
+            f"| {r.trained / r.images:.1%} |"
+        )
+    return "\n".join(rows)

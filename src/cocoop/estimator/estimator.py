@@ -1,0 +1,243 @@
+"""Classifiers with scikit-learn's conventions: fit on images and names, predict with the same or other names.
+
+Composition over the methods, the training loop and the features. scikit-learn itself is not needed; where it
+is installed, `clone`, `cross_val_score` and the like take these objects.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cocoop.backbones.clip import EMBEDDED, Backbone, load_backbone
+from cocoop.backbones.device import AUTO
+from cocoop.backbones.features import encode_images, view_seeds
+from cocoop.data.own.source import TEMPLATE
+from cocoop.errors import UsageError, unknown
+from cocoop.estimator.card import ModelFacts, Result
+from cocoop.estimator.folder import write_model
+from cocoop.estimator.inputs import Images, Names, check_pairs, listed, texts
+from cocoop.estimator.train import learn
+from cocoop.methods import Method
+from cocoop.methods._settings import MethodChoice, resolve
+from cocoop.training.classifier import Classifier
+from cocoop.training.loop import Epoch, Views
+
+SAVED = ("method", "preset", "epochs", "settings", "template", "seed")  # what a folder tells of the params
+
+OnEpoch = Callable[[Epoch], None]
+
+
+class PromptClassifier:
+    """An image classifier: a method of prompt learning on a frozen CLIP.
+
+    Images are a list of paths, Pillow images, arrays or tensors, or one array (n, h, w, c) or tensor
+    (n, c, h, w); `cocoop.data.photos.to_image` says what each may be. Labels are class names: CLIP reads
+    them.
+
+    Args:
+        method: registered name, e.g. "cocoop".
+        backbone: name for `load_backbone`, or a loaded one.
+        preset: one of the method's presets; None for its first.
+        epochs: passes over the images; None for the preset's.
+        settings: further fields of the method's `Config` or of `Recipe`, e.g. {"n_ctx": 8}.
+        template: the zero-shot prompt, with `{}` for the class name.
+        seed: of everything drawn at random.
+        device: where a backbone given by name is put; "auto" takes an accelerator where there is one.
+        precision: of a backbone given by name; see `load_backbone`.
+        memory_budget: bytes for the text encoder; None for what the machine allows.
+
+    Attributes:
+        classes_: the class names it was fitted on, sorted.
+        facts_: how it was trained, and what it scored where somebody measured that.
+        backbone_: the frozen CLIP.
+        method_: the trained `cocoop.methods.Method`.
+    """
+
+    classes_: np.ndarray
+    facts_: ModelFacts
+    backbone_: Backbone
+    method_: Method
+
+    def __init__(
+        self,
+        method: str = "cocoop",
+        backbone: str | Backbone = EMBEDDED,
+        *,
+        preset: str | None = None,
+        epochs: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        template: str = TEMPLATE,
+        seed: int = 1,
+        device: str = AUTO,
+        precision: str = AUTO,
+        memory_budget: int | None = None,
+    ) -> None:
+        self.method = method
+        self.backbone = backbone
+        self.preset = preset
+        self.epochs = epochs
+        self.settings = settings
+        self.template = template
+        self.seed = seed
+        self.device = device
+        self.precision = precision
+        self.memory_budget = memory_budget
+        self._last: Classifier | None = None
+
+    def fit(
+        self, images: Images, labels: Names, on_epoch: OnEpoch = lambda epoch: None
+    ) -> "PromptClassifier":
+        """Learn from n images and the class name of each; return self.
+
+        Raises:
+            UsageError: no images, not one label an image, or a label that is no text.
+            CocoopError: an image cannot be read, or training diverged.
+        """
+        images, clip = listed(images), self.load_backbone()
+        check_pairs(images, labels)
+
+        def views(epoch: int) -> Tensor:
+            return encode_images(clip, images, view_seeds(self.seed, epoch, len(images)))
+
+        return self.fit_features(views, labels, on_epoch)
+
+    def fit_features(
+        self, views: Views, labels: Names, on_epoch: OnEpoch = lambda epoch: None
+    ) -> "PromptClassifier":
+        """Learn from image features; return self.
+
+        Args:
+            views: gives the L2-normalised features (n, d) of the views of an epoch, counted from 0.
+            labels: the class name of each image.
+            on_epoch: called after every epoch.
+        """
+        names = sorted(set(texts(labels)))
+        place = {name: index for index, name in enumerate(names)}
+        clip = self.load_backbone()
+        method, facts = learn(
+            self.choice(),
+            clip,
+            names,
+            views,
+            torch.tensor([place[str(label)] for label in labels]),
+            template=self.template,
+            seed=self.seed,
+            memory_budget=self.memory_budget,
+            on_epoch=on_epoch,
+        )
+        return self.become(clip, method, facts)
+
+    def predict(self, images: Images, classes: Names | None = None) -> np.ndarray:
+        """Return the likeliest name of each image, among any `classes` or those of the fit."""
+        best = self.logits(self.features(images), classes).argmax(1).numpy()
+        return np.array(self.classifier(classes).class_names)[best]
+
+    def predict_proba(self, images: Images, classes: Names | None = None) -> np.ndarray:
+        """Return the probabilities (n, c) of `classes`, in their order, or of `classes_`."""
+        return self.logits(self.features(images), classes).softmax(1).numpy()
+
+    def score(self, images: Images, labels: Names, classes: Names | None = None) -> float:
+        """Return the accuracy on labelled images."""
+        images = listed(images)
+        check_pairs(images, labels)
+        return float(np.mean(self.predict(images, classes) == np.array(texts(labels))))
+
+    def features(self, images: Images) -> Float[Tensor, "n d"]:
+        """Encode images to L2-normalised features of the frozen CLIP, the same before and after training."""
+        return encode_images(self.load_backbone(), listed(images))
+
+    def logits(self, features: Float[Tensor, "n d"], classes: Names | None = None) -> Float[Tensor, "n c"]:
+        """Return the logits of image features."""
+        return self.classifier(classes).predict(features)
+
+    def classifier(self, classes: Names | None = None) -> Classifier:
+        """Return the `Classifier` over `classes` or those of the fit; the last one is kept.
+
+        Raises:
+            UsageError: it is not fitted, or other classes are asked of vectors that belong to theirs.
+        """
+        if not self.__sklearn_is_fitted__() and classes is not None and self.choice().recipe is None:
+            self.fit_features(lambda epoch: torch.empty(0), classes)  # nothing is learned
+        self._check_fitted()
+        names = tuple(self.classes_.tolist() if classes is None else texts(classes))
+        if not self.method_.transferable and list(names) != self.facts_.prompt.class_names:
+            raise UsageError("this model learned vectors for each of its own classes; others have none")
+        if self._last is None or self._last.class_names != names:
+            self._last = Classifier(self.backbone_, self.method_, names, self.memory_budget)
+        return self._last
+
+    def save(self, folder: str | Path, results: Sequence[Result] = ()) -> None:
+        """Write a model folder for `load`, with what the model scored where that was measured.
+
+        Raises:
+            UsageError: it is not fitted, or the folder holds something else.
+        """
+        self._check_fitted()
+        params = {name: getattr(self, name) for name in SAVED}
+        update = {"params": params, "results": list(results) or self.facts_.results}
+        self.facts_ = self.facts_.model_copy(update=update)
+        write_model(Path(folder), self.method_, self.facts_)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return what it was made with, by name."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **params: Any) -> "PromptClassifier":
+        """Change what it was made with and return self. Raises UsageError for an unknown name."""
+        for name, value in params.items():
+            if name not in self.get_params():
+                raise unknown("parameter", name, self.get_params())
+            setattr(self, name, value)
+        return self
+
+    def load_backbone(self) -> Backbone:
+        """Return the frozen CLIP; one given by name is loaded once for all classifiers."""
+        if isinstance(self.backbone, Backbone):
+            return self.backbone
+        return shared_backbone(self.backbone, self.device, self.precision)
+
+    def choice(self) -> MethodChoice:
+        """Return the method with all its settings resolved. Raises UsageError for an impossible one."""
+        epochs = {} if self.epochs is None else {"epochs": self.epochs}
+        return resolve(self.method, self.preset, {**(self.settings or {}), **epochs})
+
+    def become(self, clip: Backbone, method: Method, facts: ModelFacts) -> "PromptClassifier":
+        """Take over what was learned elsewhere; return self."""
+        self.backbone_, self.method_, self.facts_ = clip, method, facts
+        self.classes_ = np.array(facts.prompt.class_names)
+        self._last = None
+        return self
+
+    def _check_fitted(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            raise UsageError("this classifier has learned nothing yet; call fit(images, labels) first")
+
+    def __repr__(self) -> str:
+        defaults = inspect.signature(type(self)).parameters
+        given = {k: v for k, v in self.get_params().items() if k == "method" or v != defaults[k].default}
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in given.items())})"
+
+    def __sklearn_clone__(self) -> "PromptClassifier":
+        return type(self)(**self.get_params())  # a loaded backbone is frozen, so it is shared
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "facts_")
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        target, inputs = TargetTags(required=True), InputTags(two_d_array=False)
+        return Tags("classifier", target, classifier_tags=ClassifierTags(), input_tags=inputs)
+
+
+@lru_cache(maxsize=2)
+def shared_backbone(name: str, device: str, precision: str) -> Backbone:
+    """Load a backbone once for all classifiers: it is frozen."""
+    return load_backbone(name, device, precision)

@@ -1,0 +1,246 @@
+"""`cocoop fit`: train on the shots of a dataset, measure beside zero-shot CLIP, save, and say how it went."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from cocoop.backbones.clip import EMBEDDED, Backbone
+from cocoop.data import DATASETS, Dataset, Item, is_source, open_dataset
+from cocoop.data.splits import draw
+from cocoop.errors import CocoopError, UsageError
+from cocoop.estimator.card import Result
+from cocoop.estimator.estimator import PromptClassifier
+from cocoop.estimator.folder import check_place
+from cocoop.estimator.images import encode, encoder, progress
+from cocoop.estimator.names import ZeroShot
+
+FEW = 100  # below so many images, what one of them weighs is said
+NARROW = 256  # text width below which a second thread waits more than it works
+SEEN = 4_000  # images a training sees, repeats counted, where neither epochs nor preset were asked for
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `cocoop fit` was asked for.
+
+    Attributes:
+        data: whatever `open_dataset` takes.
+        out: the model folder.
+        shots: training images a class; a class with fewer gives all it has.
+        new_classes: a text file of names, one a line, or data with images of new classes.
+        names: for own data, a file with the class names.
+        root: the folder of the registered datasets.
+        params: of the `PromptClassifier`.
+    """
+
+    data: str
+    out: Path
+    shots: int
+    new_classes: str | None
+    names: Path | None
+    root: Path | None
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Images to test on: the name for the report, the candidates, and which of them each image is."""
+
+    name: str
+    zimg: Float[Tensor, "n d"]
+    classes: tuple[str, ...]
+    truth: list[str]
+
+
+def fit(request: Request, console: Console) -> PromptClassifier:
+    """Train, measure, save and report; return the model. Nothing is written where anything fails before.
+
+    Raises:
+        UsageError: a wrong setting, or `out` holds something else.
+        CocoopError: the data are not as they should be, or an image cannot be read.
+    """
+    check_place(request.out)
+    data = open_dataset(request.data, request.root, request.names)
+    fresh, fresh_items = _new_classes(request)
+    model = PromptClassifier(**request.params, template=data.template)
+    train = draw(data.splits, request.shots, model.seed)["train"]
+    _limit_epochs(model, len(train))
+    _say_start(data, train, console)
+    zimg = encode(model.load_backbone(), data, data.items("test"), console)
+    held = Tested("held-out images", zimg, data.class_names, _truth(data.items("test")))
+    tests = [held, *_new_tests(model, held, fresh, fresh_items, console)]
+    _train(model, data, train, console)
+    zero = ZeroShot(model.backbone_, template=data.template)
+    results = [_measure(model, zero, test) for test in tests if test.truth]
+    model.save(request.out, results)
+    _say_results(model, results, request.out, console)
+    return model
+
+
+def _limit_epochs(model: PromptClassifier, images: int) -> None:
+    """Train for the preset's epochs, but fewer on many images: a laptop should be done in minutes.
+
+    Two at least, as the first is the warm-up.
+    """
+    recipe = model.choice().recipe
+    asked = model.epochs or model.preset or "epochs" in (model.settings or {})
+    if recipe and not asked and images * recipe.epochs > SEEN:
+        model.set_params(epochs=max(2, SEEN // images))
+
+
+def _train(model: PromptClassifier, data: Dataset, items: Sequence[Item], console: Console) -> None:
+    clip = model.load_backbone()
+    images = encoder(clip, data)
+    encode(clip, data, items, console)  # a bad image is named before the training
+    recipe = model.choice().recipe
+    epochs = recipe.epochs if recipe else 1
+    with _few_threads(clip), progress("training", epochs, console) as advance:
+        model.fit_features(
+            lambda epoch: images.train(data.root, items, epoch, model.seed),
+            _truth(items),
+            lambda epoch: advance(1),
+        )
+
+
+@contextmanager
+def _few_threads(clip: Backbone) -> Iterator[None]:
+    """Train a narrow text tower on the CPU with one thread."""
+    before = torch.get_num_threads()
+    if clip.device.type == "cpu" and clip.width < NARROW:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _new_classes(request: Request) -> tuple[Dataset | tuple[str, ...] | None, tuple[Item, ...]]:
+    """Return the new classes, as data with all their images or as names alone."""
+    given = request.new_classes
+    if given is None:
+        return None, ()
+    path = Path(given)
+    if path.is_file() and path.suffix.lower() in ("", ".txt"):
+        return read_classes(path), ()
+    if not is_source(given) and given not in DATASETS.names():
+        raise UsageError(f"there is no file of names and no folder {given} for --new-classes")
+    data = open_dataset(given, request.root)
+    return data, tuple(item for items in data.splits.values() for item in items)
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Read class names, one a line. Raises CocoopError where there are none or the file cannot be read."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise CocoopError(f"the file of class names {path} cannot be read: {error}") from error
+    names = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not names:
+        raise CocoopError(f"the file {path} holds no class names; write one a line")
+    return names
+
+
+def _new_tests(
+    model: PromptClassifier,
+    held: Tested,
+    fresh: Dataset | tuple[str, ...] | None,
+    items: Sequence[Item],
+    console: Console,
+) -> list[Tested]:
+    """Return what new classes are measured on.
+
+    With images: these among the new names, as in the paper, and among all names. With names alone their
+    recognition cannot be measured, only whether they draw the held-out images to themselves.
+    """
+    if fresh is None:
+        return []
+    names = fresh.class_names if isinstance(fresh, Dataset) else fresh
+    every = tuple(dict.fromkeys((*held.classes, *names)))
+    if not isinstance(fresh, Dataset):
+        return [Tested("held-out images, new names offered too", held.zimg, every, held.truth)]
+    zimg = encode(model.load_backbone(), fresh, items, console)
+    return [
+        Tested("images of new classes", zimg, names, _truth(items)),
+        Tested("images of new classes, all names offered", zimg, every, _truth(items)),
+    ]
+
+
+def _measure(model: PromptClassifier, zero: PromptClassifier, test: Tested) -> Result:
+    place = {name: index for index, name in enumerate(test.classes)}
+    truth = torch.tensor([place[name] for name in test.truth])
+    right = [int((each.logits(test.zimg, test.classes).argmax(1) == truth).sum()) for each in (zero, model)]
+    return Result(
+        name=test.name, classes=len(test.classes), images=len(truth), zeroshot=right[0], trained=right[1]
+    )
+
+
+def _truth(items: Sequence[Item]) -> list[str]:
+    return [item.name for item in items]
+
+
+def _say_start(data: Dataset, train: Sequence[Item], console: Console) -> None:
+    held = len(data.items("test"))
+    console.print(
+        f"{data.name}: {len(data.class_names)} classes, {len(train)} images to learn from, {held} held out",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if data.note:
+        console.print(data.note, highlight=False, soft_wrap=True)
+    if numbers := [name for name in data.class_names if name.replace(".", "").isdigit()]:
+        console.print(
+            f"warning: class names such as {numbers[0]!r} say nothing to CLIP; give words with --names",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _say_results(model: PromptClassifier, results: Sequence[Result], out: Path, console: Console) -> None:
+    facts = model.facts_
+    table = Table(header_style="bold")
+    for column in ("tested on", "names", "images", "zero-shot", facts.prompt.method):
+        table.add_column(column, justify="left" if column == "tested on" else "right")
+    for r in results:
+        shares = [f"{right / r.images:.1%}" for right in (r.zeroshot, r.trained)]
+        table.add_row(r.name, str(r.classes), str(r.images), *shares)
+    console.print(table)
+    for r in results:
+        if r.worse:
+            console.print(
+                f"warning: training made it worse on {r.name}: {r.zeroshot} right before, {r.trained} after. "
+                "Try more images or fewer --epochs, or keep zero-shot CLIP with --method zeroshot.",
+                style="yellow",
+                highlight=False,
+                soft_wrap=True,
+            )
+    for line in _caveats(model, results):
+        console.print(line, highlight=False, soft_wrap=True)
+    epochs = f", {len(facts.lr)} epochs in {facts.seconds:.0f} s" if facts.lr else ""
+    console.print(
+        f"model: {out} ({facts.prompt.method} on {facts.prompt.backbone}{epochs})",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f'try: cocoop predict {out} IMAGE --classes "any,names"', highlight=False, soft_wrap=True)
+
+
+def _caveats(model: PromptClassifier, results: Sequence[Result]) -> list[str]:
+    lines = []
+    if not results:
+        lines.append("No class has an image to hold out, so nothing was measured.")
+    elif results[0].images < FEW:
+        lines.append(f"Few images: one of the held-out ones is {1 / results[0].images:.1%}.")
+    if any("offered too" in result.name for result in results):
+        lines.append("Without images of the new names, how well they are recognised cannot be measured.")
+    if model.facts_.prompt.backbone == EMBEDDED:
+        lines.append("tiny-clip knows drawings, not photographs; for those use --backbone ViT-B-16/openai.")
+    return lines

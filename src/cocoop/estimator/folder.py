@@ -1,0 +1,95 @@
+"""A model folder: a prompt file with everything needed to use, judge and repeat it.
+
+```
+README.md                  the model card, in the Hub's format; yours to edit
+model.json                 what the model is, how it was made, what it scored; written last
+prompt-DIGEST.safetensors  the learned tensors: a prompt file, as `cocoop.training.prompt_file` has it
+```
+
+`model.json` carries a digest of itself and of the prompt file, whose name has its beginning. A model is
+replaced in the moment `model.json` is, so that a crash leaves the old model or the new one.
+"""
+
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from filelock import FileLock
+from safetensors.torch import load
+from torch import Tensor
+
+from cocoop.errors import CocoopError, UsageError
+from cocoop.estimator.card import ModelFacts, markdown
+from cocoop.methods import Method
+from cocoop.training.prompt_file import prompt_bytes
+from cocoop.utils.files import data_digest, write_bytes, write_text
+from cocoop.utils.sealed import seal, unseal
+
+FACTS, README = "model.json", "README.md"
+PARTS = (FACTS, README, "prompt-*.safetensors")
+
+
+def write_model(folder: Path, method: Method, facts: ModelFacts) -> None:
+    """Write a model folder, replacing a model that is already there.
+
+    Raises:
+        UsageError: the folder holds something else, or is a file.
+    """
+    check_place(folder)
+    prompt = prompt_bytes(method, facts.prompt)
+    facts = facts.model_copy(update={"learned": data_digest(prompt)})
+    path = _prompt_path(folder, facts)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        write_bytes(path, prompt)
+        write_text(folder / FACTS, seal(facts))
+        write_text(folder / README, markdown(facts, folder.resolve().name))
+        for old in set(folder.glob("prompt-*.safetensors")) - {path}:
+            old.unlink()
+
+
+def check_place(folder: Path, mark: str = FACTS, parts: Sequence[str] = PARTS, what: str = "a model") -> None:
+    """Check that a model may be written to a folder, or something else.
+
+    Args:
+        folder: where to.
+        mark: the file that is written last: what has it may be replaced.
+        parts: patterns of the files it consists of; a crash may have left some.
+        what: for messages.
+
+    Raises:
+        UsageError: something else is there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; {what} is a folder, give another name")
+    if not folder.is_dir() or (folder / mark).exists():
+        return
+    if not all(any(fnmatch(path.name, part) for part in (*parts, ".*")) for path in folder.iterdir()):
+        raise UsageError(f"{folder} holds something else than {what}; give a new folder")
+
+
+def read_model(folder: Path) -> tuple[ModelFacts, dict[str, Tensor]]:
+    """Check a model folder and return what it says about itself, and the learned tensors.
+
+    Raises:
+        CocoopError: there is no model, a file is missing, edited or cut off, or the format is another.
+    """
+    path = folder / FACTS
+    if not path.is_file():
+        raise CocoopError(f"{folder} is no model folder: it has no {FACTS}; make one with: cocoop fit")
+    try:
+        said = path.read_bytes()
+        facts = unseal(ModelFacts, said)
+        path = _prompt_path(folder, facts)
+        prompt = path.read_bytes() if path.is_file() else b""
+        if data_digest(prompt) != facts.learned:
+            if (folder / FACTS).read_bytes() != said:  # the model was replaced meanwhile
+                return read_model(folder)
+            raise ValueError(f"is missing or was changed or cut off since it was written (see {FACTS})")
+    except ValueError as error:
+        raise CocoopError(f"{path} {error}; get a whole copy of the folder, or train again") from None
+    return facts, load(prompt)
+
+
+def _prompt_path(folder: Path, facts: ModelFacts) -> Path:
+    return folder / f"prompt-{facts.learned[:16]}.safetensors"

@@ -1,0 +1,128 @@
+"""One cell of an experiment: a trained prompt and what it is tested on."""
+
+import dataclasses
+import json
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from cocoop.backbones.device import Precision
+from cocoop.data import Dataset, Item
+from cocoop.data.splits import Subset, select, subset_labels
+from cocoop.methods._settings import MethodChoice
+from cocoop.utils.files import digest
+
+
+class Training(BaseModel):
+    """Everything that a trained prompt depends on; equal trainings share one prompt.
+
+    Where nothing is learned, data, shots and seed play no part and have fixed values.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str
+    label: str
+    preset: str
+    config: dict[str, Any]
+    recipe: dict[str, Any] | None
+    backbone: str
+    weights: str
+    precision: Precision = "fp32"
+    dataset: str
+    subset: Subset
+    shots: int
+    seed: int
+
+    @cached_property
+    def key(self) -> str:
+        """Short digest of all fields but the label, which is a name only."""
+        return _key(self.model_dump(exclude={"label"}))
+
+
+class Testing(BaseModel):
+    """The images and the candidate classes of a test.
+
+    Attributes:
+        dataset: registered name.
+        subset: images of these classes are tested.
+        candidates: the names they are told apart by; those of the images are among them.
+        split: the dataset's list of test images.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    subset: Subset
+    candidates: Subset
+    split: str = "test"
+
+    def choose(self, dataset: Dataset) -> tuple[tuple[Item, ...], list[str]]:
+        """Return the test items, labelled by their place among the candidates, and the candidates' names."""
+        labels = range(len(dataset.class_names))
+        candidates, tested = subset_labels(labels, self.candidates), set(subset_labels(labels, self.subset))
+        items = [item for item in dataset.items(self.split) if item.label in tested]
+        return select(items, candidates), [dataset.class_names[label] for label in candidates]
+
+
+class Cell(BaseModel):
+    """One line of a protocol: train so, test so."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    protocol: str
+    training: Training
+    testing: Testing
+
+    @cached_property
+    def key(self) -> str:
+        """Short digest of the whole cell."""
+        return _key([self.protocol, self.training.key, self.testing.model_dump()])
+
+    @property
+    def title(self) -> str:
+        """The cell in words, for progress and messages."""
+        train, test = self.training, self.testing
+        where = test.subset if test.dataset == train.dataset else test.dataset
+        return f"{train.dataset} {train.label} seed {train.seed}: test on {where}"
+
+    @property
+    def transfers(self) -> bool:
+        """Whether a learned prompt meets other classes than those it was trained on."""
+        train, test = self.training, self.testing
+        same = (train.dataset, train.subset) == (test.dataset, test.candidates)
+        return train.recipe is not None and not same
+
+
+def training(
+    choice: MethodChoice,
+    *,
+    backbone: str,
+    weights: str,
+    precision: Precision,
+    dataset: str,
+    subset: Subset,
+    shots: int,
+    seed: int,
+) -> Training:
+    """Return the training of a method choice on a part of a dataset."""
+    learned = choice.recipe is not None
+    return Training(
+        method=choice.method,
+        label=choice.label,
+        preset=choice.preset,
+        config=dataclasses.asdict(choice.config),
+        recipe=dataclasses.asdict(choice.recipe) if choice.recipe else None,
+        backbone=backbone,
+        weights=weights,
+        precision=precision,
+        dataset=dataset,
+        subset=subset if learned else "all",
+        shots=shots if learned else 0,
+        seed=seed if learned else 0,
+    )
+
+
+def _key(value: Any) -> str:
+    return digest(json.dumps(value, sort_keys=True))[:16]

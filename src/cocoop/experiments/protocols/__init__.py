@@ -1,0 +1,135 @@
+"""One file a protocol: settings to cells, and records to a table. Both are pure functions."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pandas as pd
+
+from cocoop.backbones.device import Precision
+from cocoop.data.splits import Subset
+from cocoop.errors import UsageError
+from cocoop.experiments.cell import Cell, Testing, training
+from cocoop.experiments.store import Record
+from cocoop.methods._settings import MethodChoice
+from cocoop.utils.registry import Registry
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What protocols ask about a dataset.
+
+    Attributes:
+        fewest: training images of its smallest class; 0 where it is for testing only.
+        most: training images of its largest class.
+        domains: its further lists of test images, shifted domains of the same classes.
+        room: context vectors that fit into the text tower's window beside its longest class name.
+    """
+
+    fewest: int
+    most: int
+    domains: tuple[str, ...]
+    room: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a protocol is run with.
+
+    Attributes:
+        datasets: names of the datasets.
+        methods: the methods with their settings.
+        seeds: one training each.
+        shots: training images a class.
+        backbone: name of the frozen CLIP.
+        weights: digest of its weights.
+        precision: of its matrix products.
+        source: the dataset that protocols of transfer train on; None for their own choice.
+        facts: of the datasets, by name.
+    """
+
+    datasets: tuple[str, ...]
+    methods: tuple[MethodChoice, ...]
+    seeds: tuple[int, ...]
+    shots: int
+    backbone: str
+    weights: str
+    precision: Precision = "fp32"
+    source: str | None = None
+    facts: Mapping[str, Facts] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("datasets", "methods", "seeds"):
+            if not getattr(self, name):
+                raise UsageError(f"give at least one of: {name}")
+        if self.shots < 1:
+            raise UsageError(f"shots must be at least 1, not {self.shots}")
+        if any(seed < 0 for seed in self.seeds):
+            raise UsageError("seeds are numbers from 0 upwards")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a module in this folder registers.
+
+    Attributes:
+        title: for headings.
+        paper: where the paper has it.
+        about: what it does, in a few sentences for a reader of the results.
+        cells: settings to the cells to run; raises UsageError where they make no sense for it.
+        table: records, told apart by label, to the protocol's table: numbers unrounded, "X_std" beside "X"
+            where it has one.
+        varies: what is compared: methods, or the same methods by shots or by their settings.
+    """
+
+    title: str
+    paper: str
+    about: str
+    cells: Callable[[Settings], list[Cell]]
+    table: Callable[[Sequence[Record]], pd.DataFrame]
+    varies: Literal["methods", "shots", "settings"] = "methods"
+
+
+PROTOCOLS: Registry[Protocol] = Registry("protocol", __name__)
+
+
+def grid(
+    protocol: str,
+    settings: Settings,
+    dataset: str,
+    subset: Subset,
+    tests: Iterable[Testing],
+    *,
+    methods: Sequence[MethodChoice] = (),
+    shots: int | None = None,
+) -> Iterator[Cell]:
+    """Yield the cells of one dataset: every method, trained with every seed, tested in every way.
+
+    Args:
+        protocol: registered name.
+        settings: of the run.
+        dataset: trained on.
+        subset: classes trained on.
+        tests: what each prompt is tested on.
+        methods: instead of those of the settings.
+        shots: instead of those of the settings.
+    """
+    tests = list(tests)
+    for choice in methods or settings.methods:
+        for seed in settings.seeds:
+            trained = training(
+                choice,
+                backbone=settings.backbone,
+                weights=settings.weights,
+                precision=settings.precision,
+                dataset=dataset,
+                subset=subset,
+                shots=shots or settings.shots,
+                seed=seed,
+            )
+            yield from (Cell(protocol=protocol, training=trained, testing=test) for test in tests)
+
+
+def unique(cells: Iterable[Cell]) -> list[Cell]:
+    """Return the cells without repeats: where nothing is learned, seeds and shots make no difference."""
+    return list({cell.key: cell for cell in cells}.values())

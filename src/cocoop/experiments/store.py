@@ -1,0 +1,209 @@
+"""A run folder: one JSON record a finished cell, trained prompts and predictions beside them."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from cocoop.backbones.clip import Backbone
+from cocoop.errors import CocoopError
+from cocoop.experiments.cell import Cell, Training
+from cocoop.experiments.claims import Ledger
+from cocoop.methods import Method
+from cocoop.training.checkpoint import Checkpoint
+from cocoop.training.prompt_file import PromptCard, load_prompt
+from cocoop.utils.files import data_digest, write_bytes, write_json, write_text
+from cocoop.utils.sealed import seal, unseal
+
+SCHEMA = 3
+
+
+Count = Annotated[int, Field(ge=0, le=10**12)]
+
+
+class Record(BaseModel):
+    """The result of one cell.
+
+    Attributes:
+        correct: test images whose highest logit is the true class.
+        total: test images.
+        metrics: further values by name.
+        class_names: the candidates, in label order.
+        train_images: images trained on.
+        parameters: numbers learned.
+        lr: learning rate of every epoch.
+        loss: mean training loss of every epoch.
+        seconds_per_step: mean wall time of a training step.
+        peak_memory_mb: highest resident memory of the process until now.
+        files: digest of the training and test lists (path, label, name).
+        predictions: SHA-256 of the file with them.
+        environment: versions, commit and machine.
+        note: what must be known of the training data, if anything.
+        created: when, in UTC.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Annotated[int, Field(ge=SCHEMA, le=SCHEMA)] = SCHEMA
+    cell: Cell
+    correct: Count
+    total: Annotated[Count, Field(ge=1)]
+    metrics: dict[str, float]
+    class_names: list[str]
+    train_images: int
+    parameters: int
+    lr: list[float]
+    loss: list[float]
+    seconds_per_step: float
+    peak_memory_mb: float
+    files: str
+    predictions: str = ""
+    environment: dict[str, str]
+    note: str = ""
+    created: str
+
+    @property
+    def accuracy(self) -> float:
+        """Percent of test images classified correctly."""
+        return 100 * self.correct / self.total
+
+
+class Predictions(NamedTuple):
+    """The highest logits of every test image.
+
+    Attributes:
+        classes: the classes they are of, the likeliest first.
+        probabilities: of these classes.
+        labels: the true classes.
+    """
+
+    classes: Int[Tensor, "n k"]
+    probabilities: Float[Tensor, "n k"]
+    labels: Int[Tensor, " n"]
+
+
+class Store:
+    """Reads and writes one run folder.
+
+    Args:
+        folder: made when something is first written.
+
+    Attributes:
+        ledger: of the cells without a record.
+
+    Raises:
+        CocoopError: the folder holds runs of another format.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ledger = Ledger(folder)
+        self._check_format()
+
+    def has(self, cell: Cell) -> bool:
+        """Whether a cell is finished: its record exists."""
+        return self._record_path(cell).exists()
+
+    def write(self, record: Record, top: dict[str, Tensor]) -> Record:
+        """Store a finished cell; return its record, which is written last, with the predictions' digest."""
+        if not (self.folder / "format.json").exists():
+            write_json(self.folder / "format.json", {"cocoop_runs": SCHEMA})
+        predictions = save(top)
+        write_bytes(self._predictions_path(record.cell), predictions)
+        record = record.model_copy(update={"predictions": data_digest(predictions)})
+        write_text(self._record_path(record.cell), seal(record))
+        return record
+
+    def records(self) -> Iterator[Record]:
+        """Yield all records.
+
+        Raises:
+            CocoopError: a record cannot be read.
+        """
+        for path in sorted((self.folder / "records").glob("*/*/*.json")):
+            try:
+                record = unseal(Record, path.read_bytes())
+                if path != self._record_path(record.cell):
+                    raise ValueError("is the record of another cell")
+                yield record
+            except ValueError as error:
+                raise CocoopError(f"{path} {error}; delete it and run again: {self._asked()}") from None
+
+    def predictions(self, record: Record) -> Predictions:
+        """Return what was predicted for every test image. Raises CocoopError for a damaged file."""
+        path = self._predictions_path(record.cell)
+        try:
+            data = path.read_bytes()
+            if data_digest(data) != record.predictions:
+                raise ValueError("another digest")
+            top = load(data)
+            return Predictions(top["classes"].long(), top["probabilities"].float(), top["labels"].long())
+        except (OSError, ValueError, SafetensorError, KeyError) as error:
+            gone = self._record_path(record.cell)
+            raise CocoopError(f"{path} is missing or damaged; delete {gone} and run again") from error
+
+    def prompt(self, training: Training, backbone: Backbone) -> tuple[Method, PromptCard]:
+        """Return a trained prompt. Raises CocoopError where the file is damaged, or of another training."""
+        path = self.prompt_path(training)
+        method, card = load_prompt(path, backbone)
+        try:
+            found = Training.model_validate(card.notes.get("training")).key
+        except ValueError:
+            found = ""
+        if found != training.key:
+            raise CocoopError(f"{path} is the prompt of another training; delete it and train again")
+        return method, card
+
+    def prompt_path(self, training: Training) -> Path:
+        """Where a trained prompt is, or would be; a label is only a name and plays no part."""
+        return self.folder / "prompts" / f"{_slug(training.method)}-{training.key}.safetensors"
+
+    def checkpoint(self, training: Training) -> Checkpoint:
+        """Return where the unfinished fit of a training stands."""
+        return Checkpoint(self.prompt_path(training).with_suffix(".unfinished"), training.key)
+
+    def settled(self, cell: Cell) -> bool:
+        """Whether nothing is left to do for a cell: it is finished, or it was tried and failed."""
+        return self.has(cell) or self.ledger.failure(cell) is not None
+
+    def _record_path(self, cell: Cell) -> Path:
+        train, test = cell.training, cell.testing
+        stem = f"{_slug(train.label)}-seed{train.seed}-{test.subset}-{test.split}-{cell.key}.json"
+        return self.folder / "records" / cell.protocol / _slug(test.dataset) / stem
+
+    def _predictions_path(self, cell: Cell) -> Path:
+        return self.folder / "predictions" / f"{cell.key}.safetensors"
+
+    def _check_format(self) -> None:
+        path = self.folder / "format.json"
+        if self.folder.exists() and not self.folder.is_dir():
+            raise CocoopError(f"{self.folder} is a file; a run folder is needed")
+        if not path.exists():
+            return
+        try:
+            found: Any = json.loads(path.read_text()).get("cocoop_runs")
+        except (ValueError, AttributeError):
+            found = "unreadable"
+        if found != SCHEMA:
+            raise CocoopError(
+                f"{self.folder} holds runs of format {found}, this version of cocoop has {SCHEMA}; report "
+                f"it with the version that wrote it, or run again into another folder: "
+                + re.sub(r" --out[ =]\S+", "", self._asked())
+                + f" --out {self.folder}-{SCHEMA}"
+            )
+
+    def _asked(self) -> str:
+        """A command that asked for cells of this folder."""
+        commands = [plan.command for plan in self.ledger.plans() if plan.command]
+        return commands[0] if commands else f"cocoop run PROTOCOL --out {self.folder}"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")

@@ -1,0 +1,120 @@
+"""Settings from words: a method's preset with overrides, checked field by field."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from cocoop.errors import UsageError, unknown
+from cocoop.methods import METHODS
+from cocoop.methods._recipe import Preset, Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodChoice:
+    """A method with all its settings resolved.
+
+    Attributes:
+        method: registered name.
+        preset: name of the preset that the settings started from.
+        label: name for tables: the method, and what differs from its default preset.
+        config: the method's `Config`.
+        recipe: how it is trained; None where nothing is learned.
+    """
+
+    method: str
+    preset: str
+    label: str
+    config: Any
+    recipe: Recipe | None
+
+    def variant(self, words: str, **changes: Any) -> "MethodChoice":
+        """Return the choice with some attributes changed, and what that is in words in its label."""
+        marks = f"{self.label[:-1]}, {words})" if self.label.endswith(")") else f"{self.label} ({words})"
+        return dataclasses.replace(self, label=marks, **changes)
+
+
+def presets() -> dict[str, tuple[str, Preset]]:
+    """All presets by name: (method, preset)."""
+    found = ((name, method) for method in METHODS.names() for name in METHODS.get(method).presets)
+    return {name: (method, METHODS.get(method).presets[name]) for name, method in found}
+
+
+def resolve(
+    method: str, preset: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> MethodChoice:
+    """Return the settings of a method.
+
+    Args:
+        method: registered name.
+        preset: one of its presets; None for the first.
+        overrides: field name to value; a field of its `Config` or of `Recipe`.
+
+    Raises:
+        UsageError: an unknown method, preset or field, or a value of the wrong type.
+    """
+    known = METHODS.get(method).presets
+    default = next(iter(known))
+    name = preset or default
+    if name not in known:
+        raise unknown(f"preset of {method}", name, known)
+    base = known[name]
+    config, recipe = base.config, base.recipe
+    for field, value in (overrides or {}).items():
+        if field in _fields(config):
+            config = _replace(config, field, value, method)
+        elif recipe and field in _fields(recipe):
+            recipe = _replace(recipe, field, value, method)
+        else:
+            raise unknown(
+                f"setting of {method}", field, [*_fields(config), *(_fields(recipe) if recipe else [])]
+            )
+    changes = [f"{field}={value}" for field, value in (overrides or {}).items()]
+    marks = ([] if name == default else [name.removeprefix(f"{method}-")]) + changes
+    return MethodChoice(method, name, f"{method} ({', '.join(marks)})" if marks else method, config, recipe)
+
+
+def parse_overrides(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Parse "method.field=value" words into method -> field -> value; a value is JSON, else a string.
+
+    Raises:
+        UsageError: a word of another form.
+    """
+    parsed: dict[str, dict[str, Any]] = {}
+    for word in assignments:
+        key, equals, value = word.partition("=")
+        method, dot, field = key.partition(".")
+        if not (equals and dot and method and field):
+            raise UsageError(f"--set takes METHOD.FIELD=VALUE, e.g. cocoop.epochs=5, not {word!r}")
+        parsed.setdefault(method, {})[field] = _value(value)
+    return parsed
+
+
+def from_dict(kind: type, values: Mapping[str, Any]) -> Any:
+    """Build a settings dataclass from plain values, checking their types. Raises UsageError."""
+    try:
+        return TypeAdapter(kind).validate_python(dict(values))
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise UsageError(f"bad settings: {problems}") from None
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _fields(settings: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(settings)]
+
+
+def _replace(settings: Any, field: str, value: Any, method: str) -> Any:
+    values = {name: getattr(settings, name) for name in _fields(settings)}
+    try:
+        return from_dict(type(settings), values | {field: value})
+    except UsageError as error:
+        raise UsageError(f"{method}.{field}={value!r}: {error}") from None

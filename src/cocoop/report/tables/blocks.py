@@ -1,0 +1,100 @@
+"""A protocol table as the page shows it: blocks of rows, the best values marked, and the losses too."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from cocoop.experiments.aggregate import AVERAGE
+from cocoop.report.tables import tables
+from cocoop.report.tables.published import PREFIX
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number of a table.
+
+    Attributes:
+        text: as `tables.text` has it.
+        best: the highest of its block, where there is something to compare.
+        below: a learned method under zero-shot on unseen classes or domains.
+        paper: the paper's value, not ours.
+    """
+
+    text: str
+    best: bool
+    below: bool
+    paper: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of a block; `note` says what it lacks beside the other methods."""
+
+    method: str
+    note: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of one dataset, or of the average."""
+
+    title: str
+    average: bool
+    rows: tuple[Row, ...]
+
+
+def kind(label: str) -> str:
+    """Return the method that a label is of: its first word."""
+    return label.split(" ")[0]
+
+
+def first(frame: pd.DataFrame, method: str) -> str | None:
+    """Return the first label of a method in table order, or None."""
+    return next((label for label in frame["method"] if kind(label) == method), None)
+
+
+def table_blocks(frame: pd.DataFrame, learned: set[str]) -> Iterator[Block]:
+    """Yield the blocks of an ordered protocol table.
+
+    Args:
+        frame: the table; an average over one dataset alone is left out.
+        learned: labels of the methods that are trained.
+    """
+    texts, columns = tables.text(frame), tables.values(frame)
+    marked = tables.below(frame, learned)
+    for dataset, part in frame.groupby("dataset", sort=False):
+        average = dataset == AVERAGE
+        covered = part["datasets"] if average else part["seeds"].where(part["method"].isin(learned))
+        covered = covered.astype(float)
+        if average and covered.max() == 1:
+            continue  # it would repeat the only dataset
+        fair = len(part) > 1 and not (average and covered.nunique() > 1)
+        shown = part[columns].round(2)  # compared as they are read
+        rows = []
+        for place, method in enumerate(part["method"]):
+            values = tuple(
+                Value(
+                    text=texts.loc[part.index, column].iloc[place],
+                    best=bool(
+                        fair and _compared(column) and shown[column].iloc[place] == shown[column].max()
+                    ),
+                    below=bool(marked.loc[part.index, column].iloc[place]),
+                    paper=column.startswith(PREFIX),
+                )
+                for column in columns
+            )
+            rows.append(Row(method, _lacks(covered.iloc[place], covered.max(), average), values))
+        title = f"average of {int(covered.max())} datasets" if average else str(dataset)
+        yield Block(title, average, tuple(rows))
+
+
+def _compared(column: str) -> bool:
+    """Whether the highest value of a column is the best."""
+    return column not in tables.COUNTS and not column.startswith(PREFIX)
+
+
+def _lacks(count: float, most: float, average: bool) -> str:
+    """Say where a row stands on less than the others of its block."""
+    return f"{count:.0f} of {most:.0f} {'datasets' if average else 'seeds'}" if count < most else ""

@@ -1,0 +1,78 @@
+"""The paper's numbers, beside ours where they are of the same thing."""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cocoop.experiments.aggregate import AVERAGE, harmonic_mean
+from cocoop.experiments.store import Record
+from cocoop.methods import METHODS
+from cocoop.methods._settings import from_dict
+
+PREFIX = "paper "  # of its columns
+
+
+@cache
+def published() -> dict[str, Any]:
+    """Return what is in published.json: the tables, and what they were made with."""
+    found: dict[str, Any] = json.loads((Path(__file__).parent / "published.json").read_text(encoding="utf-8"))
+    return found
+
+
+def join(frame: pd.DataFrame, protocol: str, records: Sequence[Record]) -> pd.DataFrame:
+    """Add the paper's values of the same backbone, shots, dataset and method, as columns "paper X".
+
+    Average rows get the paper's average over the same datasets, where it has them all; its H is that of the
+    averages, with the mean of the datasets' H as "paper mean_H".
+
+    Args:
+        frame: an ordered table of the protocol.
+        protocol: registered name.
+        records: that the table was made of.
+    """
+    table = published()["tables"].get(protocol)
+    if not table:
+        return frame
+    columns = [PREFIX + name for name in table["columns"]]
+    methods = _comparable(records)
+    ours = frame[frame["dataset"] != AVERAGE]
+    theirs = ours.apply(
+        lambda row: (
+            table["rows"].get(row["dataset"], {}).get(methods.get(row["method"]), [None] * len(columns))
+        ),
+        axis=1,
+        result_type="expand",
+    ).astype(float)
+    if theirs.isna().all(axis=None):
+        return frame
+    found = frame.join(theirs.set_axis(columns, axis=1))
+    for index, method in frame["method"][frame["dataset"] == AVERAGE].items():
+        means = theirs[ours["method"] == method].mean(skipna=False).set_axis(columns)
+        found.loc[index, columns] = means
+        if "H" in table["columns"]:
+            found.loc[index, "paper H"] = harmonic_mean(means["paper base"], means["paper new"])
+            found.loc[index, "paper mean_H"] = means["paper H"]
+    return found
+
+
+def _comparable(records: Sequence[Record]) -> dict[str, str]:
+    """Return the method of every label that is what the paper ran, but for how long it was trained."""
+    trainings = {record.cell.training.label: record.cell.training for record in records}
+    backbones = {name.replace("/", "-") for name in published()["backbones"]}
+    return {
+        label: training.method
+        for label, training in trainings.items()
+        if training.backbone.replace("/", "-") in backbones
+        and training.shots in (0, published()["shots"])
+        and not (training.recipe or {}).get("shuffled")
+        and _is_default(training.method, training.config)
+    }
+
+
+def _is_default(method: str, config: dict[str, Any]) -> bool:
+    cls = METHODS.get(method)
+    return bool(from_dict(cls.config_type, config) == next(iter(cls.presets.values())).config)

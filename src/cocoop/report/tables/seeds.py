@@ -1,0 +1,65 @@
+"""One row a record: the values of every seed behind the tables."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from cocoop.experiments.store import Record
+from cocoop.report.tables import tables
+from cocoop.report.tables.results import Results
+from cocoop.utils.display import harmless
+
+
+def by_seed(results: Iterable[Results]) -> pd.DataFrame:
+    """Return a row for every record, in the order of the tables, then by shots, seed and what was tested.
+
+    Accuracy is in percent and unrounded, further metrics are between 0 and 1. Texts are harmless in a
+    spreadsheet.
+    """
+    rows = [_row(record) for each in results for record in in_order(each.records)]
+    frame = pd.DataFrame([{harmless(name): _cell(value) for name, value in row.items()} for row in rows])
+    return frame.astype({"shots": "Int64", "seed": "Int64"})
+
+
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """Sort records by dataset, then method in the order of the tables, then shots and seed."""
+    return sorted(
+        records,
+        key=lambda r: (
+            r.cell.testing.dataset,
+            tables.rank(r.cell.training.label),
+            r.cell.training.shots,
+            r.cell.training.seed,
+            r.cell.testing.subset,
+            r.cell.testing.split,
+            r.cell.key,
+        ),
+    )
+
+
+def _row(record: Record) -> dict[str, object]:
+    train, test = record.cell.training, record.cell.testing
+    return {
+        "protocol": record.cell.protocol,
+        "trained_on": f"{train.dataset} {train.subset}" if train.recipe else "",
+        "dataset": test.dataset,
+        "split": test.split,
+        "images": test.subset,
+        "candidates": test.candidates,
+        "method": train.label,
+        "preset": train.preset,
+        "backbone": train.backbone,
+        "shots": train.shots if train.recipe else None,
+        "seed": train.seed if train.recipe else None,
+        "parameters": record.parameters,
+        "correct": record.correct,
+        "total": record.total,
+        **record.metrics,
+        "accuracy": record.accuracy,
+        "seconds_per_step": record.seconds_per_step,
+        "record": record.cell.key,
+    }
+
+
+def _cell(value: object) -> object:
+    return harmless(value) if isinstance(value, str) else value

@@ -1,0 +1,204 @@
+"""Protocol tables as text: percent with one deviation, in the terminal, Markdown or LaTeX."""
+
+import math
+import re
+from collections.abc import Collection, Sequence
+
+import pandas as pd
+from rich.table import Table
+from rich.text import Text
+
+from cocoop.data.splits import subset_labels
+from cocoop.experiments.aggregate import AVERAGE
+from cocoop.experiments.store import Record
+from cocoop.report.tables.published import PREFIX, published
+from cocoop.utils import display as escaping
+
+# Zero-shot first, then the paper's two methods, then the rest by name.
+_ORDER = ("zeroshot", "coop", "cocoop")
+_NOT_SHOWN = ("dataset", "method", "seeds", "mean_H", "paper mean_H", "datasets")
+COUNTS = ("params",)  # columns of whole numbers, of which more is not better
+UNSEEN = ("new", "target")  # columns of accuracy on what a prompt was not trained on
+METHOD = 24  # characters that a method's label has in the terminal, at least
+MARK = "▼"  # a learned prompt below zero-shot there
+
+
+def in_order(frame: pd.DataFrame) -> pd.DataFrame:
+    """Sort the rows: datasets and methods in the order of the paper, others as they come, averages last."""
+    if frame.empty:
+        return frame
+    known = [name for table in published()["tables"].values() for name in table["rows"]]
+    names = sorted(
+        frame["dataset"].unique(), key=lambda name: known.index(name) if name in known else len(known)
+    )
+    places = {name: place for place, name in enumerate(names)}
+    keys = frame.assign(
+        _average=frame["dataset"].eq(AVERAGE),
+        _place=frame["dataset"].map(places),
+        _rank=frame["method"].map(rank),
+    )
+    keys = keys.sort_values(["_average", "_place", "_rank"], kind="stable")
+    return keys.drop(columns=["_average", "_place", "_rank"]).reset_index(drop=True)
+
+
+def rank(label: str) -> tuple[int, tuple[tuple[str, int], ...]]:
+    """Return what labels are sorted by: the paper's methods first, and 8 before 16."""
+    name = label.split(" ")[0]
+    parts = tuple((words, int(number or 0)) for words, number in re.findall(r"(\D+)(\d*)", label))
+    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), parts)
+
+
+def values(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of a protocol table that hold results."""
+    names = map(str, frame.columns)
+    return [name for name in names if name not in _NOT_SHOWN and not name.endswith("_std")]
+
+
+def below(frame: pd.DataFrame, learned: Collection[str]) -> pd.DataFrame:
+    """Return which values of learned prompts, on what they were not trained on, are below zero-shot.
+
+    Values are compared as they are read, with two decimals.
+    """
+    columns = values(frame)
+    found = pd.DataFrame(False, index=frame.index, columns=columns)
+    own = frame["method"].isin(learned)
+    for name in set(columns) & set(UNSEEN):
+        shown = frame[name].round(2)
+        bars = shown[~own].groupby(frame["dataset"]).max()
+        found[name] = own & (shown < frame["dataset"].map(bars))
+    return found
+
+
+def text(frame: pd.DataFrame, learned: Collection[str] = (), mark: str = MARK) -> pd.DataFrame:
+    """Return the table as strings: "mean ± std" where there are several seeds, two decimals.
+
+    Values below zero-shot are marked where the labels of the methods that are `learned` are given.
+    """
+    shown = frame[["dataset", "method"]].copy()
+    if "datasets" in frame:
+        covered = frame["datasets"].where(frame["dataset"].eq(AVERAGE))
+        shown["dataset"] = [
+            name if math.isnan(count) else f"average of {int(count)}"
+            for name, count in zip(frame["dataset"], covered, strict=True)
+        ]
+    marked = below(frame, learned)
+    for name in values(frame):
+        spread = frame.get(f"{name}_std", pd.Series([math.nan] * len(frame)))
+        numbers = zip(frame[name], spread, marked[name], strict=True)
+        write = _count if name in COUNTS else _number
+        shown[name] = [write(mean, std) + (f" {mark}" if low else "") for mean, std, low in numbers]
+    return shown
+
+
+def terminal(frame: pd.DataFrame, title: str, learned: Collection[str], width: int = 80) -> Table:
+    """Return the table for the terminal, one block a dataset under its name.
+
+    Where it would be wider than `width` characters, deviations stand under their means.
+    """
+    shown = text(frame, learned)
+    columns = [name for name in shown.columns if name not in ("dataset", "method")]
+    longest = min(METHOD, int(shown["method"].str.len().max()))
+    if longest + 4 + sum(3 + _widest(shown[name]) for name in columns) > width:
+        shown[columns] = shown[columns].replace(" ± ", "\n± ", regex=True)
+    table = Table(title=title, title_justify="left", header_style="bold")
+    table.add_column("method", overflow="fold", min_width=longest)
+    for name in columns:
+        head = name.replace(" ", "\n")
+        table.add_column(head, justify="right", no_wrap=True, min_width=_widest(shown[name]))
+    for dataset, part in shown.groupby("dataset", sort=False):
+        table.add_row(Text(str(dataset), style="bold"))
+        for place, row in enumerate(part[["method", *columns]].itertuples(index=False), start=1):
+            table.add_row(*(Text(str(value)) for value in row), end_section=place == len(part))
+    return table
+
+
+def _widest(column: "pd.Series[str]") -> int:
+    """Return the width of a column whose head and values are broken into lines."""
+    heads = str(column.name).split(" ")
+    return max(map(len, (*heads, *(line for value in column for line in value.split("\n")))))
+
+
+def markdown(frame: pd.DataFrame, learned: Collection[str] = ()) -> str:
+    """Return the table in Markdown."""
+    shown = text(frame, learned)
+    head = "| " + " | ".join(shown.columns) + " |"
+    rule = (
+        "|" + "|".join(" --- " if name in ("dataset", "method") else " ---: " for name in shown.columns) + "|"
+    )
+    rows = [
+        "| " + " | ".join(escaping.markdown(str(value)) for value in row) + " |"
+        for row in shown.itertuples(index=False)
+    ]
+    return "\n".join([head, rule, *rows])
+
+
+def notes(frame: pd.DataFrame, records: Sequence[Record]) -> list[str]:
+    """Return what must be known to read the table: seeds, shots, spread, averages, marks and sources."""
+    trained = [record.cell.training for record in records if record.cell.training.recipe]
+    seeds = sorted({training.seed for training in trained})
+    shots = sorted({training.shots for training in trained})
+    backbones = sorted({record.cell.training.backbone for record in records})
+    lines = [f"Accuracy in percent, backbone {', '.join(backbones)}."]
+    if seeds:
+        spread = (
+            "± is the sample standard deviation over them" if len(seeds) > 1 else "a single one, no spread"
+        )
+        few = " (classes with fewer images give all they have)" if any(map(_has_few, records)) else ""
+        lines.append(f"Shots: {_list(shots)}{few}. Seeds: {_list(seeds)}; {spread}.")
+    lines += sorted({f"{record.note}." for record in records if record.note})
+    if "mean_H" in frame:
+        each = _each(frame, "mean_H")
+        lines.append(f"Average rows: H of the average base and new. Mean of the datasets' H instead: {each}.")
+    if below(frame, {training.label for training in trained}).any(axis=None):
+        lines.append(f"{MARK} below zero-shot on what the prompt was not trained on.")
+    if not any(record.cell.training.method == "zeroshot" for record in records):
+        lines.append(
+            "Zero-shot CLIP is missing: run the protocol again to have it beside the learned prompts."
+        )
+    return lines + _paper(frame)
+
+
+def _paper(frame: pd.DataFrame) -> list[str]:
+    if not any(name.startswith(PREFIX) for name in frame.columns):
+        return []
+    facts = published()
+    lines = [f"Columns “paper”: {facts['source']}; {facts['shots']} shots, {facts['seeds']} seeds."]
+    if "paper mean_H" in frame and frame["paper mean_H"].notna().any():
+        each = _each(frame, "paper mean_H")
+        lines.append(f"Its average rows: H of its averages. Mean of its datasets' H instead: {each}.")
+    return lines
+
+
+def _each(frame: pd.DataFrame, column: str) -> str:
+    rows = frame.dropna(subset=column)
+    return ", ".join(
+        f"{method} {mean:.2f}" for method, mean in zip(rows["method"], rows[column], strict=True)
+    )
+
+
+def _has_few(record: Record) -> bool:
+    """Whether a training on the tested dataset had fewer images than its shots ask for."""
+    training, test = record.cell.training, record.cell.testing
+    if (
+        training.recipe is None
+        or training.dataset != test.dataset
+        or test.candidates not in ("all", training.subset)
+    ):
+        return False
+    names = range(len(record.class_names))
+    trained = names if test.candidates == training.subset else subset_labels(names, training.subset)
+    return record.train_images < training.shots * len(trained)
+
+
+def _number(mean: float, std: float) -> str:
+    if math.isnan(mean):
+        return ""
+    return f"{mean:.2f}" if math.isnan(std) else f"{mean:.2f} ± {std:.2f}"
+
+
+def _count(number: int | float, std: float) -> str:
+    return f"{number:,.0f}"
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

@@ -1,0 +1,113 @@
+"""How much memory a token tree needs, and how to cut the work so that it fits a budget."""
+
+import gc
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import psutil
+import torch
+
+from cocoop.errors import UsageError
+from cocoop.text.attention import BLOCK
+from cocoop.text.heap import release_free_memory, resident_memory
+from cocoop.text.prompt import Slot
+from cocoop.text.tower import TextTower
+from cocoop.text.tree import build_tree
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the work is cut.
+
+    Attributes:
+        images: contexts (images) encoded together.
+        classes: classes encoded together.
+        recompute: whether activations are recomputed in the backward pass instead of kept.
+        limit: bytes that the process may hold when a chunk that is recomputed begins.
+    """
+
+    images: int
+    classes: int
+    recompute: bool
+    limit: int = 0
+
+
+def plan(slots: Sequence[tuple[Slot, ...]], tower: TextTower, images: int, budget: int, grad: bool) -> Plan:
+    """Choose the largest chunks whose activations stay within `budget` bytes.
+
+    Images are split first: a chunk of all classes shares every token it can. Only where one image alone
+    does not fit are the classes split too. Chunks of images take a part of the budget alone: a chunk that
+    finds the memory of earlier ones is faster than a larger one that has to get it anew.
+
+    Raises:
+        UsageError: one class of one image does not fit; the message says what it needs.
+    """
+    ordered = sorted(slots)
+
+    @cache
+    def need(count: int) -> int:  # of the costliest chunk, for one image
+        starts = range(0, len(ordered), count)
+        return max(_chunk_bytes(ordered[start : start + count], tower, grad) for start in starts)
+
+    classes = len(ordered)
+    if images * need(classes) <= budget:
+        return Plan(images, classes, recompute=False)
+    if need(classes) <= budget:
+        images = max(1, budget // (need(classes) * CHUNKS_IN_BUDGET))
+    else:
+        images, classes = 1, _most(classes, need, budget)
+    limit = _limit(budget, images * need(classes)) if grad else 0
+    return Plan(images, classes, recompute=grad, limit=limit)
+
+
+def _most(classes: int, need: Callable[[int], int], budget: int) -> int:
+    """Return about the most classes whose need is within the budget, which that of all is not."""
+    if (least := need(1)) > budget:
+        raise UsageError(f"a memory budget of {budget} bytes is too small: one class needs {least}")
+    low, high = 1, classes  # the one fits, the other does not
+    while high - low > max(1, low // 16):
+        middle = (low + high) // 2
+        low, high = (middle, high) if need(middle) <= budget else (low, middle)
+    return low
+
+
+def _chunk_bytes(slots: Sequence[tuple[Slot, ...]], tower: TextTower, grad: bool) -> int:
+    """Bytes of activations of one image: kept over all blocks for a backward pass, else of one block."""
+    tree = build_tree(slots)
+    keys = tree.nodes + tree.varying // BLOCK * int(tree.depth.max())  # gathered block by block
+    residual = RESIDUAL_PER_NODE * tree.varying * tower.token_embedding.element_size()
+    kept = residual + (KEPT_PER_NODE * tree.varying + KEPT_PER_KEY * keys) * tower.dtype.itemsize
+    working = residual + (WORKING_PER_NODE * tree.varying + WORKING_PER_KEY * keys) * tower.dtype.itemsize
+    return int(HELD_PER_USED * (kept * (len(tower.blocks) if grad else 0) + working) * tower.width)
+
+
+# In units of one vector of the tower's width. Kept for the backward pass: of the residual stream the input
+# of both layer norms; queries, attention's output, and the MLP's hidden layer; of every gathered key, itself
+# and its value. At work within one block beyond that: the gradients of all these.
+RESIDUAL_PER_NODE = 2
+KEPT_PER_NODE = 6
+KEPT_PER_KEY = 2
+WORKING_PER_NODE = 12
+WORKING_PER_KEY = 4
+# What the allocator holds for every byte in use, by measurement; blocks of unequal size leave gaps.
+HELD_PER_USED = 2.0
+CHUNKS_IN_BUDGET = 4  # of images: the memory of earlier ones stays at hand
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes free on the device, or on the machine for the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    limit = os.environ.get("COCOOP_MEMORY")  # for containers whose limit the system does not show
+    return int(limit) if limit else int(psutil.virtual_memory().available)
+
+
+def _limit(budget: int, chunk: int) -> int:
+    """Return what the process may hold when a chunk begins: its needs so far and what the chunk leaves."""
+    gc.collect()
+    release_free_memory()
+    return resident_memory() + int(budget - chunk / HELD_PER_USED)

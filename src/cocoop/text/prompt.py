@@ -1,0 +1,112 @@
+"""What a method says to the text encoder: a template, and where in it the learned vectors stand."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cocoop.backbones.clip import Backbone
+from cocoop.errors import UsageError
+from cocoop.utils.display import brief, visible
+from cocoop.utils.seeding import checked
+
+Position = Literal["end", "middle", "front"]
+Tokenize = Callable[[str], list[int]]
+
+# The context's placeholder where it has no words of its own: one token of CLIP's vocabulary.
+PLACEHOLDER = "X"
+
+
+class Slot(NamedTuple):
+    """One position of a prompt: a fixed token, or a learned vector.
+
+    Attributes:
+        token: vocabulary index, or -1 where a learned vector stands.
+        ctx: index of the learned vector, or -1.
+        cls: the class the learned vector belongs to, or -1 where all classes share it.
+    """
+
+    token: int = -1
+    ctx: int = -1
+    cls: int = -1
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt template of a method.
+
+    Attributes:
+        template: text with `{}` for the class name; the first `n_ctx` tokens are replaced by learned
+            vectors, so "a photo of a {}." with `n_ctx=4` has one vector in place of each word.
+        n_ctx: M, the number of learned context vectors.
+        position: where the name stands: at the "end" behind all vectors, in the "middle" of them, or
+            in "front" (CoOp, section 3.2).
+        class_specific: every class has vectors of its own (CoOp's CSC); these cannot be transferred.
+    """
+
+    template: str
+    n_ctx: int = 0
+    position: Position = "end"
+    class_specific: bool = False
+
+    def __post_init__(self) -> None:
+        if self.template.count("{}") != 1:
+            raise UsageError(f"the template {brief(self.template)} needs {{}} once, for the class name")
+
+    def fill(self, class_name: str) -> str:
+        """Return the prompt of a class in words, as it would be with nothing learned."""
+        return self.template.replace("{}", class_name)
+
+    def slots(self, tokenize: Tokenize, class_names: Sequence[str]) -> list[tuple[Slot, ...]]:
+        """Return the slots of every class's prompt, from SOT to EOT.
+
+        The string is tokenised whole, so a name's last piece may merge with the full stop, as it did
+        when CLIP was trained.
+
+        Raises:
+            UsageError: no class names, one that is empty or holds control characters, or a prompt longer than
+                the context window.
+        """
+        if not class_names:
+            raise UsageError("the list of class names is empty; give at least one")
+        return [self._slots(tokenize, name, label) for label, name in enumerate(class_names)]
+
+    def _slots(self, tokenize: Tokenize, class_name: str, label: int) -> tuple[Slot, ...]:
+        name = " ".join(class_name.replace("_", " ").split())
+        if visible(name) != name:
+            raise UsageError(f"the class name {brief(name)} holds characters that are no text; remove them")
+        inner = len(tokenize(name)) - 2  # tokens of the bare name
+        if not inner:
+            raise UsageError(f"class {label} has an empty name; every class needs at least one word")
+        sot, *words = (Slot(token=token) for token in tokenize(self.fill(name)))
+        cls = label if self.class_specific else -1
+        context = [Slot(ctx=index, cls=cls) for index in range(self.n_ctx)]
+        rest = words[self.n_ctx :]
+        before = {"end": self.n_ctx, "middle": self.n_ctx // 2, "front": 0}[self.position]
+        split = 0 if self.position == "end" else inner
+        return (sot, *context[:before], *rest[:split], *context[before:], *rest[split:])
+
+
+def context_template(words: str | None, n_ctx: int) -> str:
+    """Return the template whose head the context vectors replace: the words, or M placeholders."""
+    return f"{words or ' '.join([PLACEHOLDER] * n_ctx)} {{}}."
+
+
+def init_context(backbone: Backbone, words: str | None, n_ctx: int, seed: int) -> Float[Tensor, "m w"]:
+    """Return the first value of the context vectors.
+
+    The token embeddings of `words` where given, as many vectors as CLIP's tokenizer makes of them;
+    else `n_ctx` vectors from a normal distribution of standard deviation 0.02 (CoOp, section 4.1).
+
+    Raises:
+        UsageError: `n_ctx` is below 1.
+    """
+    if words:
+        return backbone.embed_words(words)
+    if not 1 <= n_ctx <= backbone.context_length:
+        raise UsageError(f"n_ctx must be from 1 to less than {backbone.context_length}, not {n_ctx}")
+    generator = torch.Generator().manual_seed(checked(seed))
+    return 0.02 * torch.randn(n_ctx, backbone.width, generator=generator)

@@ -1,0 +1,81 @@
+"""Image features and class names to logits: CLIP's scaled cosine under a method's prompts."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cocoop.backbones.clip import Backbone
+from cocoop.methods import Method
+from cocoop.text import TextEncoder
+
+IMAGES_AT_ONCE = 1000  # contexts held at a time when predicting
+TEXTS_AT_ONCE = 1 << 14  # image-specific text features held at a time when predicting
+
+
+class Classifier:
+    """A method over one list of class names.
+
+    Args:
+        backbone: the frozen CLIP.
+        method: what makes the context vectors, trained or not.
+        class_names: candidates, in the order of the logits.
+        memory_budget: bytes for the text encoder; None for what the machine allows.
+
+    Raises:
+        UsageError: an empty list, an empty name or one too long for the context window.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        method: Method,
+        class_names: Sequence[str],
+        memory_budget: int | None = None,
+    ) -> None:
+        self.method = method
+        self.class_names = tuple(class_names)
+        self.logit_scale = backbone.logit_scale
+        self.device = backbone.device
+        self.encode_text = TextEncoder(backbone, method.prompts, class_names, memory_budget)
+
+    def __call__(
+        self, zimg: Float[Tensor, "b d"], seen: Float[Tensor, "b d"] | None = None
+    ) -> Float[Tensor, "b c"]:
+        """Return exp(logit scale) * cos(image, prompt) for every image and class.
+
+        Args:
+            zimg: L2-normalised image features.
+            seen: the features that the prompts are made from; None for the images' own.
+        """
+        zimg = zimg.to(self.device)
+        return self._score(
+            zimg, self.encode_text(self.method(zimg if seen is None else seen.to(self.device)))
+        )
+
+    @torch.no_grad()
+    def predict(
+        self, zimg: Float[Tensor, "n d"], seen: Float[Tensor, "n d"] | None = None
+    ) -> Float[Tensor, "n c"]:
+        """Return the logits of many images on the CPU, computed in pieces that keep memory bounded.
+
+        `seen` is as for a call.
+        """
+        rows = [torch.empty(0, len(self.class_names))]
+        pairs = (
+            features.to(self.device).split(IMAGES_AT_ONCE)
+            for features in (zimg, zimg if seen is None else seen)
+        )
+        for images, conditions in zip(*pairs, strict=True):
+            contexts = self.method(conditions)
+            size = len(images) if len(contexts) == 1 else max(1, TEXTS_AT_ONCE // len(self.class_names))
+            pieces = [contexts] if len(contexts) == 1 else contexts.split(size)
+            for some, context in zip(images.split(size), pieces, strict=True):
+                rows.append(self._score(some, self.encode_text(context)).cpu())
+        return torch.cat(rows)
+
+    def _score(self, zimg: Float[Tensor, "b d"], ztxt: Float[Tensor, "#b c d"]) -> Float[Tensor, "b c"]:
+        if len(ztxt) == 1:
+            return self.logit_scale * zimg @ ztxt[0].T
+        return self.logit_scale * torch.einsum("bd,bcd->bc", zimg, ztxt)

@@ -1,0 +1,113 @@
+"""A trained prompt as one safetensors file: the learned vectors and what they were learned with."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from cocoop.backbones.clip import Backbone
+from cocoop.errors import CocoopError
+from cocoop.methods import METHODS, Method, build
+from cocoop.methods._settings import from_dict
+from cocoop.utils.files import data_digest, write_bytes
+from cocoop.utils.sealed import seal, unseal
+
+SCHEMA = 2
+
+
+class PromptCard(BaseModel):
+    """What a prompt file says about itself, kept in the header of the file.
+
+    Attributes:
+        template: the zero-shot template of the dataset it was trained on.
+        class_names: the classes it was trained on, in label order.
+        lr: learning rate of every epoch.
+        loss: training loss of every step.
+        seconds: wall time of the training steps.
+        notes: whatever else the caller wants kept.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Annotated[int, Field(ge=SCHEMA, le=SCHEMA)] = SCHEMA
+    method: str
+    config: dict[str, Any]
+    backbone: str
+    weights: str
+    template: str
+    class_names: list[str]
+    seed: int
+    lr: list[float] = []
+    loss: list[float] = []
+    seconds: float = 0.0
+    notes: dict[str, Any] = {}
+
+
+class Header(BaseModel):
+    """The text in the header of a prompt file: its card, and a digest of the tensors."""
+
+    card: PromptCard
+    tensors: str
+
+
+def build_method(card: PromptCard, backbone: Backbone) -> Method:
+    """Build the untrained method that a card describes."""
+    config = from_dict(METHODS.get(card.method).config_type, card.config)
+    count = len(card.class_names)
+    return build(card.method, config, backbone, template=card.template, n_classes=count, seed=card.seed)
+
+
+def save_prompt(path: Path, method: Method, card: PromptCard) -> None:
+    """Write the learned tensors and the card to `path`, atomically."""
+    write_bytes(path, prompt_bytes(method, card))
+
+
+def prompt_bytes(method: Method, card: PromptCard) -> bytes:
+    """Return the content of a prompt file: the learned tensors, the card, and a digest of both."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
+    header = Header(card=card, tensors=data_digest(save(tensors)))
+    return save(tensors, {"cocoop": seal(header)})  # one entry: several would have no fixed order
+
+
+def load_prompt(path: str | Path, backbone: Backbone) -> tuple[Method, PromptCard]:
+    """Read a prompt file back into a method on `backbone`.
+
+    Raises:
+        CocoopError: the file is damaged, of another version, or made with other weights.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = unseal(Header, (file.metadata() or {})["cocoop"].encode())
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header.tensors != data_digest(save(tensors)):
+            raise ValueError("its tensors were changed")
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise CocoopError(
+            f"{path} is not a readable prompt file; delete it and train again ({error})"
+        ) from error
+    return trained_method(header.card, tensors, backbone, path), header.card
+
+
+def trained_method(
+    card: PromptCard, tensors: Mapping[str, Tensor], backbone: Backbone, source: str | Path
+) -> Method:
+    """Build the method that a card describes, with its learned tensors.
+
+    Raises:
+        CocoopError: they were learned with other weights, or do not fit; the message names `source`.
+    """
+    if card.weights != backbone.weights_digest:
+        raise CocoopError(
+            f"{source} was trained with other weights of {card.backbone} than those of {backbone.name}; "
+            f"load the backbone it was trained with"
+        )
+    method = build_method(card, backbone)
+    try:
+        method.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise CocoopError(f"{source} does not fit {card.method} on {backbone.name}: {error}") from error
+    return method

@@ -1,0 +1,116 @@
+"""What `--dry-run` says: the paper's settings value by value, and the work counted by hand."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cocoop.cli import main
+from cocoop.experiments.dry_run import duration
+from tests.trees import make_tree, spec
+
+PETS = "oxford_pets"
+
+# the released configuration vit_b16_c4_ep10_batch1_ctxv1 with Dassl's defaults, and what its runs print;
+# precision differs on purpose: the released fp16 run updates the prompt in fp16 too
+COCOOP = {
+    "preset": "cocoop-paper (the CoCoOp paper, section 4.1)",
+    "ctx_init": "a photo of a",
+    "n_ctx": "4",
+    "reduction": "16",
+    "epochs": "10",
+    "batch_size": "1",
+    "lr": "0.002",
+    "warmup_epochs": "1",
+    "warmup_lr": "1e-05",
+    "momentum": "0.9",
+    "weight_decay": "0.0005",
+    "optimizer": "SGD, no dampening, no Nesterov",
+    "schedule": "constant warm-up, then cosine; a step an epoch",
+    "rates": "1e-05, 0.002, 0.0019511, 0.001809, 0.0015878, 0.001309, 0.001, 0.00069098, 0.00041221, "
+    "0.00019098",
+}
+COOP = COCOOP | {
+    "preset": "coop-paper (CoOp as trained in the CoCoOp paper)",
+    "position": "end",
+    "class_specific": "False",
+    "epochs": "200",
+    "batch_size": "32",
+    "rates": "1e-05, 0.002, 4.9344e-07 (first two, last)",
+}
+COMMON = {
+    "seeds": "1, 2, 3",
+    "shots": "16 a class, drawn over all classes before they are cut",
+    "train view": "random crop, area 0.08 to 1, to 32, bicubic; flip 0.5",
+    "test view": "shorter edge to 32, bicubic; centre crop",
+    "normalised": "mean 0.4815 0.4578 0.4082, std 0.2686 0.2613 0.2758",
+    "logit_scale": "100",
+}
+
+
+def dry_run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "base-to-new", "--backbone", "toy", "--dry-run", *map(str, arguments)])
+    return int(stopped.value.code or 0)
+
+
+def sections(shown: str) -> dict[str, dict[str, str]]:
+    """Settings by section title, from what was printed."""
+    found: dict[str, dict[str, str]] = {}
+    for block in shown.split("\n\n"):
+        title, *lines = block.splitlines()
+        rows = (re.match(r"  (\S+(?: view)?)\s+(.+)", line) for line in lines)
+        found[title] = {row[1]: row[2] for row in rows if row}
+    return found
+
+
+def test_the_papers_settings_and_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_tree(tmp_path, PETS, dict(spec(PETS).counts))
+    assert dry_run("--datasets", PETS, "--root", tmp_path, "--out", tmp_path / "runs") == 0
+    shown = capsys.readouterr().out
+    said = sections(shown)
+    assert COCOOP.items() <= said["cocoop"].items()
+    assert {name: value for name, value in COOP.items() if name != "reduction"}.items() <= said[
+        "coop"
+    ].items()
+    assert COMMON.items() <= said["all methods"].items()
+    assert said["zeroshot"]["training"] == "nothing is learned"
+    # of 3 seeds: 19 base classes of 16 shots; test images as dealt to the classes by the tree
+    dealt = [3669 // 37 + (label < 3669 % 37) for label in range(37)]
+    base, new = sum(dealt[:19]), sum(dealt[19:])
+    work = f"cocoop: 3 trainings, {3 * 10 * 304:,} steps, {3 * 10 * 304 * 19:,} text sequences; "
+    assert work + f"tests of {3 * (19 * base + 18 * new):,} text sequences" in shown
+    assert f"coop: 3 trainings, {3 * 200 * 9:,} steps, {3 * 200 * 9 * 19:,} text sequences; " in shown
+    assert "zeroshot: tests of 37 text sequences" in shown
+    assert f"images: {3 * 200 * 304 + 3669:,} views" in shown
+    assert "on this machine" in shown
+    assert not (tmp_path / "runs").exists()
+
+
+def test_only_what_is_missing_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from cocoop.experiments import run as experiment
+
+    small = {"datasets": ["emoji/activities"], "methods": ["coop"], "shots": 1, "backbone": "toy"}
+    small |= {"overrides": ["coop.epochs=1"], "folder": tmp_path / "runs"}
+    experiment.run("base-to-new", seeds=[0], **small)  # type: ignore[arg-type]
+    command = ["--datasets", "emoji/activities", "--methods", "coop", "--shots", 1, "--set", "coop.epochs=1"]
+    assert dry_run(*command, "--seeds", "0", "--out", tmp_path / "runs") == 0
+    shown = capsys.readouterr().out
+    assert "4 cells, 0 to run" in shown
+    assert "text sequences" not in shown
+    assert dry_run(*command, "--seeds", "0,1", "--out", tmp_path / "runs") == 0
+    assert "coop (epochs=1): 1 trainings, 1 steps, 32 text sequences; tests of 63" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "under a second"),
+        (5.4, "about 5 s"),
+        (130.0, "about 2 min"),
+        (3 * 3600.0 + 125, "about 3 h 2 min"),
+        (50 * 3600.0, "about 2 days 2 h"),
+    ],
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

@@ -1,0 +1,267 @@
+"""The contract of a method, over whatever is in the folder."""
+
+import dataclasses
+import hashlib
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import cocoop.methods
+from cocoop import Backbone, Classifier
+from cocoop.cli.list import table
+from cocoop.errors import UsageError
+from cocoop.experiments.run import choose
+from cocoop.methods import METHODS, Method
+from cocoop.methods.cocoop import CoCoOp
+from cocoop.methods.coop import Config as CoOpConfig
+from cocoop.methods.coop import CoOp
+from cocoop.methods.zeroshot import Config as ZeroShotConfig
+from cocoop.methods.zeroshot import ZeroShot
+from cocoop.text.prompt import Prompt
+from cocoop.text.reference import ReferenceEncoder
+from cocoop.training.classifier import Classifier as _Classifier
+
+NAMES = ["red apple", "green tea", "dog"]
+OTHER_NAMES = ["violin", "red bus", "teapot", "moon"]
+TEMPLATE = "a drawing of a {}."
+
+PRESETS = [(method, preset) for method in METHODS.names() for preset in METHODS.get(method).presets]
+
+
+def build(cls: type, config: object, backbone: Backbone, classes: int = 3, seed: int = 0) -> nn.Module:
+    return cls(config, backbone, template=TEMPLATE, n_classes=classes, seed=seed)
+
+
+def images(backbone: Backbone, count: int) -> torch.Tensor:
+    return F.normalize(
+        torch.randn(count, backbone.embed_dim, generator=torch.Generator().manual_seed(1)), dim=-1
+    )
+
+
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+def test_contract(name: str, preset: str, toy: Backbone) -> None:
+    cls = METHODS.get(name)
+    config = cls.presets[preset].config
+    assert dataclasses.is_dataclass(cls.config_type)
+    assert cls.config_type.__dataclass_params__.frozen
+    assert isinstance(config, cls.config_type)
+    method = build(cls, config, toy)
+    assert isinstance(method, Method)
+    zimg = images(toy, 5)
+    contexts = method(zimg)
+    assert contexts.shape[0] in (1, 5)
+    assert contexts.shape[1] in (1, 3)
+    assert contexts.shape[2:] == (method.prompts[0].n_ctx, toy.width)
+    classifier = Classifier(toy, method, NAMES)
+    logits = classifier(zimg)
+    assert logits.shape == (5, 3)
+    assert logits.isfinite().all()
+    torch.testing.assert_close(classifier.predict(zimg), logits.detach(), rtol=1e-4, atol=1e-3)
+    learned = dict(method.named_parameters())
+    assert bool(learned) == (cls.presets[preset].recipe is not None)
+    assert all(parameter.dtype == torch.float32 for parameter in learned.values())
+    if learned:
+        F.cross_entropy(logits, torch.tensor([0, 1, 2, 0, 1])).backward()
+        without = [key for key, parameter in learned.items() if parameter.grad is None]
+        assert not without, f"no gradient reaches {without}"
+    assert all(parameter.grad is None for parameter in toy.model.parameters())
+    if method.transferable:
+        again = build(cls, config, toy, classes=4, seed=9)
+        again.load_state_dict(method.state_dict(), strict=True)
+        ours = Classifier(toy, method, OTHER_NAMES).predict(zimg)
+        assert torch.equal(Classifier(toy, again, OTHER_NAMES).predict(zimg), ours)
+
+
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+def test_the_seed_decides_everything(name: str, preset: str, toy: Backbone) -> None:
+    cls = METHODS.get(name)
+    config = cls.presets[preset].config
+    first, second = build(cls, config, toy, seed=5), build(cls, config, toy, seed=5)
+    for mine, theirs in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_zero_shot_equals_untrained_coop_with_the_same_words(toy: Backbone) -> None:
+    zimg = images(toy, 4)
+    zero_shot = build(ZeroShot, ZeroShotConfig(("a photo of a {}.",)), toy)
+    coop = build(CoOp, CoOpConfig("a photo of a"), toy)
+    ours, theirs = (Classifier(toy, method, NAMES).predict(zimg) for method in (zero_shot, coop))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_zero_shot_takes_the_datasets_template(toy: Backbone) -> None:
+    assert build(ZeroShot, ZeroShotConfig(), toy).prompts == (Prompt(TEMPLATE),)
+
+
+SELECT7 = (
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+)
+
+
+def test_lists_of_templates() -> None:
+    assert ZeroShot.presets["zeroshot-select7"].config.texts(TEMPLATE) == (*SELECT7, TEMPLATE)
+    full = ZeroShot.presets["zeroshot-imagenet80"].config.texts(TEMPLATE)
+    assert len(full) == len(set(full)) == 80
+    assert all(text.count("{}") == 1 for text in full)
+    digest = hashlib.sha256("\n".join(full).encode()).hexdigest()
+    assert digest == "4f976686fb651bb5803d4689dcd849f75efe0ef19a3c801355bc9a6f03c8a5af", (
+        "open_clip's list has changed"
+    )
+    assert ZeroShotConfig(("dataset", "a {}.", "dataset")).texts(TEMPLATE) == (TEMPLATE, "a {}.")
+
+
+def test_an_ensemble_is_the_normalised_mean_of_normalised_features(toy: Backbone) -> None:
+    """By open_clip's own text tower; open_clip's builder averages before it normalises, CLIP's does not."""
+    method = build(ZeroShot, ZeroShot.presets["zeroshot-select7"].config, toy)
+    ours = Classifier(toy, method, NAMES).encode_text(method(images(toy, 1)))[0]
+    tokens = [[toy._tokenizer(text.format(name))[0] for name in NAMES] for text in (*SELECT7, TEMPLATE)]
+    each = [F.normalize(toy.model.encode_text(torch.stack(rows)), dim=-1) for rows in tokens]
+    theirs = F.normalize(torch.stack(each).mean(0), dim=-1)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["no place", "{} and {}", "{name}", "a {} {x}", ""])
+def test_bad_templates(text: str) -> None:
+    with pytest.raises(UsageError, match=r"needs \{\} once"):
+        ZeroShotConfig((text,))
+    with pytest.raises(UsageError, match="at least one template"):
+        ZeroShotConfig(())
+
+
+def test_cocoop_is_the_papers_formula(toy: Backbone) -> None:
+    method = build(CoCoOp, CoCoOp.presets["cocoop-paper"].config, toy)
+    zimg = images(toy, 3)
+    contexts = method(zimg)
+    for image, context in zip(zimg, contexts, strict=True):
+        shift = method.meta_net(image)
+        torch.testing.assert_close(context[0], torch.stack([vector + shift for vector in method.ctx]))
+
+
+def test_cocoop_logits_equal_the_released_computation(toy: Backbone) -> None:
+    method = build(CoCoOp, CoCoOp.presets["cocoop-paper"].config, toy)
+    zimg = images(toy, 3)
+    text = ReferenceEncoder(toy, method.prompts[0], NAMES)(method(zimg))
+    reference = torch.stack([toy.logit_scale * z @ t.T for z, t in zip(zimg, text, strict=True)])
+    torch.testing.assert_close(_Classifier(toy, method, NAMES)(zimg), reference, rtol=1e-4, atol=1e-3)
+
+
+def test_cocoop_has_the_papers_parameters() -> None:
+    """35,360 at ViT-B/16's sizes: 4 x 512 context, and a Meta-Net of 512 - 32 - 512 with biases."""
+
+    class Sizes:
+        embed_dim = width = 512
+
+        def embed_words(self, words: str) -> torch.Tensor:
+            return torch.zeros(len(words.split()), self.width)
+
+    make = CoCoOp.__init__.__wrapped__ if hasattr(CoCoOp.__init__, "__wrapped__") else CoCoOp.__init__
+    method = CoCoOp.__new__(CoCoOp)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "cocoop.methods.cocoop.init_context", lambda backbone, words, n, seed: backbone.embed_words(words)
+        )
+        make(method, CoCoOp.presets["cocoop-paper"].config, Sizes(), template="", n_classes=1, seed=0)
+    sizes = {name: parameter.numel() for name, parameter in method.named_parameters()}
+    assert sizes["ctx"] == 2_048
+    assert sum(sizes.values()) == 35_360
+    assert sum(sizes.values()) - sizes["meta_net.linear1.bias"] - sizes["meta_net.linear2.bias"] == 34_816
+
+
+def test_class_specific_contexts_do_not_transfer(toy: Backbone) -> None:
+    method = build(CoOp, CoOpConfig(class_specific=True), toy)
+    assert not method.transferable
+    assert method.ctx.shape[0] == 3
+
+
+DROPPED_IN = '''
+"""A fourth method: a context scaled by one learned number."""
+from dataclasses import dataclass
+import torch
+from torch import nn
+from cocoop.methods import METHODS
+from cocoop.text.prompt import Prompt, context_template, init_context
+from cocoop.methods._recipe import Preset, Recipe
+
+@dataclass(frozen=True)
+class Config:
+    start: float = 1.0
+
+@METHODS.register("loud")
+class Loud(nn.Module):
+    """Scaled context."""
+    config_type = Config
+    presets = {"loud": Preset(Config(), Recipe(epochs=1, batch_size=8), "a test")}
+    transferable = True
+    def __init__(self, cfg, backbone, *, template, n_classes, seed):
+        super().__init__()
+        self.register_buffer("words", init_context(backbone, "a photo of a", 4, seed), persistent=False)
+        self.gain = nn.Parameter(torch.tensor(cfg.start))
+        self.prompts = (Prompt(context_template("a photo of a", 4), 4),)
+    def forward(self, zimg):
+        return (self.gain * self.words)[None, None]
+'''
+
+
+@pytest.fixture
+def fourth_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "loud.py").write_text(DROPPED_IN)
+    monkeypatch.setattr(cocoop.methods, "__path__", [*cocoop.methods.__path__, str(tmp_path)])
+    monkeypatch.setattr(METHODS, "_objects", dict(METHODS._objects))
+    monkeypatch.setattr(METHODS, "_walked", False)
+    importlib.invalidate_caches()
+    return "loud"
+
+
+def test_one_file_adds_a_method(fourth_method: str, toy: Backbone, tmp_path: Path) -> None:
+    assert fourth_method in METHODS.names()
+    test_contract(fourth_method, "loud", toy)
+    (choice,) = choose([fourth_method], [], ["loud.start=2", "loud.epochs=1"])
+    assert choice.config.start == 2.0
+    assert fourth_method in [str(cell) for cell in table("methods", full=True).columns[0].cells]
+    records = cocoop.run(
+        "base-to-new",
+        datasets=["emoji/activities"],
+        methods=[fourth_method],
+        seeds=[0],
+        shots=1,
+        backbone="toy",
+        folder=tmp_path / "runs",
+    )
+    own = [record for record in records if record.cell.training.method == fourth_method]
+    assert [record.cell.testing.subset for record in own] == ["base", "new"]
+
+
+@pytest.mark.parametrize(
+    ("methods", "presets", "overrides", "message"),
+    [
+        (["cocop"], [], [], "Did you mean 'cocoop'"),
+        (["cocoop"], ["cocoop-papr"], [], "Did you mean 'cocoop-paper'"),
+        (["coop"], ["cocoop-paper"], [], "not among the methods"),
+        (["coop"], ["coop-paper", "coop-quick"], [], "two presets"),
+        (["coop"], [], ["coop.epoch=3"], "Did you mean 'epochs'"),
+        (["coop"], [], ["coop.epochs=many"], "epochs='many'"),
+        (["coop"], [], ["coop.epochs=0"], "at least 1"),
+        (["coop"], [], ["coop.position=behind"], "position='behind'"),
+        (["coop"], [], ["epochs=3"], "METHOD.FIELD=VALUE"),
+        (["coop"], [], ["cocoop.epochs=3"], "method in --set"),
+    ],
+)
+def test_wrong_choices(methods: list[str], presets: list[str], overrides: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        choose(methods, presets, overrides)
+
+
+def test_settings_are_named_in_labels() -> None:
+    choices = choose(["coop", "cocoop"], ["coop-quick"], ["coop.n_ctx=8", "coop.ctx_init=null"])
+    assert [choice.label for choice in choices] == ["coop (quick, n_ctx=8, ctx_init=None)", "cocoop"]
+    assert choices[0].config.ctx_init is None

@@ -1,0 +1,35 @@
+import pytest
+
+from cocoop.errors import UsageError
+from cocoop.methods._recipe import Recipe
+from cocoop.methods._settings import presets
+
+# learning rates of the released code, epoch by epoch
+PAPER = [1e-5, 2.0e-3, 1.9511e-3, 1.8090e-3, 1.5878e-3, 1.3090e-3, 1.0e-3, 6.9098e-4, 4.1221e-4, 1.9098e-4]
+
+
+def test_the_papers_schedule() -> None:
+    assert [Recipe(epochs=10).lr_at(epoch) for epoch in range(10)] == pytest.approx(PAPER, rel=3e-5)
+
+
+@pytest.mark.parametrize(("epochs", "last"), [(50, 7.885e-6), (200, 4.934e-7)])
+def test_the_last_rate_is_not_zero(epochs: int, last: float) -> None:
+    assert Recipe(epochs=epochs).lr_at(epochs - 1) == pytest.approx(last, rel=1e-3)
+
+
+def test_paper_presets() -> None:
+    _, cocoop = presets()["cocoop-paper"]
+    _, coop = presets()["coop-paper"]
+    recipe = cocoop.methods._recipe
+    assert recipe is not None
+    assert coop.recipe is not None
+    assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.warmup_epochs) == (10, 1, 0.002, 1)
+    assert (recipe.momentum, recipe.weight_decay, recipe.warmup_lr) == (0.9, 5e-4, 1e-5)
+    assert (coop.recipe.epochs, coop.recipe.batch_size, coop.recipe.lr) == (200, 32, 0.002)
+    assert cocoop.config.ctx_init == coop.config.ctx_init == "a photo of a"
+
+
+@pytest.mark.parametrize("bad", [{"epochs": 0}, {"batch_size": 0}, {"lr": 0.0}, {"lr": float("nan")}])
+def test_impossible_recipes(bad: dict) -> None:
+    with pytest.raises(UsageError):
+        Recipe(**bad)

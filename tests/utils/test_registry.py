@@ -1,0 +1,33 @@
+import pytest
+
+from cocoop.data import DATASETS
+from cocoop.errors import UsageError
+from cocoop.experiments.protocols import PROTOCOLS
+from cocoop.methods import METHODS
+from cocoop.utils.registry import Registry
+
+
+def test_folders_are_walked() -> None:
+    assert {"zeroshot", "coop", "cocoop"} <= set(METHODS.names())
+    assert "emoji/food" in DATASETS.names()
+    assert "base-to-new" in PROTOCOLS.names()
+
+
+@pytest.mark.parametrize(
+    ("registry", "wrong", "right"),
+    [
+        (METHODS, "cocop", "cocoop"),
+        (DATASETS, "emoji/foods", "emoji/food"),
+        (PROTOCOLS, "base2new", "base-to-new"),
+    ],
+)
+def test_did_you_mean(registry: Registry, wrong: str, right: str) -> None:
+    with pytest.raises(UsageError, match=f"Did you mean .*{right}"):
+        registry.get(wrong)
+
+
+def test_a_name_is_taken_once() -> None:
+    registry: Registry[int] = Registry("number", "cocoop.methods")
+    registry.register("one")(1)
+    with pytest.raises(ValueError, match="two objects"):
+        registry.register("one")(2)
