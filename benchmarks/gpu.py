@@ -161,12 +161,15 @@ def _peak_tflops(clip: Backbone, seconds: float) -> float:
 
 def _line(row: Row) -> str:
     about = "~" if row["scale"] > 1 else ""
+    times = [row[key] for key in ("step_ms", "eager_step_ms", "eval_ms")]
+    step, eager, test = (f"{value:.2f}" for value in times)
+    theirs = [f"{about}{row[key]:.1f}" for key in ("reference_step_ms", "reference_eval_ms")]
+    ratios = [f"{row[key]:.1f}" for key in ("step_ratio", "eval_ratio")]
+    memory = [f"{row['memory_mb']:.0f}", f"{about}{row['reference_memory_mb']:.0f}"]
     cells = [
-        row["precision"], row["classes"], row["batch"],
-        f"{row['step_ms']:.2f}", f"{row['eager_step_ms']:.1f}", f"{about}{row['reference_step_ms']:.1f}", f"{row['step_ratio']:.1f}", f"{row['eval_ms']:.2f}",
-        f"{about}{row['reference_eval_ms']:.1f}", f"{row['eval_ratio']:.1f}", f"{row['peak_share']:.0%}",
-        f"{row['memory_mb']:.0f}", f"{about}{row['reference_memory_mb']:.0f}",
-    ]  # fmt: skip
+        *(row["precision"], row["classes"], row["batch"], step, eager, theirs[0], ratios[0]),
+        *(test, theirs[1], ratios[1], f"{row['peak_share']:.0%}", *memory),
+    ]
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
@@ -179,10 +182,8 @@ def _print_imagenet(rows: Sequence[Row]) -> None:
         )
         epoch = [1e-3 * SHOTS * one[key] for key in ("step_ms", "reference_step_ms")]
         test = [1e-3 * TEST_IMAGES / many["batch"] * many[key] for key in ("eval_ms", "reference_eval_ms")]
-        print(
-            f"ImageNet, {one['precision']}: an epoch of 16 shots {epoch[0]:.0f} s (reference {epoch[1]:.0f}), "
-            f"the 50,000 test images {test[0]:.0f} s (reference {test[1]:.0f} s)"
-        )
+        words = f"ImageNet, {one['precision']}: an epoch {epoch[0]:.0f} s (reference {epoch[1]:.0f} s)"
+        print(f"{words}, 50,000 test images {test[0]:.0f} s (reference {test[1]:.0f} s)")
 
 
 if __name__ == "__main__":
