@@ -244,7 +244,7 @@ def test_any_choice_of_methods(tmp_path: Path, labels: list[str]) -> None:
     page = Tags(html.page(store_of(tmp_path, published(labels))))
     drawn = sum(tag == "svg" for tag, _ in page.tags)
     gains = {("zeroshot", "cocoop"): 1}.get(tuple(labels), 0)
-    assert drawn == 1 + gains + (labels != ["zeroshot"])  # base against new, gains, cost
+    assert drawn == 1 + gains + (labels != ["zeroshot"])  # base against new, gains, training time
     body = page.text[page.text.index("Base-to-new") :]
     assert "average" not in body.lower()  # over one dataset it says nothing new
 

@@ -16,7 +16,7 @@ from cocoop.methods import METHODS, ordered
 from cocoop.report.page import examples
 from cocoop.report.page.confusion import confusions
 from cocoop.report.page.settings import settings
-from cocoop.report.plots.figures import Colours, cost, figures
+from cocoop.report.plots.figures import Colours, figures, training_figures
 from cocoop.report.plots.svg import DARK, SERIES
 from cocoop.report.tables import tables
 from cocoop.report.tables.blocks import compared, kind, newest, table_blocks
@@ -65,7 +65,7 @@ def page(store: Store, root: str | Path | None = None) -> str:
         methods=[METHODS.get(name).facts for name in ordered() if name in methods],
         protocols=[_protocol(each, store, hues, root) for each in protocols],
         settings=settings(records),
-        cost=list(cost(records, hues)),
+        training_figures=list(training_figures(records, hues)),
         folder=store.folder.resolve().name,
     )
 

@@ -9,16 +9,17 @@ import pandas as pd
 from markupsafe import Markup
 
 from cocoop.errors import CocoopError
+from cocoop.experiments.aggregate import AVERAGE
 from cocoop.experiments.protocols import PROTOCOLS
 from cocoop.experiments.record import Record
 from cocoop.experiments.store import Store
 from cocoop.methods import METHODS, ordered
-from cocoop.report.plots import cost as costs
 from cocoop.report.plots.curves import lengths, shots
 from cocoop.report.plots.gains import gains
 from cocoop.report.plots.reliability import Outcomes, reliability
 from cocoop.report.plots.svg import Colours
 from cocoop.report.plots.tradeoff import tradeoff
+from cocoop.report.plots.training_time import training_time
 from cocoop.report.plots.variants import variants
 from cocoop.report.tables.blocks import compared, first
 from cocoop.report.tables.results import Results
@@ -57,14 +58,10 @@ def figures(found: Results, store: Store, colours: Colours) -> Iterator[Figure]:
         yield from _figure(lengths(frame, records), words)
 
 
-def cost(records: Sequence[Record], colours: Colours) -> Iterator[Figure]:
-    """Yield the plots of how all methods were trained."""
+def training_figures(records: Sequence[Record], colours: Colours) -> Iterator[Figure]:
+    """Yield the plot of how long the methods of all protocols train."""
     plain = [r for r in records if PROTOCOLS.get(r.cell.protocol).varies == "methods"]
-    words = (
-        "Time a training image is the mean over trainings. Memory is the highest that the process had held "
-        "until the test was done, so what ran before in the same process counts too."
-    )
-    yield from _figure(costs.cost(plain or records, colours), words)
+    yield from _figure(training_time(plain or records, colours), "Mean over the trainings of a method.")
 
 
 def _figure(svg: str | None, caption: str) -> Iterator[Figure]:
@@ -73,7 +70,9 @@ def _figure(svg: str | None, caption: str) -> Iterator[Figure]:
 
 
 def _methods(frame: pd.DataFrame, colours: Colours) -> Iterator[Figure]:
-    words = "Base against new classes. Thin lines join one dataset, light curves points of equal H."
+    words = "Base against new classes; the light curves join points of equal H."
+    if AVERAGE in set(frame["dataset"]):
+        words += " Large markers are averages, small ones single datasets."
     if "H" in frame:
         yield from _figure(tradeoff(frame, colours), words)
     labels = (first(frame, name) for name in reversed(ordered()) if not METHODS.get(name).facts.baseline)
