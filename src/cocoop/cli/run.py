@@ -81,7 +81,7 @@ def run(
     ] = None,
     track: Annotated[
         str | None,
-        typer.Option(help="Where the curves go, e.g. wandb, or none. [default: tensorboard, if there]"),
+        typer.Option(help="Where the curves go: tensorboard or none. [default: tensorboard, if installed]"),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print every setting and estimate the work.")
