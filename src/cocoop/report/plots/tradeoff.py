@@ -51,8 +51,8 @@ def tradeoff(frame: pd.DataFrame, colours: Colours) -> str | None:
         for dataset, part in frame.groupby("dataset", sort=False):
             main = dataset == AVERAGE or not several
             if len(methods) <= 4:  # of more methods the lines are a tangle
-                style = {"color": INK, "linewidth": 1.4} if main else {"color": FAINT, "linewidth": 0.6}
-                ax.plot(part["base"], part["new"], **style, alpha=0.6, zorder=2)
+                colour, width = (INK, 1.4) if main else (FAINT, 0.6)
+                ax.plot(part["base"], part["new"], color=colour, linewidth=width, alpha=0.6, zorder=2)
             size = {} if main else {"markersize": 4.5, "markeredgewidth": 0.8, "alpha": 0.55}
             for method, base, new in zip(part["method"], part["base"], part["new"], strict=True):
                 ax.plot(base, new, **(point(colours[method]) | size), linestyle="", clip_on=False)
