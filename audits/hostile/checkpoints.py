@@ -244,7 +244,7 @@ def _containers() -> dict[str, Callable[[Path], object]]:
                 archive.addfile(tarfile.TarInfo(name), io.BytesIO())
 
     def script(path: Path) -> None:
-        torch.jit.save(torch.jit.log(lambda x: x + 1, torch.zeros(1)), str(path))
+        torch.jit.save(torch.jit.trace(lambda x: x + 1, torch.zeros(1)), str(path))
 
     return {
         "compressed": compressed,

@@ -60,7 +60,8 @@ def choose_chunking(
         images = max(1, budget // (need(classes) * CHUNKS_IN_BUDGET))
     else:
         images, classes = 1, _most(classes, need, budget)
-    limit = _limit(budget, images * need(classes)) if grad else 0
+    device = tower.token_embedding.device
+    limit = _limit(budget, images * need(classes), device) if grad else 0
     return Chunking(images, classes, recompute=grad, limit=limit)
 
 
@@ -82,7 +83,13 @@ def _chunk_bytes(slots: Sequence[tuple[Slot, ...]], tower: TextTower, grad: bool
     residual = RESIDUAL_PER_NODE * tree.varying * tower.token_embedding.element_size()
     kept = residual + (KEPT_PER_NODE * tree.varying + KEPT_PER_KEY * keys) * tower.dtype.itemsize
     working = residual + (WORKING_PER_NODE * tree.varying + WORKING_PER_KEY * keys) * tower.dtype.itemsize
-    return int(HELD_PER_USED * (kept * (len(tower.blocks) if grad else 0) + working) * tower.width)
+    used = (kept * (len(tower.blocks) if grad else 0) + working) * tower.width
+    return int(used * _held_per_used(tower.token_embedding.device))
+
+
+def _held_per_used(device: torch.device) -> float:
+    """What the allocator holds for every byte in use, by measurement; blocks of unequal size leave gaps."""
+    return 1.25 if device.type == "cuda" else 2.0  # torch's own allocator, the C library's
 
 
 # In units of one vector of the tower's width. Kept for the backward pass: of the residual stream the input
@@ -93,8 +100,6 @@ KEPT_PER_NODE = 6
 KEPT_PER_KEY = 2
 WORKING_PER_NODE = 12
 WORKING_PER_KEY = 4
-# What the allocator holds for every byte in use, by measurement; blocks of unequal size leave gaps.
-HELD_PER_USED = 2.0
 CHUNKS_IN_BUDGET = 4  # of images: the memory of earlier ones stays at hand
 
 
@@ -108,11 +113,11 @@ def available_memory(device: torch.device) -> int:
     return int(limit) if limit else int(psutil.virtual_memory().available)
 
 
-def _limit(budget: int, chunk: int) -> int:
+def _limit(budget: int, chunk: int, device: torch.device) -> int:
     """Return what the process may hold when a chunk begins: its needs so far and what the chunk leaves."""
     gc.collect()
     release_free_memory()
-    return resident_memory() + int(budget - chunk / HELD_PER_USED)
+    return resident_memory() + int(budget - chunk / _held_per_used(device))
 
 
 def resident_memory() -> int:
