@@ -15,13 +15,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmarks import hostile
+from audits import hostile
 from cocoop import Backbone, CocoopError, UsageError
 from cocoop.backbones.checkpoint import load_file
-from cocoop.data.images import open_image
+from cocoop.data.decode import decode_photo, open_image
 from cocoop.data.own.rows import read_names
 from cocoop.data.own.table import read_table
-from cocoop.data.photos import decode_photo
 from cocoop.data.splits import leaves, read_split
 from cocoop.estimator.fit import read_classes
 from cocoop.methods._settings import parse_overrides

@@ -17,6 +17,7 @@ from cocoop.errors import CocoopError, UsageError
 from cocoop.methods._recipe import Recipe
 from cocoop.methods.cocoop import CoCoOp, Config
 from cocoop.training.loop import fit
+from cocoop.utils.assets import ASSETS
 from cocoop.utils.seeding import seeded
 
 VISIONS = {
@@ -142,8 +143,7 @@ def test_weights_of_another_architecture_are_named(small: dict, tmp_path: Path) 
 
 
 def test_a_folder_as_open_clip_saves_it(tmp_path: Path) -> None:
-    embedded = Path(weights.__file__).parent / "assets" / weights.EMBEDDED
-    for file in embedded.iterdir():
+    for file in (ASSETS / weights.EMBEDDED).iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     assert load_backbone(str(tmp_path)).weights_digest == load_backbone().weights_digest
     (tmp_path / "open_clip_config.json").unlink()
@@ -221,7 +221,7 @@ def test_offline_says_which_file_is_missing_and_where(monkeypatch: pytest.Monkey
 def test_a_squashing_backbone_resizes_both_edges() -> None:
     from PIL import Image
 
-    from cocoop.data.images import Preprocess
+    from cocoop.data.transforms import Preprocess
 
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     wide = Image.new("RGB", (64, 16))

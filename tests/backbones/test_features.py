@@ -7,27 +7,30 @@ import torch
 from PIL import Image
 
 from cocoop import Backbone, open_dataset
-from cocoop.backbones.features import FeatureCache, ImageEncoder, view_seeds
-from cocoop.data.images import Preprocess, train_batch
+from cocoop.backbones.cache import FeatureCache
+from cocoop.backbones.features import ImageEncoder, view_seeds
+from cocoop.data.decode import open_image
+from cocoop.data.transforms import Preprocess
 
 PREPROCESS = Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 FOOD = open_dataset("emoji/food")
 ITEMS = FOOD.items("train")[:6]
+IMAGES = [open_image(FOOD.root, item.path) for item in ITEMS]
 
 
 def test_views_drawn_in_a_batch_have_the_pixels_of_views_drawn_one_by_one() -> None:
     seeds = view_seeds(1, 3, len(ITEMS))
-    together = train_batch(FOOD.root, ITEMS, PREPROCESS, seeds)
+    together = PREPROCESS.batch(IMAGES, seeds)
     for place in reversed(range(len(ITEMS))):
-        alone = train_batch(FOOD.root, ITEMS[place : place + 1], PREPROCESS, seeds[place : place + 1])
-        assert torch.equal(together[place], alone[0])
+        alone = PREPROCESS.train(IMAGES[place], seeds[place])
+        assert torch.equal(together[place], alone)
 
 
 def test_views_leave_the_global_generator_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    train_batch(FOOD.root, ITEMS, PREPROCESS, view_seeds(1, 0, len(ITEMS)))
+    PREPROCESS.batch(IMAGES, view_seeds(1, 0, len(ITEMS)))
     assert torch.equal(torch.rand(1), expected)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from cocoop.cli import main
 from cocoop.data import open_dataset
 from cocoop.data.benchmark.check import Check, check
-from cocoop.data.images import read_bytes
+from cocoop.data.storage import read_bytes
 from tests.trees import make_tree, spec, write_images
 
 PETS = "oxford_pets"

@@ -15,11 +15,11 @@ from PIL import Image
 
 from cocoop import Backbone, CoCoOp, CocoopError, UsageError, ZeroShot, load
 from cocoop.backbones.checkpoint import load_file
-from cocoop.data.images import open_image, read_bytes
+from cocoop.data.decode import open_image, to_image
 from cocoop.data.own.rows import Row, to_splits
 from cocoop.data.own.source import open_source
-from cocoop.data.photos import to_image
 from cocoop.data.splits import leaves
+from cocoop.data.storage import read_bytes
 from cocoop.estimator.evaluate import _picture
 from cocoop.estimator.predict import Prediction, as_csv, as_json, as_table
 from cocoop.text.prompt import Prompt

@@ -203,7 +203,7 @@ def test_listings_are_kept_until_a_folder_changes(tmp_path: Path, monkeypatch: p
         os.utime(tmp_path / part, (1_000, 1_000))
     first = list_images(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("cocoop.data.benchmark.wordnet._is_image", lambda name: pytest.fail("listed again"))
+        patch.setattr("cocoop.data.benchmark.wordnet._is_listed", lambda name: pytest.fail("listed again"))
         assert list_images(tmp_path) == first == {"a": ["1.jpg"], "b": ["2.jpg"]}
     write_images(tmp_path, ["b/1.jpg"])
     assert list_images(tmp_path)["b"] == ["1.jpg", "2.jpg"]

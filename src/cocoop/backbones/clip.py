@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from cocoop.backbones.device import AUTO, DTYPES, Precision, allow_tf32, choose_device, choose_precision
 from cocoop.backbones.names import EMBEDDED, create_model
-from cocoop.data.images import Preprocess
+from cocoop.data.transforms import Preprocess
 from cocoop.errors import CocoopError, UsageError
 from cocoop.utils.display import brief
 from cocoop.utils.files import digest

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from cocoop.data.dataset import Dataset, Item
-from cocoop.data.images import read_bytes
+from cocoop.data.storage import read_bytes
 from cocoop.errors import UsageError
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cocoop.data.dataset import Decode, Item
-from cocoop.data.images import UNREADABLE, open_archive, open_image
+from cocoop.data.decode import open_image
+from cocoop.data.storage import UNREADABLE, open_archive
 from cocoop.errors import CocoopError
 
 AT_ONCE = 1000  # images handed to the threads at a time

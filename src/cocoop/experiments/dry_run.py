@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from cocoop.backbones.clip import Backbone
-from cocoop.data.images import FLIP, SCALE
+from cocoop.data.transforms import FLIP, SCALE
 from cocoop.experiments.cost import Estimate
 from cocoop.methods import build
 from cocoop.methods._settings import MethodChoice, presets

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from cocoop.data.benchmark.spec import LabelFile, Labels, Splits
 from cocoop.data.dataset import Item
-from cocoop.data.images import SUFFIXES
+from cocoop.data.decode import is_image_name
 from cocoop.errors import CocoopError
 from cocoop.utils.files import default_cache, digest, write_text
 from cocoop.utils.sealed import seal, unseal
@@ -110,7 +110,7 @@ def list_images(folder: Path) -> Listing:
         known = unseal(_Known, cached.read_bytes())
         if known.state == state:
             return known.images
-    images = {part.name: sorted(filter(_is_image, (path.name for path in part.iterdir()))) for part in parts}
+    images = {part.name: sorted(filter(_is_listed, (path.name for path in part.iterdir()))) for part in parts}
     if time.time_ns() - max(changed) > SETTLED * 1e9:
         with suppress(OSError):
             write_text(cached, seal(_Known(state=state, images=images)))
@@ -122,5 +122,5 @@ class _Known(BaseModel):
     images: Listing
 
 
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(SUFFIXES)
+def _is_listed(name: str) -> bool:
+    return not name.startswith(".") and is_image_name(name)

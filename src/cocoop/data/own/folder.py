@@ -15,8 +15,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cocoop.data.decode import SUFFIXES, is_image_name
 from cocoop.data.own.rows import SPLITS, Row
-from cocoop.data.photos import EXTENSIONS
 from cocoop.errors import CocoopError
 
 DEEPEST = 100  # folders in folders
@@ -45,7 +45,7 @@ def read_folder(root: Path) -> tuple[list[Row], list[str]]:
     for split, folder in classes:
         images: list[Path] = []
         for path in _files(folder, real, set()):
-            (images if path.suffix.lower() in EXTENSIONS else others).append(path)
+            (images if is_image_name(path.name) else others).append(path)
         if not images:
             raise CocoopError(f"the class folder {folder} holds no images; add some or remove it")
         rows += [Row(_below(path, root), folder.name, split) for path in images]
@@ -55,7 +55,7 @@ def read_folder(root: Path) -> tuple[list[Row], list[str]]:
 def list_images(folder: Path) -> list[Path]:
     """Return all images under a folder, whatever its layout. Raises CocoopError for a link out of it."""
     files = _files(folder, folder.resolve(), set())
-    return [path for path in files if path.suffix.lower() in EXTENSIONS]
+    return [path for path in files if is_image_name(path.name)]
 
 
 def _are_splits(folders: Sequence[Path]) -> bool:
@@ -118,9 +118,9 @@ def _below(path: Path, root: Path) -> str:
 
 
 def _without_classes(root: Path, place: Path) -> str:
-    files = [path for path in _entries(place) if path.suffix.lower() in EXTENSIONS]
+    files = [path for path in _entries(place) if is_image_name(path.name)]
     if files:
         return f"{len(files)} images lie directly in {place}; put them into one folder for each class"
     kinds = sorted({path.suffix.lower() for path in _entries(place)} - {""})
     seen = f" (there are {', '.join(kinds[:5])} files)" if kinds else ""
-    return f"there are no images in {root}{seen}; read are {', '.join(EXTENSIONS)}"
+    return f"there are no images in {root}{seen}; read are {', '.join(SUFFIXES)}"

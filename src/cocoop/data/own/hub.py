@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from cocoop.data.images import read_file
 from cocoop.data.own.rows import SPLITS, Row
+from cocoop.data.storage import read_file
 from cocoop.errors import CocoopError, UsageError
 from cocoop.utils.display import brief
 from cocoop.utils.files import default_cache, digest, file_digest, write_bytes, write_text

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cocoop.data.dataset import HUB, Dataset
+from cocoop.data.decode import decode_photo
 from cocoop.data.own.folder import read_folder
 from cocoop.data.own.rows import read_names, to_splits
 from cocoop.data.own.table import READERS, read_table
-from cocoop.data.photos import decode_photo
 from cocoop.errors import UsageError
 
 SAVED = ("dataset_dict.json", "dataset_info.json")  # what `datasets` leaves in a folder it saves to
