@@ -1,13 +1,20 @@
-"""A cache of tensors on disk, by the digest of everything that they were computed from."""
+"""A cache of tensors on disk, by the digest of everything that they were computed from.
 
+Beside features it remembers what the files of a list hold, so that files that did not change are not read
+again: the digests of their contents, by the stamps that the storage recognises them by.
+"""
+
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from cocoop.data.storage import Storage
 from cocoop.utils.files import digest, write_bytes
 
 
@@ -37,7 +44,8 @@ class FeatureCache:
         except (SafetensorError, OSError):
             whole = False
         if not whole:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
             return None
         return features
 
@@ -66,6 +74,23 @@ class FeatureCache:
             total -= path.stat().st_size
             path.unlink(missing_ok=True)
         return before - total
+
+
+def content_digests(cache: FeatureCache, storage: Storage, paths: Sequence[str]) -> list[str]:
+    """Return the SHA-256 of every file's content, from the cache where all their stamps are as they were.
+
+    Raises:
+        OSError, KeyError, ValueError: a file is missing or cannot be read.
+    """
+    stamps = [storage.stamp(path) for path in paths]
+    key = digest("contents", *stamps) if stamps and all(stamps) else ""
+    if key and (kept := cache.get(key)) is not None:
+        return [bytes(row).hex() for row in kept.numpy()]
+    digests = [digest(storage.read(path)) for path in paths]
+    if key:
+        rows = torch.frombuffer(bytearray.fromhex("".join(digests)), dtype=torch.uint8)
+        cache.put(key, rows.reshape(len(paths), -1))
+    return digests
 
 
 def _entry_digest(key: str, features: Tensor) -> str:

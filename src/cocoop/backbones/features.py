@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -12,11 +11,11 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from cocoop.backbones.cache import FeatureCache
+from cocoop.backbones.cache import FeatureCache, content_digests
 from cocoop.backbones.clip import Backbone
 from cocoop.data.dataset import Item
 from cocoop.data.decode import Decode, open_image, to_image
-from cocoop.data.storage import read_bytes
+from cocoop.data.storage import Root, open_storage
 from cocoop.data.verify import all_or_nothing
 from cocoop.utils.files import digest
 
@@ -40,14 +39,14 @@ class ImageEncoder:
     decode: Decode | None = None
 
     def test(
-        self, root: Path, items: Sequence[Item], progress: Progress | None = None
+        self, root: Root, items: Sequence[Item], progress: Progress | None = None
     ) -> Float[Tensor, "n d"]:
         """Encode the test views of `items` to L2-normalised features."""
         with all_or_nothing(root, items, self.decode):
             return self._encode(root, items, None, progress)
 
     def train(
-        self, root: Path, items: Sequence[Item], epoch: int, seed: int, progress: Progress | None = None
+        self, root: Root, items: Sequence[Item], epoch: int, seed: int, progress: Progress | None = None
     ) -> Float[Tensor, "n d"]:
         """Encode one augmented view of each item: those of one epoch of the run with this seed.
 
@@ -58,27 +57,26 @@ class ImageEncoder:
             return self._encode(root, items, view_seeds(seed, epoch, len(items)), progress)
 
     def _encode(
-        self, root: Path, items: Sequence[Item], seeds: list[int] | None, progress: Progress | None
+        self, root: Root, items: Sequence[Item], seeds: list[int] | None, progress: Progress | None
     ) -> Float[Tensor, "n d"]:
-        key = self._key(root, items, seeds) if self.cache else ""
-        if self.cache and (kept := self.cache.get(key)) is not None:
+        paths = [item.path for item in items]
+        read = partial(open_image, root, decode=self.decode)
+        if self.cache is None:
+            return encode_images(self.backbone, paths, seeds, read, progress)
+        key = self._key(content_digests(self.cache, open_storage(root), paths), seeds)
+        if (kept := self.cache.get(key)) is not None:
             if progress:
                 progress(len(items))
             return kept
-        paths = [item.path for item in items]
-        features = encode_images(
-            self.backbone, paths, seeds, partial(open_image, root, decode=self.decode), progress
-        )
-        if self.cache:
-            self.cache.put(key, features)
+        features = encode_images(self.backbone, paths, seeds, read, progress)
+        self.cache.put(key, features)
         return features
 
-    def _key(self, root: Path, items: Sequence[Item], seeds: list[int] | None) -> str:
-        files = (digest(read_bytes(root, item.path)) for item in items)
+    def _key(self, contents: list[str], seeds: list[int] | None) -> str:
         view = "test" if seeds is None else f"train {seeds}"
         view += f" {self.decode.__name__}" if self.decode else ""
         clip = self.backbone
-        return digest(clip.weights_digest, clip.precision, repr(clip.preprocess), view, *files)
+        return digest(clip.weights_digest, clip.precision, repr(clip.preprocess), view, *contents)
 
 
 def encode_images(

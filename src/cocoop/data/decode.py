@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Union
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from cocoop.data.storage import UNREADABLE, read_bytes, read_file
+from cocoop.data.storage import UNREADABLE, Root, read_bytes, read_file
 from cocoop.errors import CocoopError, UsageError
 from cocoop.utils.display import reason
 
@@ -49,11 +49,11 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def open_image(root: Path, path: str, decode: Decode | None = None) -> Image.Image:
+def open_image(root: Root, path: str, decode: Decode | None = None) -> Image.Image:
     """Open and decode one image of a dataset as RGB.
 
     Args:
-        root: the dataset's folder or .zip archive.
+        root: of the dataset.
         path: of the image below it.
         decode: the dataset's own way; None for the benchmarks'.
 

@@ -1,5 +1,6 @@
 """What is there of a dataset, what is missing, and what to do next."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from cocoop.data.benchmark.wordnet import CLASS_NAMES, read_class_names
 from cocoop.data.dataset import Dataset, Item
 from cocoop.data.datasets import DATASETS
 from cocoop.data.splits import subset_labels
-from cocoop.data.verify import Fault, find_faults
+from cocoop.data.verify import Fault, examine
 from cocoop.errors import CocoopError
 from cocoop.utils.files import file_digest
 
@@ -93,9 +94,10 @@ def check(
             raise
         return Check(name, place, (*findings, Finding("problem", str(error))), {})
     findings += _against(spec, dataset) if spec else [Finding("ok", _counted(dataset))]
-    faults = find_faults(dataset.root, _items(dataset), read, progress, dataset.decode)
-    hints = [*mirrored(spec, root), f"get them again: {spec.source}"] if spec and root else []
-    findings.append(_images(dataset, faults, read, hints))
+    examined = list(examine(dataset.root, _items(dataset), read, progress, dataset.decode))
+    faults = [Fault(each.path, each.problem) for each in examined if each.problem]
+    todo = list(_remedies(spec, root, faults[0].path)) if spec and root and faults else []
+    findings.append(_images(len(examined), faults, read, todo))
     if dataset.note:
         findings.append(Finding("ok", dataset.note))
     counts = {split: len(items) for split, items in dataset.splits.items()}
@@ -167,17 +169,19 @@ def _against(spec: Benchmark, dataset: Dataset) -> Iterator[Finding]:
             yield Finding("warning", f"{text}{odd[0].name!r}, not {spec.class_of(odd[0].path)!r}")
 
 
-def _images(dataset: Dataset, faults: list[Fault], read: bool, hints: list[str]) -> Finding:
-    total = len({item.path for item in _items(dataset)})
+def _remedies(spec: Benchmark, root: Path, missing: str) -> Iterator[str]:
+    """Yield what to do about images that are missing or damaged."""
+    yield from nested(spec.image_folder(root), missing)
+    yield from mirrored(spec, root)
+    yield f"get them again: {spec.source}"
+
+
+def _images(total: int, faults: list[Fault], read: bool, todo: list[str]) -> Finding:
     if not faults:
         how = "can be read" if read else "are there, none is empty (read them all with --read)"
         return Finding("ok", f"all {total:,} images {how}")
-    kinds: dict[str, int] = {}
-    for fault in faults:
-        kind = fault.problem.split(" ")[0]
-        kinds[kind] = kinds.get(kind, 0) + 1
+    kinds = Counter(fault.problem.split(" ")[0] for fault in faults)
     what = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
-    todo = [*nested(dataset.root, faults[0].path), *hints]
     return Finding("problem", f"{len(faults):,} of {total:,} images cannot be used: {what}", _or(todo))
 
 

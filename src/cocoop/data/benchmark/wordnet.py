@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from cocoop.data.benchmark.spec import LabelFile, Labels, Splits
 from cocoop.data.dataset import Item
 from cocoop.data.decode import is_image_name
+from cocoop.data.storage import SETTLED
 from cocoop.errors import CocoopError
 from cocoop.utils.files import default_cache, digest, write_text
 from cocoop.utils.sealed import seal, unseal
@@ -24,8 +25,6 @@ OWN_SAMPLE = (
     "ImageNet shots are our own sample, drawn from the sorted file names: the published draws depend on "
     "the order of a file system and are in no list"
 )
-SETTLED = 2.0  # seconds a folder must have been left alone for its modification time to vouch for it
-
 Listing = Mapping[str, list[str]]  # folder name -> sorted image names
 
 
