@@ -31,8 +31,8 @@ def open_source(name: str, names: Path | None = None) -> Dataset:
     if name.startswith(HUB):
         from cocoop.data.own.hub import fetch
 
-        root, rows = fetch(name.removeprefix(HUB))
-        return Dataset(name, TEMPLATE, root, to_splits(rows, name, given), decode=decode_photo)
+        column, rows = fetch(name.removeprefix(HUB))
+        return Dataset(name, TEMPLATE, column, to_splits(rows, name, given), decode=decode_photo)
     path = Path(name).expanduser()
     name = os.path.normpath(path)
     if not path.exists():
@@ -40,8 +40,8 @@ def open_source(name: str, names: Path | None = None) -> Dataset:
     if path.is_dir() and any((path / file).is_file() for file in SAVED):
         from cocoop.data.own.hub import read_saved
 
-        root, rows = read_saved(path)
-        return Dataset(name, TEMPLATE, root, to_splits(rows, name, given), decode=decode_photo)
+        column, rows = read_saved(path)
+        return Dataset(name, TEMPLATE, column, to_splits(rows, name, given), decode=decode_photo)
     if path.is_dir():
         rows, others = read_folder(path)
         note = _passed_over(others)
