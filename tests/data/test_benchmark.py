@@ -179,10 +179,12 @@ def test_the_class_names_of_imagenet_serve_its_variants(tmp_path: Path) -> None:
         ("imagenet", "n00000000 a\nn00000000 b\n", "line 2 repeats"),
         ("imagenetv2", "n00000001 b\nn00000000 a\n", "not in the order of the WordNet ids"),
         ("imagenetv2", "n00000000 a\n", "holds the folder 1"),
+        ("imagenet", "n00000000 a\n\nn00000000 b\n", "line 3 repeats"),
+        ("imagenet", "\udce9", r"classnames\.txt cannot be read"),
     ],
 )
 def test_bad_class_names(name: str, content: str, message: str, tmp_path: Path) -> None:
-    (make_imagenet(tmp_path, name) / "classnames.txt").write_text(content)
+    (make_imagenet(tmp_path, name) / "classnames.txt").write_text(content, "utf-8", "surrogateescape")
     with pytest.raises(CocoopError, match=message):
         open_dataset(name, tmp_path)
 
@@ -245,10 +247,11 @@ def test_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("images_variant_train.txt", "0000000 No Such Plane\n", "line 1: '0000000 No Such Plane'"),
         ("images_variant_test.txt", "../secret class_0\n", "line 1"),
         ("images_variant_val.txt", "0000000\n", "line 1"),
+        ("variants.txt", "\udce9", "cannot be read"),
     ],
 )
 def test_bad_aircraft_lists(file: str, content: str, message: str, tmp_path: Path) -> None:
-    (make_tree(tmp_path, "fgvc_aircraft") / file).write_text(content)
+    (make_tree(tmp_path, "fgvc_aircraft") / file).write_text(content, "utf-8", "surrogateescape")
     with pytest.raises(CocoopError, match=message):
         open_dataset("fgvc_aircraft", tmp_path)
 

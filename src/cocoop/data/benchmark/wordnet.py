@@ -12,7 +12,7 @@ from cocoop.data.dataset import Item
 from cocoop.data.decode import is_image_name
 from cocoop.data.storage import SETTLED
 from cocoop.errors import CocoopError
-from cocoop.utils.files import default_cache, digest, write_text
+from cocoop.utils.files import default_cache, digest, numbered_lines, write_text
 from cocoop.utils.sealed import seal, unseal
 
 CLASS_NAMES = LabelFile(
@@ -79,8 +79,8 @@ def numbered_folders() -> Labels:
 def read_class_names(path: Path) -> dict[str, str]:
     """Read "wnid name" lines to WordNet id -> name. Raises CocoopError where a line is none."""
     names: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        wnid, _, name = line.strip().partition(" ")
+    for number, line in numbered_lines(path).items():
+        wnid, _, name = line.partition(" ")
         if not name or wnid in names:
             problem = f"repeats {wnid}" if wnid in names else f"is not 'n01440764 tench' but {line!r}"
             raise CocoopError(f"{path}, line {number} {problem}")

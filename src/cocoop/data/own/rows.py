@@ -12,6 +12,7 @@ from typing import NamedTuple
 from cocoop.data.dataset import Item
 from cocoop.errors import CocoopError
 from cocoop.utils.display import brief, reason, visible
+from cocoop.utils.files import read_lines
 
 # what people call the parts; "" is for a row without a word on it
 SPLITS = {
@@ -104,12 +105,10 @@ def read_names(path: Path) -> dict[str, str]:
         CocoopError: the file is neither.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".json":
-            found = json.loads(text)
-            names = {str(key): value for key, value in found.items()}
+            names = dict(json.loads(path.read_text(encoding="utf-8-sig")).items())
         else:
-            names = dict(line for line in csv.reader(text.splitlines()) if line)
+            names = dict(csv.reader(read_lines(path)))
         if not all(isinstance(name, str) for name in names.values()):
             raise ValueError("a name is no text")
     except (OSError, ValueError, AttributeError, RecursionError, csv.Error) as error:
