@@ -248,6 +248,9 @@ def test_devices_and_precisions() -> None:
     for wrong in ("cud", "cuda" if not torch.cuda.is_available() else "mps"):
         with pytest.raises(UsageError):
             choose_device(wrong)
+    for gpu in ("gpu", "GPU:0"):
+        with pytest.raises(UsageError, match=f"unknown device '{gpu}'. A GPU is called 'cuda' .* 'mps'"):
+            choose_device(gpu)
     with pytest.raises(UsageError, match="mode of CUDA"):
         choose_precision("tf32", cpu)
     with pytest.raises(UsageError, match="Did you mean 'fp16' or 'bf16'"):
