@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,6 +99,7 @@ def check(
     faults = [Fault(each.path, each.problem) for each in examined if each.problem]
     todo = list(_remedies(spec, root, faults[0].path)) if spec and root and faults else []
     findings.append(_images(len(examined), faults, read, todo))
+    findings += _overlaps(dataset, {each.path: each.content for each in examined if each.content})
     if dataset.note:
         findings.append(Finding("ok", dataset.note))
     counts = {split: len(items) for split, items in dataset.splits.items()}
@@ -183,6 +185,21 @@ def _images(total: int, faults: list[Fault], read: bool, todo: list[str]) -> Fin
     kinds = Counter(fault.problem.split(" ")[0] for fault in faults)
     what = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
     return Finding("problem", f"{len(faults):,} of {total:,} images cannot be used: {what}", _or(todo))
+
+
+def _overlaps(dataset: Dataset, contents: Mapping[str, str]) -> Iterator[Finding]:
+    """Look for images that are in two lists, by path and, where files were read, by their digests."""
+    lists = {split: {item.path: None for item in items} for split, items in dataset.splits.items()}
+    for one, other in combinations(lists, 2):
+        if shared := [path for path in lists[other] if path in lists[one]]:
+            text = f"images that are both in {one} and in {other}: {len(shared):,}, the first {shared[0]}"
+            yield Finding("warning", text, "give every image to one list")
+        originals = {contents[path]: path for path in lists[one] if path in contents}
+        apart = [path for path in lists[other] if path in contents and path not in lists[one]]
+        if copies := [path for path in apart if contents[path] in originals]:
+            first = f"{copies[0]}, of {originals[contents[copies[0]]]}"
+            text = f"images of {other} that are copies of images of {one}: {len(copies):,}, the first {first}"
+            yield Finding("warning", text, "remove one of each two")
 
 
 def _or(todo: list[str]) -> str:
