@@ -114,8 +114,12 @@ class Backbone:
     def tokenize(self, text: str) -> list[int]:
         """Tokenise a whole prompt to [SOT, ..., EOT], unpadded.
 
+        OpenAI's spelling of the special tokens, "<|endoftext|>", is text like any other to this tokenizer.
+
         Raises:
-            UsageError: the text holds a special token or what is no letter, or is longer than the context.
+            UsageError: the text spells one of the tokenizer's special tokens, <start_of_text> or
+                <end_of_text> (also as in "<end&#95;of&#95;text>", which it resolves), is no valid Unicode, or
+                is longer than the context.
         """
         if len(text) > LETTERS * self.context_length:  # the tokenizer's time grows with the square of it
             raise UsageError(f"the prompt {brief(text)} is longer than {self.name} reads; shorten it")
@@ -124,7 +128,8 @@ class Backbone:
         words = self._tokenizer.encode(text)
         sot, eot = self._tokenizer.sot_token_id, self._tokenizer.eot_token_id
         if sot in words or eot in words:
-            raise UsageError(f"the text {brief(text)} contains one of CLIP's special tokens; remove it")
+            tokens = "<start_of_text> or <end_of_text>"
+            raise UsageError(f"the text {brief(text)} holds a special token of CLIP, {tokens}; remove it")
         if len(words) + 2 > self.context_length:
             raise UsageError(
                 f"the prompt {brief(text)} has {len(words) + 2} tokens with start and end, more than the "
