@@ -160,7 +160,7 @@ def load_backbone(name: str = EMBEDDED, device: str = AUTO, precision: str = AUT
             an open_clip model as "ARCHITECTURE/TAG", e.g. "ViT-B-16/openai" or, in the paper's spelling,
             "ViT-B/16"; the tag "random" gives the architecture untrained; or
             "ARCHITECTURE/TAG@FILE" with a file of those weights; "ARCHITECTURE@FILE" with weights of no
-            known tag; the file alone where it is one of OpenAI's;
+            known tag; the file alone where it is one of the archives that OpenAI published;
             a folder as open_clip saves it, or "hf-hub:OWNER/NAME".
         device: "cpu", "cuda", "mps"; "auto" takes an accelerator where there is one.
         precision: of the frozen towers: "fp32", "tf32" (CUDA), "bf16", "fp16"; "auto" is fp16 on CUDA and
