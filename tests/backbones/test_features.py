@@ -39,7 +39,7 @@ def test_views_leave_the_global_generator_alone() -> None:
 
 def test_views_differ_by_seed_epoch_and_place() -> None:
     seeds = [view_seeds(seed, epoch, 100) for seed in (0, 1) for epoch in (0, 1)]
-    assert len({seed for some in seeds for seed in some}) == 400
+    assert len({seed for epoch in seeds for seed in epoch}) == 400
     assert view_seeds(0, 1, 100)[:10] == view_seeds(0, 1, 10)
 
 

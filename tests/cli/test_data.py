@@ -78,20 +78,20 @@ def test_reading_finds_broken_images(tmp_path: Path) -> None:
         (images / name).unlink()
         (images / name).write_bytes(content)
     assert not check(PETS, tmp_path).faults
-    found = check(PETS, tmp_path, read=True)
-    assert [fault.path for fault in found.faults] == ["pug_0.jpg", "pug_300.jpg"]
-    assert "truncated" in found.faults[0].problem
-    assert "it is no image" in found.faults[1].problem
+    result = check(PETS, tmp_path, read=True)
+    assert [fault.path for fault in result.faults] == ["pug_0.jpg", "pug_300.jpg"]
+    assert "truncated" in result.faults[0].problem
+    assert "it is no image" in result.faults[1].problem
 
 
 def test_counts_and_names_are_held_against_the_benchmark(tmp_path: Path) -> None:
     path = make_tree(tmp_path, PETS) / "split_zhou_OxfordPets.json"
     rows = json.loads(path.read_text())
     path.write_text(json.dumps({key: [[p, 36 - y, n] for p, y, n in part] for key, part in rows.items()}))
-    found = check(PETS, tmp_path)
-    assert not found.usable
-    assert "37 train images, the benchmark has 2,944" in findings(found, "problem")
-    assert "starts with 'japanese_chin', the benchmark's with 'leonberger'" in findings(found, "warning")
+    result = check(PETS, tmp_path)
+    assert not result.usable
+    assert "37 train images, the benchmark has 2,944" in findings(result, "problem")
+    assert "starts with 'japanese_chin', the benchmark's with 'leonberger'" in findings(result, "warning")
     path.write_text(json.dumps({key: [[p, y, f"a {n}"] for p, y, n in part] for key, part in rows.items()}))
     assert "other class names than the benchmark's" in findings(check(PETS, tmp_path), "warning")
 
@@ -159,9 +159,9 @@ def test_layouts_of_mirrors(name: str, source: str, target: str, words: str, tmp
     move(tmp_path, source, target)
     if name == "sun397":
         (tmp_path / "sun397" / "SUN397").rmdir()
-    found = check(name, tmp_path)
-    assert not found.usable
-    assert words in findings(found, "problem")
+    result = check(name, tmp_path)
+    assert not result.usable
+    assert words in findings(result, "problem")
 
 
 def test_following_the_advice_makes_it_usable(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import cocoop
 from cocoop.data import Item, open_dataset
 from cocoop.data.benchmark.spec import Benchmark
-from cocoop.data.benchmark.wordnet import list_images
+from cocoop.data.benchmark.wordnet import list_class_images
 from cocoop.data.datasets import DATASETS
 from cocoop.data.splits import draw, select, subset_labels
 from cocoop.errors import CocoopError, UsageError
@@ -203,14 +203,14 @@ def test_listings_are_kept_until_a_folder_changes(tmp_path: Path, monkeypatch: p
     write_images(tmp_path, ["a/1.jpg", "b/2.jpg"])
     for part in ("a", "b"):
         os.utime(tmp_path / part, (1_000, 1_000))
-    first = list_images(tmp_path)
+    first = list_class_images(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr("cocoop.data.benchmark.wordnet._is_listed", lambda name: pytest.fail("listed again"))
-        assert list_images(tmp_path) == first == {"a": ["1.jpg"], "b": ["2.jpg"]}
+        assert list_class_images(tmp_path) == first == {"a": ["1.jpg"], "b": ["2.jpg"]}
     write_images(tmp_path, ["b/1.jpg"])
-    assert list_images(tmp_path)["b"] == ["1.jpg", "2.jpg"]
+    assert list_class_images(tmp_path)["b"] == ["1.jpg", "2.jpg"]
     write_images(tmp_path, ["b/0.jpg"])  # at once: too fresh a folder is not remembered
-    assert list_images(tmp_path)["b"] == ["0.jpg", "1.jpg", "2.jpg"]
+    assert list_class_images(tmp_path)["b"] == ["0.jpg", "1.jpg", "2.jpg"]
 
 
 @pytest.mark.parametrize("name", ON_DISK)

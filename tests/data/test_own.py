@@ -127,8 +127,8 @@ def test_links_within_the_folder_are_followed(photos: Path) -> None:
     (photos / "wolf").symlink_to(photos / "dog", target_is_directory=True)
     (photos / "cat" / "link.png").symlink_to(photos / "cat" / "0.png")
     (photos / "cat" / "round").symlink_to(photos / "cat", target_is_directory=True)
-    found = Counter(item.name for items in open_dataset(str(photos)).splits.values() for item in items)
-    assert found == {"cat": 6, "dog": 5, "wolf": 5}
+    counted = Counter(item.name for items in open_dataset(str(photos)).splits.values() for item in items)
+    assert counted == {"cat": 6, "dog": 5, "wolf": 5}
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "broken"])

@@ -98,8 +98,8 @@ def test_special_tokens_are_refused(toy: Backbone, spelling: str) -> None:
 
 @pytest.mark.parametrize("name", ["<end_of_text> cat", "<|endoftext|> cat", "cat<|startoftext|>"])
 def test_what_looks_like_a_special_token_in_a_name_is_plain_words(toy: Backbone, name: str) -> None:
-    found = tokens(toy, Prompt("a {}."), name)
-    assert (found.count(SOT), found.count(EOT)) == (1, 1)
+    prompt = tokens(toy, Prompt("a {}."), name)
+    assert (prompt.count(SOT), prompt.count(EOT)) == (1, 1)
 
 
 ENDS = ["St", "St.", "(bird)", "U.S.", "what?!", "100%", "c++", "l'", "\u00e9", "a-b", "..."]

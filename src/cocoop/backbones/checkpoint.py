@@ -25,9 +25,9 @@ RELEASED = "openai"  # open_clip's tag of the weights that CLIP's authors publis
 UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, SafetensorError, pickle.UnpicklingError)
 
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
-_MAKERS = re.compile(r" (bytearray|\w*Tensor)$")  # of as much memory as a number says
-_MOST_TUPLES = 50_000  # of a checkpoint; the largest, with an optimiser's state, have half of it
-_PICKLES = 5  # in a row, in a file of the format before PyTorch 1.6
+_ALLOCATORS = re.compile(r" (bytearray|\w*Tensor)$")  # of as much memory as a number says
+_MAX_TUPLES = 50_000  # of a checkpoint; the largest, with an optimiser's state, have half of it
+_LEGACY_PICKLES = 5  # in a row, in a file of the format before PyTorch 1.6
 _SIZES = ("input_resolution", "context_length", "vocab_size")  # beside the weights in OpenAI's files only
 
 
@@ -126,7 +126,7 @@ def check_pickle(path: Path) -> None:
                     _check_codes(io.BytesIO(archive.read(member)))
     else:
         with path.open("rb") as file:
-            for _ in range(_PICKLES):
+            for _ in range(_LEGACY_PICKLES):
                 _check_codes(file)
 
 
@@ -134,9 +134,9 @@ def _check_codes(file: io.BytesIO | io.BufferedReader) -> None:
     tuples = 0
     for code, argument, _ in pickletools.genops(file):
         tuples += code.name.startswith("TUPLE")
-        if code.name == "GLOBAL" and _MAKERS.search(str(argument)):
+        if code.name == "GLOBAL" and _ALLOCATORS.search(str(argument)):
             raise ValueError(f"it names {argument}, which no checkpoint needs")
-        if tuples > _MOST_TUPLES:
+        if tuples > _MAX_TUPLES:
             raise ValueError("it holds more tuples than a checkpoint needs")
 
 

@@ -18,7 +18,7 @@ from cocoop.utils.display import brief
 from cocoop.utils.files import digest
 
 VOCABULARY = 49408  # tokens of CLIP's byte-pair tokenizer
-LETTERS = 16  # of a token on average, at most; words of natural language have about five
+MAX_LETTERS = 16  # of a token on average, at most; words of natural language have about five
 
 
 class Backbone:
@@ -74,8 +74,8 @@ class Backbone:
     @cached_property
     def preprocess(self) -> Preprocess:
         """The pixels the image tower expects."""
-        found = get_model_preprocess_cfg(self.model)
-        size = found["size"]
+        config = get_model_preprocess_cfg(self.model)
+        size = config["size"]
         if isinstance(size, (tuple, list)):
             if size[0] != size[1]:
                 raise CocoopError(
@@ -84,10 +84,10 @@ class Backbone:
             size = size[0]
         return Preprocess(
             int(size),
-            tuple(found.get("mean") or open_clip.OPENAI_DATASET_MEAN),
-            tuple(found.get("std") or open_clip.OPENAI_DATASET_STD),
-            found.get("interpolation") or "bicubic",
-            found.get("resize_mode") or "shortest",
+            tuple(config.get("mean") or open_clip.OPENAI_DATASET_MEAN),
+            tuple(config.get("std") or open_clip.OPENAI_DATASET_STD),
+            config.get("interpolation") or "bicubic",
+            config.get("resize_mode") or "shortest",
         )
 
     @cached_property
@@ -121,7 +121,7 @@ class Backbone:
                 <end_of_text> (also as in "<end&#95;of&#95;text>", which it resolves), is no valid Unicode, or
                 is longer than the context.
         """
-        if len(text) > LETTERS * self.context_length:  # the tokenizer's time grows with the square of it
+        if len(text) > MAX_LETTERS * self.context_length:  # the tokenizer's time grows with the square of it
             raise UsageError(f"the prompt {brief(text)} is longer than {self.name} reads; shorten it")
         if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
             raise UsageError(f"the text {brief(text)} is not valid Unicode; write it anew")
@@ -170,10 +170,10 @@ def load_backbone(name: str = EMBEDDED, device: str = AUTO, precision: str = AUT
         UsageError: no such architecture, tag, file, device or precision.
         CocoopError: the weights cannot be had here, or the model is not a CLIP this package understands.
     """
-    where = choose_device(device)
-    bits = choose_precision(precision, where)
-    if where.type == "cuda":
-        allow_tf32(bits)
+    target = choose_device(device)
+    resolved = choose_precision(precision, target)
+    if target.type == "cuda":
+        allow_tf32(resolved)
     model = create_model(name)
     text: Any = getattr(model, "text", model)
     length = getattr(text, "context_length", None)
@@ -182,7 +182,7 @@ def load_backbone(name: str = EMBEDDED, device: str = AUTO, precision: str = AUT
     if text.token_embedding.weight.shape[0] != VOCABULARY:
         raise CocoopError(f"{name} has a vocabulary of its own; only CLIP's tokenizer works")
     tokenizer = open_clip.SimpleTokenizer(context_length=length)
-    return Backbone(name, model, tokenizer, bits).to(where)
+    return Backbone(name, model, tokenizer, resolved).to(target)
 
 
 def _bytes(value: Tensor) -> bytes:

@@ -13,8 +13,8 @@ from cocoop.data.storage import UNREADABLE, Root, Storage, open_storage
 from cocoop.errors import CocoopError
 from cocoop.utils.files import data_digest
 
-AT_ONCE = 1000  # images handed to the threads at a time
-LISTED = 20  # faults named in a message
+CHUNK = 1000  # images handed to the threads at a time
+SHOWN = 20  # faults named in a message
 
 
 class Fault(NamedTuple):
@@ -49,11 +49,11 @@ def examine(
         decode: how the dataset reads them.
     """
     paths = list(dict.fromkeys(item.path for item in items))
-    look = partial(_examine, open_storage(root), read, decode or decode_stored)
+    examine_path = partial(_examine, open_storage(root), read, decode or decode_stored)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(paths), AT_ONCE):
-            part = paths[start : start + AT_ONCE]
-            yield from pool.map(look, part)
+        for start in range(0, len(paths), CHUNK):
+            part = paths[start : start + CHUNK]
+            yield from pool.map(examine_path, part)
             progress(len(part))
 
 
@@ -63,9 +63,9 @@ def require_images(
     """Check the images of a list. Raises CocoopError naming the faulty ones."""
     examined = examine(root, items, read, decode=decode)
     if faults := [Fault(each.path, each.problem) for each in examined if each.problem]:
-        listed = "".join(f"\n  {fault.path}: {fault.problem}" for fault in faults[:LISTED])
-        if len(faults) > LISTED:
-            more = len(faults) - LISTED
+        listed = "".join(f"\n  {fault.path}: {fault.problem}" for fault in faults[:SHOWN])
+        if len(faults) > SHOWN:
+            more = len(faults) - SHOWN
             listed += f"\n  and {more} more; `cocoop data check NAME --faults FILE` writes all to a file"
         raise CocoopError(
             f"{len(faults)} image(s) under {root} cannot be used; the run stops here, because results "

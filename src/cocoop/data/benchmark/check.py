@@ -94,7 +94,7 @@ def check(
         if spec is None and error.exit_code == 2:
             raise
         return Check(name, place, (*findings, Finding("problem", str(error))), {})
-    findings += _against(spec, dataset) if spec else [Finding("ok", _counted(dataset))]
+    findings += _compare(spec, dataset) if spec else [Finding("ok", _summary(dataset))]
     examined = list(examine(dataset.root, _items(dataset), read, progress, dataset.decode))
     faults = [Fault(each.path, each.problem) for each in examined if each.problem]
     todo = list(_remedies(spec, root, faults[0].path)) if spec and root and faults else []
@@ -112,7 +112,7 @@ def _layout(spec: Benchmark, root: Path) -> Iterator[Finding]:
     if images.is_dir():
         yield Finding("ok", f"the images are in {images}")
     else:
-        todo = _or([*absent(spec, root), f"get the images: {spec.source}"])
+        todo = _steps([*absent(spec, root), f"get the images: {spec.source}"])
         yield Finding("problem", f"there is no folder {images}", todo)
     for file in spec.labels.files:
         yield _label_file(file, root / spec.folder, root)
@@ -126,15 +126,15 @@ def _label_file(file: LabelFile, folder: Path, root: Path) -> Finding:
         near = (place for pattern in ("", "*/", "*/*/") for place in root.glob(f"{pattern}{file.name}"))
         copies = [f"cp {place} {folder / file.name}" for place in near]
         return Finding(
-            "problem", f"{folder / file.name} is missing", _or([*copies[:1], f"get it: {file.source}"])
+            "problem", f"{folder / file.name} is missing", _steps([*copies[:1], f"get it: {file.source}"])
         )
-    found = file_digest(path)
-    said = f"{path.name}: SHA-256 {found[:8]}"
+    sha256 = file_digest(path)
+    text = f"{path.name}: SHA-256 {sha256[:8]}"
     if not file.sha256:
-        return Finding("ok", f"{said} (that of the benchmark's file is not known here)")
-    if found.startswith(file.sha256):
-        return Finding("ok", f"{said}, the benchmark's file")
-    text = f"{said}, the benchmark's file has {file.sha256}: results may not compare with published ones"
+        return Finding("ok", f"{text} (that of the benchmark's file is not known here)")
+    if sha256.startswith(file.sha256):
+        return Finding("ok", f"{text}, the benchmark's file")
+    text = f"{text}, the benchmark's file has {file.sha256}: results may not compare with published ones"
     return Finding("warning", text, f"get it: {file.source}")
 
 
@@ -145,30 +145,31 @@ def _imagenet_names(path: Path) -> Iterator[Finding]:
     except CocoopError as error:
         yield Finding("problem", str(error))
         return
-    odd = [pair for pair in zip(names, IMAGENET_CLASSNAMES, strict=False) if pair[0] != pair[1]]
-    if len(names) == len(IMAGENET_CLASSNAMES) and odd:
-        text = f"{len(odd)} of {len(names):,} names are not those CLIP is evaluated with, the first "
-        yield Finding("warning", f"{text}{odd[0][0]!r} for {odd[0][1]!r}: accuracies depend on names")
+    different = [pair for pair in zip(names, IMAGENET_CLASSNAMES, strict=False) if pair[0] != pair[1]]
+    if len(names) == len(IMAGENET_CLASSNAMES) and different:
+        text = f"{len(different)} of {len(names):,} names are not those CLIP is evaluated with, the first "
+        name, usual = different[0]
+        yield Finding("warning", f"{text}{name!r} for {usual!r}: accuracies depend on names")
 
 
-def _against(spec: Benchmark, dataset: Dataset) -> Iterator[Finding]:
+def _compare(spec: Benchmark, dataset: Dataset) -> Iterator[Finding]:
     """Hold an opened dataset against its facts."""
     names = dataset.class_names
     same = len(names) == spec.classes
-    yield Finding("ok" if same else "problem", _fraction("classes", len(names), spec.classes))
+    yield Finding("ok" if same else "problem", _count("classes", len(names), spec.classes))
     for split, expected in spec.counts.items():
         count = len(dataset.splits.get(split, ()))
-        yield Finding("ok" if count == expected else "problem", _fraction(f"{split} images", count, expected))
+        yield Finding("ok" if count == expected else "problem", _count(f"{split} images", count, expected))
     if spec.first_new:
         first = names[subset_labels(range(len(names)), "new")[0]] if len(names) > 1 else ""
         text = f"the new half starts with {first!r}"
         wrong = "" if first == spec.first_new else f", the benchmark's with {spec.first_new!r}"
         yield Finding("warning" if wrong else "ok", text + wrong)
     if spec.class_of:
-        odd = [item for item in _items(dataset) if spec.class_of(item.path) != item.name]
-        if odd:
-            text = f"{len(odd)} images have other class names than the benchmark's: {odd[0].path} is "
-            yield Finding("warning", f"{text}{odd[0].name!r}, not {spec.class_of(odd[0].path)!r}")
+        renamed = [item for item in _items(dataset) if spec.class_of(item.path) != item.name]
+        if renamed:
+            text = f"{len(renamed)} images have other class names than the benchmark's: {renamed[0].path} is "
+            yield Finding("warning", f"{text}{renamed[0].name!r}, not {spec.class_of(renamed[0].path)!r}")
 
 
 def _remedies(spec: Benchmark, root: Path, missing: str) -> Iterator[str]:
@@ -184,7 +185,7 @@ def _images(total: int, faults: list[Fault], read: bool, todo: list[str]) -> Fin
         return Finding("ok", f"all {total:,} images {how}")
     kinds = Counter(fault.problem.split(" ")[0] for fault in faults)
     what = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
-    return Finding("problem", f"{len(faults):,} of {total:,} images cannot be used: {what}", _or(todo))
+    return Finding("problem", f"{len(faults):,} of {total:,} images cannot be used: {what}", _steps(todo))
 
 
 def _overlaps(dataset: Dataset, contents: Mapping[str, str]) -> Iterator[Finding]:
@@ -202,17 +203,17 @@ def _overlaps(dataset: Dataset, contents: Mapping[str, str]) -> Iterator[Finding
             yield Finding("warning", text, "remove one of each two")
 
 
-def _or(todo: list[str]) -> str:
+def _steps(todo: list[str]) -> str:
     """Return the first thing to do, and the next where there is one."""
     return "; or: ".join(todo[:2])
 
 
-def _counted(dataset: Dataset) -> str:
+def _summary(dataset: Dataset) -> str:
     counts = ", ".join(f"{split} {len(items):,}" for split, items in dataset.splits.items())
     return f"{len(dataset.class_names)} classes; images: {counts}"
 
 
-def _fraction(what: str, count: int, expected: int) -> str:
+def _count(what: str, count: int, expected: int) -> str:
     return f"{count:,} {what}" + ("" if count == expected else f", the benchmark has {expected:,}")
 
 

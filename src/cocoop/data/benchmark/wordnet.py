@@ -38,7 +38,7 @@ def wnid_folders(**splits: str) -> Labels:
     def read(folder: Path, images: Path) -> Splits:
         path = CLASS_NAMES.need(folder)
         names = read_class_names(path)
-        listings = {split: list_images(images / part) for split, part in splits.items()}
+        listings = {split: list_class_images(images / part) for split, part in splits.items()}
         wnids = sorted(set().union(*listings.values()))
         if unnamed := [wnid for wnid in wnids if wnid not in names]:
             raise CocoopError(f"{path} has no line for the folder {unnamed[0]} ({len(unnamed)} lack one)")
@@ -62,7 +62,7 @@ def numbered_folders() -> Labels:
         names = read_class_names(path)
         if list(names) != sorted(names):
             raise CocoopError(f"{path} is not in the order of the WordNet ids, which number the folders")
-        listing = list_images(images)
+        listing = list_class_images(images)
         if stray := sorted(set(listing) - set(map(str, range(len(names))))):
             raise CocoopError(f"{images} holds the folder {stray[0]}, which is no line of {path}")
         return {
@@ -88,7 +88,7 @@ def read_class_names(path: Path) -> dict[str, str]:
     return names
 
 
-def list_images(folder: Path) -> Listing:
+def list_class_images(folder: Path) -> Listing:
     """List the images of every subfolder, sorted.
 
     ImageNet has 1.28 million; the list is kept in the cache and holds as long as no subfolder's
@@ -104,19 +104,19 @@ def list_images(folder: Path) -> Listing:
         raise CocoopError(f"{folder} has no subfolders; sort its images into one folder a class")
     changed = [part.stat().st_mtime_ns for part in parts]
     state = [(part.name, when) for part, when in zip(parts, changed, strict=True)]
-    cached = default_cache() / "listings" / f"{digest(str(folder.resolve()))}.json"
+    path = default_cache() / "listings" / f"{digest(str(folder.resolve()))}.json"
     with suppress(OSError, ValueError):  # absent or damaged: listed anew and overwritten
-        known = unseal(_Known, cached.read_bytes())
-        if known.state == state:
-            return known.images
+        kept = unseal(_KeptListing, path.read_bytes())
+        if kept.state == state:
+            return kept.images
     images = {part.name: sorted(filter(_is_listed, (path.name for path in part.iterdir()))) for part in parts}
     if time.time_ns() - max(changed) > SETTLED * 1e9:
         with suppress(OSError):
-            write_text(cached, seal(_Known(state=state, images=images)))
+            write_text(path, seal(_KeptListing(state=state, images=images)))
     return images
 
 
-class _Known(BaseModel):
+class _KeptListing(BaseModel):
     state: list[tuple[str, int]]
     images: Listing
 
