@@ -13,8 +13,7 @@ from cocoop import Backbone, CocoopError, load_backbone
 from cocoop.cli import main
 from cocoop.data.decode import open_image, to_image
 from cocoop.estimator.estimator import PromptClassifier
-from cocoop.utils.files import digest
-from cocoop.utils.sealed import SEAL
+from cocoop.utils.files import DIGEST, digest
 
 MODEL = "model"  # a model folder beside every case, a fresh copy for each
 CANARY = "canary"  # what code in an input would write, below the case's folder
@@ -85,8 +84,8 @@ def decode(name: str) -> Callable[[Path], object]:
 
 def sealed(body: dict[str, Any]) -> str:
     """Return JSON with the digest that the library asks for: anybody can compute one."""
-    body = {name: value for name, value in body.items() if name != SEAL}
-    return json.dumps(body | {SEAL: digest(json.dumps(body, sort_keys=True))})
+    body = {name: value for name, value in body.items() if name != DIGEST}
+    return json.dumps(body | {DIGEST: digest(json.dumps(body, sort_keys=True))})
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,8 @@ from cocoop.backbones import names as weights
 from cocoop.backbones.device import allow_tf32, choose_device, choose_precision
 from cocoop.errors import CocoopError, UsageError
 from cocoop.methods._recipe import Recipe
-from cocoop.methods.cocoop import CoCoOp, Config
+from cocoop.methods.cocoop import Config
+from cocoop.methods.cocoop import Model as CoCoOp
 from cocoop.training.loop import fit
 from cocoop.utils.assets import ASSETS
 from cocoop.utils.seeding import seeded

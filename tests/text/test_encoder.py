@@ -13,13 +13,12 @@ from torch.nn import functional as F
 
 from cocoop import Backbone
 from cocoop.errors import CocoopError, UsageError
-from cocoop.text import TextEncoder, heap
-from cocoop.text.memory import plan
+from cocoop.text import TextEncoder, memory
+from cocoop.text.memory import choose_chunking
 from cocoop.text.prompt import Prompt
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.text.tower import TextTower
-
-from .conftest import TEXT, TOWERS, VISION, make_tower
+from tests.conftest import TEXT, TOWERS, VISION, make_tower
 
 NAMES = ["red apple", "red car", "red", "dog", "dog house", "green tea", "a", "xylophone", "red apple pie"]
 
@@ -33,12 +32,12 @@ def features_and_gradient(encode: Callable, contexts: torch.Tensor) -> tuple[tor
 
 
 def assert_same(
-    backbone: Backbone, prompt: Prompt, names: list[str], images: int, budget: int | None
+    backbone: Backbone, prompt: Prompt, names: list[str], images: int, budget: int | None, depth: int = 1
 ) -> None:
     classes = len(names) if prompt.class_specific else 1
     generator = torch.Generator().manual_seed(images)
     contexts = torch.randn(
-        images, classes, prompt.n_ctx, backbone.width, dtype=torch.float64, generator=generator
+        images, classes, depth * prompt.n_ctx, backbone.width, dtype=torch.float64, generator=generator
     )
     encoder = TextEncoder(backbone, [prompt], names, budget)
     ours = features_and_gradient(encoder, contexts)
@@ -56,6 +55,7 @@ def assert_same(
     class_specific=st.booleans(),
     images=st.integers(1, 3),
     budget=st.sampled_from([None, 150_000, 300_000, 10**9]),
+    depth=st.integers(1, 4),
 )
 def test_equal_to_the_reference(
     tower: Callable[[str], Backbone],
@@ -66,10 +66,12 @@ def test_equal_to_the_reference(
     class_specific: bool,
     images: int,
     budget: int | None,
+    depth: int,
 ) -> None:
+    depth = min(depth, len(tower(name).text_tower.transformer.resblocks))
     words = " ".join(["a", "photo", "of", "a"][:n_ctx])
     prompt = Prompt(f"{words} {{}}.", n_ctx, position, class_specific)  # type: ignore[arg-type]
-    assert_same(tower(name), prompt, names, images, budget)
+    assert_same(tower(name), prompt, names, images, budget, depth)
 
 
 @pytest.mark.parametrize("name", sorted(TOWERS))
@@ -100,6 +102,24 @@ def test_an_ensemble_averages_normalised_features(tower: Callable[[str], Backbon
     torch.testing.assert_close(both, F.normalize((each[0] + each[1]) / 2, dim=-1))
 
 
+def test_deeper_rows_that_equal_the_undisturbed_states_change_nothing(
+    tower: Callable[[str], Backbone],
+) -> None:
+    backbone = tower("clip-gelu-deep")
+    context = torch.randn(1, 1, 1, backbone.width, dtype=torch.float64)
+    encoder = TextEncoder(backbone, [Prompt("a {}.", 1)], ["dog"])
+    states: list[torch.Tensor] = []
+    hooks = [
+        block.register_forward_pre_hook(lambda module, args: states.append(args[0][:, 1]))
+        for block in backbone.text_tower.transformer.resblocks
+    ]
+    ReferenceEncoder(backbone, Prompt("a {}.", 1), ["dog"])(context)
+    for hook in hooks:
+        hook.remove()
+    deep = torch.cat([context, *(state[None, None] for state in states[1:])], dim=2)
+    torch.testing.assert_close(encoder(deep), encoder(context), rtol=1e-9, atol=1e-12)
+
+
 def test_equal_names_keep_their_own_place(tower: Callable[[str], Backbone]) -> None:
     backbone = tower("clip-quickgelu")
     features = TextEncoder(backbone, [Prompt("a {}.", 1)], ["cat", "dog", "cat"])(
@@ -126,10 +146,10 @@ def test_freed_memory_is_handed_back_only_where_the_process_holds_too_much(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trimmed: list[int] = []
-    monkeypatch.setattr(heap, "_glibc", lambda: SimpleNamespace(malloc_trim=trimmed.append))
-    heap.release_free_memory(limit=1 << 60)
+    monkeypatch.setattr(memory, "_glibc", lambda: SimpleNamespace(malloc_trim=trimmed.append))
+    memory.release_free_memory(limit=1 << 60)
     assert not trimmed
-    heap.release_free_memory(limit=heap.resident_memory() // 2)
+    memory.release_free_memory(limit=memory.resident_memory() // 2)
     assert trimmed == [0]
 
 
@@ -137,10 +157,11 @@ def test_a_chunk_leaves_room_for_the_memory_of_earlier_ones(tower: Callable[[str
     backbone = tower("clip-quickgelu")
     slots = Prompt("a photo of a {}.", 4).slots(backbone.tokenize, NAMES)
     text = TextTower(backbone.model, torch.float64)
-    kept = plan(slots, text, 32, 1 << 40, grad=True)
+    kept = choose_chunking(slots, text, 32, 1 << 40, grad=True)
     assert (kept.images, kept.classes, kept.recompute) == (32, len(NAMES), False)
-    whole = next(n for n in range(32, 0, -1) if not plan(slots, text, n, 10**7, grad=True).recompute)
-    cut = plan(slots, text, whole + 1, 10**7, grad=True)
+    fits = [n for n in range(1, 33) if not choose_chunking(slots, text, n, 10**7, grad=True).recompute]
+    whole = max(fits)
+    cut = choose_chunking(slots, text, whole + 1, 10**7, grad=True)
     assert (cut.classes, cut.recompute) == (len(NAMES), True)
     assert cut.images in (whole // 4, (whole + 1) // 4)
 

@@ -12,8 +12,14 @@ from cocoop.data.dataset import Item
 from cocoop.data.decode import is_image_name
 from cocoop.data.storage import SETTLED
 from cocoop.errors import CocoopError
-from cocoop.utils.files import default_cache, digest, numbered_lines, write_text
-from cocoop.utils.sealed import seal, unseal
+from cocoop.utils.files import (
+    checked_json,
+    default_cache,
+    digest,
+    numbered_lines,
+    read_checked_json,
+    write_text,
+)
 
 CLASS_NAMES = LabelFile(
     "classnames.txt",
@@ -106,13 +112,13 @@ def list_class_images(folder: Path) -> Listing:
     state = [(part.name, when) for part, when in zip(parts, changed, strict=True)]
     path = default_cache() / "listings" / f"{digest(str(folder.resolve()))}.json"
     with suppress(OSError, ValueError):  # absent or damaged: listed anew and overwritten
-        kept = unseal(_KeptListing, path.read_bytes())
+        kept = read_checked_json(_KeptListing, path.read_bytes())
         if kept.state == state:
             return kept.images
     images = {part.name: sorted(filter(_is_listed, (path.name for path in part.iterdir()))) for part in parts}
     if time.time_ns() - max(changed) > SETTLED * 1e9:
         with suppress(OSError):
-            write_text(path, seal(_KeptListing(state=state, images=images)))
+            write_text(path, checked_json(_KeptListing(state=state, images=images)))
     return images
 
 

@@ -1,1 +1,1 @@
-"""A model and a list of class names as one ONNX file, with a runner that needs no torch."""
+"""A classifier over fixed names as one ONNX file, and a runner that needs no torch."""
