@@ -21,9 +21,9 @@ import torch
 
 import cocoop
 from audits.killed_writers import CLASSES, IMAGES, model
-from cocoop.backbones.features import FeatureCache
+from cocoop.backbones.cache import FeatureCache
 from cocoop.data import open_dataset
-from cocoop.data.images import open_image
+from cocoop.data.decode import open_image
 from cocoop.data.own.hub import read_saved
 from cocoop.experiments.store import Store
 from cocoop.report.tables.results import results

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 import cocoop
-from cocoop.backbones.features import FeatureCache
+from cocoop.backbones.cache import FeatureCache
 from cocoop.experiments.store import Store
 from cocoop.report.page import html
 from cocoop.training.checkpoint import Checkpoint, Snapshot, TrainingLog

@@ -35,7 +35,7 @@ from rich.table import Table
 import cocoop
 from audits.clients import Known, Load, Outcome, exchange
 from audits.forms import png
-from cocoop.data.images import read_bytes
+from cocoop.data.storage import read_bytes
 
 SLOW, VANISHING = 2, 2  # clients beside them
 IMAGES, NAMES = 24, 10

@@ -9,10 +9,11 @@ import torch
 import typer
 
 from benchmarks.measure import alternate, machine, versions
+from cocoop.backbones.cache import FeatureCache
 from cocoop.backbones.clip import load_backbone
-from cocoop.backbones.features import FeatureCache, ImageEncoder, view_seeds
+from cocoop.backbones.features import ImageEncoder, view_seeds
 from cocoop.data import open_dataset
-from cocoop.data.images import train_batch
+from cocoop.data.decode import open_image
 
 
 def bench_features(dataset: str, backbone: str, images: int, repeats: int = 3) -> dict[str, Any]:
@@ -24,8 +25,8 @@ def bench_features(dataset: str, backbone: str, images: int, repeats: int = 3) -
 
     def one_by_one() -> torch.Tensor:
         each = zip(items, seeds, strict=True)
-        parts = [clip.encode_image(train_batch(data.root, [i], clip.preprocess, [s])) for i, s in each]
-        return torch.cat(parts)
+        views = (clip.preprocess.train(open_image(data.root, item.path), view) for item, view in each)
+        return torch.cat([clip.encode_image(view[None]) for view in views])
 
     with tempfile.TemporaryDirectory() as folder:
         cached = ImageEncoder(clip, FeatureCache(Path(folder)))

@@ -12,7 +12,7 @@ from benchmarks.measure import machine, versions
 from cocoop.backbones.clip import Backbone, load_backbone
 from cocoop.backbones.features import ImageEncoder, view_seeds
 from cocoop.data import Dataset, Item, open_dataset
-from cocoop.data.images import train_batch
+from cocoop.data.decode import open_image
 from cocoop.data.splits import draw, select, subset_labels
 from cocoop.methods import build
 from cocoop.methods._recipe import Recipe
@@ -83,12 +83,8 @@ def _run(
             return encoder.train(data.root, items, epoch, seed)
         seeds = view_seeds(seed, epoch, len(items))
         each = zip(items, seeds, strict=True)
-        return torch.cat(
-            [
-                clip.encode_image(train_batch(data.root, [item], clip.preprocess, [view]))
-                for item, view in each
-            ]
-        )
+        views = (clip.preprocess.train(open_image(data.root, item.path), view) for item, view in each)
+        return torch.cat([clip.encode_image(view[None]) for view in views])
 
     truth = torch.tensor([item.label for item in items])
     trace = fit(classifier, views, truth, recipe, seed)

@@ -6,7 +6,7 @@ python examples/model_selection.py          # needs scikit-learn
 from sklearn.model_selection import GridSearchCV
 
 import cocoop
-from cocoop.data.images import open_image
+from cocoop.data import open_image
 
 data = cocoop.open_dataset("emoji/activities")
 items = [item for split in ("train", "test") for item in data.items(split) if item.label < 8]

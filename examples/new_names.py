@@ -4,8 +4,8 @@ python examples/new_names.py
 """
 
 import cocoop
-from cocoop.backbones.features import ImageEncoder
-from cocoop.data.splits import select, subset_labels
+from cocoop.backbones import ImageEncoder
+from cocoop.data import select, subset_labels
 
 clip = cocoop.load_backbone("tiny-clip")
 data = cocoop.open_dataset("emoji/animals")

@@ -12,7 +12,7 @@ from pathlib import Path
 from audits.hostile.case import Case, content
 from audits.hostile.images import encoded
 from cocoop.data.dataset import Item
-from cocoop.data.images import open_image
+from cocoop.data.decode import open_image
 from cocoop.data.verify import require_images
 from cocoop.errors import CocoopError
 

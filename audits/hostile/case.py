@@ -11,8 +11,7 @@ import torch
 
 from cocoop import Backbone, CocoopError, load_backbone
 from cocoop.cli import main
-from cocoop.data.images import open_image
-from cocoop.data.photos import to_image
+from cocoop.data.decode import open_image, to_image
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.utils.files import DIGEST, digest
 

@@ -104,7 +104,7 @@ def _weights(name: str, make: Callable[[Path], object]) -> Case:
             except CocoopError as error:
                 wrong.append(error)
         if wrong:
-            raise wrong[0]
+            raise wrong[-1]
         return None
 
     return Case(name, lambda folder: make(folder / "w.pt"), use, "w.pt")
@@ -195,7 +195,7 @@ def _states() -> dict[str, Callable[[dict[str, Any]], Any]]:
 
 
 def _backbones() -> dict[str, Callable[[], object]]:
-    """Weights in OpenAI's names, whose sizes say what is built."""
+    """Weights that are none, or more than their file."""
 
     def sizes(**changes: torch.Tensor) -> Callable[[], object]:
         base = dict(load_backbone_once().model.state_dict())

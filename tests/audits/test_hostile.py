@@ -6,9 +6,11 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
@@ -18,10 +20,10 @@ from PIL import Image
 from audits import hostile
 from cocoop import Backbone, CocoopError, UsageError
 from cocoop.backbones.checkpoint import load_file
-from cocoop.data.images import open_image
+from cocoop.backbones.names import _TOY_CONFIG
+from cocoop.data.decode import decode_photo, open_image
 from cocoop.data.own.rows import read_names
 from cocoop.data.own.table import read_table
-from cocoop.data.photos import decode_photo
 from cocoop.data.splits import leaves, read_split
 from cocoop.estimator.fit import read_classes
 from cocoop.methods._settings import parse_overrides
@@ -174,14 +176,15 @@ def test_any_setting_is_parsed_or_refused(word: str) -> None:
 @FUZZ
 @given(st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=6), st.booleans())
 def test_any_damage_to_a_checkpoint_is_read_or_refused(
-    tmp_path: Path, changes: list[tuple[float, int]], legacy: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: list[tuple[float, int]], legacy: bool
 ) -> None:
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "Small", dict(_TOY_CONFIG))
     file = io.BytesIO()
     torch.save({"state_dict": {"ctx": torch.zeros(4, 32)}}, file, _use_new_zipfile_serialization=not legacy)
     data = bytearray(file.getvalue())
     for place, value in changes:
         data[int(place * len(data))] = value
     (tmp_path / "model.pth.tar-1").write_bytes(bytes(data))
-    for read in (read_checkpoint, load_file):
+    for read in (read_checkpoint, partial(load_file, architecture="Small")):
         said = refusal(lambda read=read: read(tmp_path / "model.pth.tar-1"))
         assert said is None or "model.pth.tar-1" in said

@@ -9,9 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-import cocoop
 from cocoop import Classifier, load_backbone
-from cocoop.backbones import checkpoint as checkpoints
+from cocoop.backbones import checkpoint
 from cocoop.backbones import names as weights
 from cocoop.backbones.device import allow_tf32, choose_device, choose_precision
 from cocoop.errors import CocoopError, UsageError
@@ -19,6 +18,7 @@ from cocoop.methods._recipe import Recipe
 from cocoop.methods.cocoop import Config
 from cocoop.methods.cocoop import Model as CoCoOp
 from cocoop.training.loop import fit
+from cocoop.utils.assets import ASSETS
 from cocoop.utils.seeding import seeded
 
 VISIONS = {
@@ -64,12 +64,14 @@ def assert_same_features(backbone: weights.nn.Module, model: open_clip.CLIP) -> 
 
 
 @pytest.mark.parametrize("vision", sorted(VISIONS))
-def test_an_openai_state_dict_says_its_architecture(vision: str, tmp_path: Path) -> None:
-    model = released(vision)
-    torch.save(openai_state(model), tmp_path / "clip.pt")
-    backbone = load_backbone(str(tmp_path / "clip.pt"))
+def test_an_openai_state_dict_has_quick_gelu(vision: str, small: dict, tmp_path: Path) -> None:
+    model, path = released(vision), tmp_path / "clip.pt"
+    torch.save(openai_state(model), path)
+    with pytest.raises(UsageError, match=f"its architecture must be given: ARCHITECTURE@{path}"):
+        load_backbone(str(path))
+    backbone = load_backbone(f"Small-{vision}@{path}")
     assert_same_features(backbone, model)
-    assert backbone.weights_digest == load_backbone(str(tmp_path / "clip.pt")).weights_digest
+    assert backbone.weights_digest == load_backbone(f"Small-{vision}@{path}").weights_digest
     method = CoCoOp(Config(), backbone, template="a photo of a {}.", n_classes=3, seed=1)
     before = method.ctx.detach().clone()
     trace = fit(
@@ -84,7 +86,7 @@ def test_an_openai_state_dict_says_its_architecture(vision: str, tmp_path: Path)
 
 
 def test_a_published_archive_loads_and_a_foreign_one_does_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "ViT.pt"
     model = released("vit")
@@ -92,16 +94,22 @@ def test_a_published_archive_loads_and_a_foreign_one_does_not(
         images = torch.rand(1, 3, 32, 32)
         expected = model.encode_image(images, normalize=True)
     save_archive(model, path)
-    with pytest.raises(CocoopError, match="none of those that OpenAI published"):
-        load_backbone(str(path))
-    monkeypatch.setattr(checkpoints, "published_digests", lambda: {checkpoints.file_digest(path)})
-    torch.testing.assert_close(load_backbone(str(path)).encode_image(images), expected)
+    for name in (str(path), f"Small-vit@{path}"):
+        with pytest.raises(CocoopError, match="none of those that OpenAI published"):
+            load_backbone(name)
+    digest = checkpoint.file_digest(path)
+    monkeypatch.setattr(checkpoint, "published_architectures", lambda: {digest: "Small-vit"})
+    for name in (str(path), f"Small-vit@{path}"):
+        torch.testing.assert_close(load_backbone(name).encode_image(images), expected)
+    with pytest.raises(CocoopError, match="does not hold the weights of Small-resnet"):
+        load_backbone(f"Small-resnet@{path}")
 
 
 def test_openai_publishes_nine_archives() -> None:
-    digests = checkpoints.published_digests()
-    assert len(digests) == 9
-    assert all(len(found) == 64 for found in digests)
+    published = checkpoint.published_architectures()
+    assert len(published) == 9
+    assert all(len(digest) == 64 for digest in published)
+    assert {"RN50", "ViT-B-16", "ViT-L-14-336"} < set(published.values()) < set(open_clip.list_models())
 
 
 @pytest.fixture
@@ -124,7 +132,7 @@ def test_other_files_need_the_architecture_and_a_tag_brings_its_activation(
     model = released("vit")  # with QuickGELU
     path = tmp_path / "weights.safetensors"
     save_file(model.state_dict(), path)
-    with pytest.raises(UsageError, match="does not say its architecture"):
+    with pytest.raises(UsageError, match="its architecture must be given"):
         load_backbone(str(path))
     by_tag = load_backbone(f"Small-vit/theirs@{path}")
     assert_same_features(by_tag, model)
@@ -139,13 +147,12 @@ def test_weights_of_another_architecture_are_named(small: dict, tmp_path: Path) 
     for vision, other in (("vit", "resnet"), ("resnet", "vit")):
         path = tmp_path / f"{vision}.pt"
         torch.save({"state_dict": released(vision).state_dict()}, path)
-        with pytest.raises(CocoopError, match=f"weights of Small-{other}; it looks like Small-{vision}"):
+        with pytest.raises(CocoopError, match=rf"weights of Small-{other}: .*visual"):
             load_backbone(f"Small-{other}@{path}")
 
 
 def test_a_folder_as_open_clip_saves_it(tmp_path: Path) -> None:
-    embedded = Path(cocoop.__file__).parent / "assets" / weights.EMBEDDED
-    for file in embedded.iterdir():
+    for file in (ASSETS / weights.EMBEDDED).iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     assert load_backbone(str(tmp_path)).weights_digest == load_backbone().weights_digest
     (tmp_path / "open_clip_config.json").unlink()
@@ -159,7 +166,7 @@ def test_damaged_files(content: bytes, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(content)
     with pytest.raises(CocoopError, match="not a file of CLIP weights"):
-        load_backbone(str(path))
+        load_backbone(f"RN50@{path}")
 
 
 def test_a_pickle_is_not_run(tmp_path: Path) -> None:
@@ -169,7 +176,7 @@ def test_a_pickle_is_not_run(tmp_path: Path) -> None:
 
     torch.save({"x": Attack()}, tmp_path / "evil.pt")
     with pytest.raises(CocoopError, match="not a file of CLIP weights"):
-        load_backbone(str(tmp_path / "evil.pt"))
+        load_backbone(f"RN50@{tmp_path / 'evil.pt'}")
     assert not (tmp_path / "owned").exists()
 
 
@@ -223,7 +230,7 @@ def test_offline_says_which_file_is_missing_and_where(monkeypatch: pytest.Monkey
 def test_a_squashing_backbone_resizes_both_edges() -> None:
     from PIL import Image
 
-    from cocoop.data.images import Preprocess
+    from cocoop.data.transforms import Preprocess
 
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     wide = Image.new("RGB", (64, 16))
@@ -250,6 +257,9 @@ def test_devices_and_precisions() -> None:
     for wrong in ("cud", "cuda" if not torch.cuda.is_available() else "mps"):
         with pytest.raises(UsageError):
             choose_device(wrong)
+    for gpu in ("gpu", "GPU:0"):
+        with pytest.raises(UsageError, match=f"unknown device '{gpu}'. A GPU is called 'cuda' .* 'mps'"):
+            choose_device(gpu)
     with pytest.raises(UsageError, match="mode of CUDA"):
         choose_precision("tf32", cpu)
     with pytest.raises(UsageError, match="Did you mean 'fp16' or 'bf16'"):

@@ -11,7 +11,7 @@ from PIL import Image
 from cocoop.cli import main
 from cocoop.data import open_dataset
 from cocoop.data.benchmark.check import Check, check
-from cocoop.data.images import read_bytes
+from cocoop.data.storage import read_bytes
 from tests.trees import make_tree, spec, write_images
 
 PETS = "oxford_pets"
@@ -24,8 +24,8 @@ def call(*arguments: object) -> int:
     return int(stopped.value.code or 0)
 
 
-def said(found: Check, level: str) -> str:
-    return "\n".join(f"{each.text} {each.todo}" for each in found.findings if each.level == level)
+def findings(result: Check, level: str) -> str:
+    return "\n".join(f"{each.text} {each.todo}" for each in result.findings if each.level == level)
 
 
 def test_a_whole_tree_passes_and_a_missing_image_is_named(
@@ -43,8 +43,9 @@ def test_a_whole_tree_passes_and_a_missing_image_is_named(
     assert call("check", PETS, "--root", tmp_path / "data") == 1
     shown = capsys.readouterr().out
     assert "leonberger_300.jpg: missing" in shown
-    assert (tmp_path / "oxford_pets-faults.txt").read_text() == "leonberger_300.jpg\tmissing\n"
-    assert call("check", PETS, "--root", tmp_path / "data", "--json") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["data"], "nothing is written unasked"
+    assert call("check", PETS, "--root", tmp_path / "data", "--json", "--faults", "list.txt") == 1
+    assert (tmp_path / "list.txt").read_text() == "leonberger_300.jpg\tmissing\n"
     printed = json.loads(capsys.readouterr().out)
     assert printed["faults"] == [{"path": "leonberger_300.jpg", "problem": "missing"}]
     assert printed["counts"] == {"train": 2944, "val": 736, "test": 3669}
@@ -62,6 +63,8 @@ def test_many_faults_are_summed_up_on_screen_and_listed_in_full(tmp_path: Path, 
     assert "21 of 111 images cannot be used: 1 empty, 20 missing" in shown
     assert shown.count("_600.jpg: missing") == 9
     assert len((tmp_path / "list.txt").read_text().splitlines()) == 21
+    assert call("check", PETS, "--root", tmp_path) == 1
+    assert "and 11 more; --faults FILE writes all to a file" in capsys.readouterr().out
 
 
 def test_reading_finds_broken_images(tmp_path: Path) -> None:
@@ -75,39 +78,60 @@ def test_reading_finds_broken_images(tmp_path: Path) -> None:
         (images / name).unlink()
         (images / name).write_bytes(content)
     assert not check(PETS, tmp_path).faults
-    found = check(PETS, tmp_path, read=True)
-    assert [fault.path for fault in found.faults] == ["pug_0.jpg", "pug_300.jpg"]
-    assert "truncated" in found.faults[0].problem
-    assert "it is no image" in found.faults[1].problem
+    result = check(PETS, tmp_path, read=True)
+    assert [fault.path for fault in result.faults] == ["pug_0.jpg", "pug_300.jpg"]
+    assert "truncated" in result.faults[0].problem
+    assert "it is no image" in result.faults[1].problem
 
 
 def test_counts_and_names_are_held_against_the_benchmark(tmp_path: Path) -> None:
     path = make_tree(tmp_path, PETS) / "split_zhou_OxfordPets.json"
     rows = json.loads(path.read_text())
     path.write_text(json.dumps({key: [[p, 36 - y, n] for p, y, n in part] for key, part in rows.items()}))
-    found = check(PETS, tmp_path)
-    assert not found.usable
-    assert "37 train images, the benchmark has 2,944" in said(found, "problem")
-    assert "starts with 'japanese_chin', the benchmark's with 'leonberger'" in said(found, "warning")
+    result = check(PETS, tmp_path)
+    assert not result.usable
+    assert "37 train images, the benchmark has 2,944" in findings(result, "problem")
+    assert "starts with 'japanese_chin', the benchmark's with 'leonberger'" in findings(result, "warning")
     path.write_text(json.dumps({key: [[p, y, f"a {n}"] for p, y, n in part] for key, part in rows.items()}))
-    assert "other class names than the benchmark's" in said(check(PETS, tmp_path), "warning")
+    assert "other class names than the benchmark's" in findings(check(PETS, tmp_path), "warning")
+
+
+def test_an_image_in_two_lists_is_a_warning(tmp_path: Path) -> None:
+    folder = make_tree(tmp_path, PETS)
+    for number, image in enumerate(sorted((folder / "images").iterdir())):
+        whole = image.read_bytes()
+        image.unlink()
+        image.write_bytes(whole + str(number).encode())  # no two alike
+    assert "train" not in findings(check(PETS, tmp_path, read=True), "warning")
+    path = folder / "split_zhou_OxfordPets.json"
+    rows = json.loads(path.read_text())
+    rows["test"][0] = first = rows["train"][0]
+    path.write_text(json.dumps(rows))
+    warnings = findings(check(PETS, tmp_path), "warning")
+    assert f"images that are both in train and in test: 1, the first {first[0]} give every image" in warnings
+    assert "copies" not in warnings
+    original, copy = (folder / "images" / rows[split][1][0] for split in ("train", "val"))
+    copy.write_bytes(original.read_bytes())
+    assert "copies" not in findings(check(PETS, tmp_path), "warning"), "it reads only where asked to"
+    warnings = findings(check(PETS, tmp_path, read=True), "warning")
+    assert f"copies of images of train: 1, the first {copy.name}, of {original.name} remove" in warnings
 
 
 def test_bad_splits_are_problems(tmp_path: Path) -> None:
     path = make_tree(tmp_path, PETS) / "split_zhou_OxfordPets.json"
     path.write_text('{"train": [["../../etc/passwd", 0, "a"]], "val": [], "test": []}')
-    assert "leaves the dataset's folder" in said(check(PETS, tmp_path), "problem")
+    assert "leaves the dataset's folder" in findings(check(PETS, tmp_path), "problem")
 
 
 def test_the_names_of_imagenet_are_those_of_clip(tmp_path: Path) -> None:
     write_images(spec("imagenet").image_folder(tmp_path), ["train/n00000000/1.JPEG", "val/n00000000/1.JPEG"])
     path = tmp_path / "imagenet" / "classnames.txt"
     path.write_text("".join(f"n{label:08} {name}\n" for label, name in enumerate(IMAGENET_CLASSNAMES)))
-    assert "evaluated" not in said(check("imagenet", tmp_path), "warning")
+    assert "evaluated" not in findings(check("imagenet", tmp_path), "warning")
     path.write_text(path.read_text().replace(" missile\n", " rocket\n"))
-    assert "2 of 1,000 names are not those" in said(check("imagenet", tmp_path), "warning")
+    assert "2 of 1,000 names are not those" in findings(check("imagenet", tmp_path), "warning")
     path.write_text("tench\n")
-    assert "line 1 is not" in said(check("imagenet", tmp_path), "problem")
+    assert "line 1 is not" in findings(check("imagenet", tmp_path), "problem")
 
 
 def move(root: Path, source: str, target: str) -> None:
@@ -135,9 +159,9 @@ def test_layouts_of_mirrors(name: str, source: str, target: str, words: str, tmp
     move(tmp_path, source, target)
     if name == "sun397":
         (tmp_path / "sun397" / "SUN397").rmdir()
-    found = check(name, tmp_path)
-    assert not found.usable
-    assert words in said(found, "problem")
+    result = check(name, tmp_path)
+    assert not result.usable
+    assert words in findings(result, "problem")
 
 
 def test_following_the_advice_makes_it_usable(tmp_path: Path) -> None:
@@ -156,22 +180,22 @@ def test_images_one_folder_too_deep(tmp_path: Path) -> None:
     make_tree(tmp_path, "stanford_cars")
     move(tmp_path, "stanford_cars/cars_train", "stanford_cars/inner")
     move(tmp_path, "stanford_cars/inner", "stanford_cars/cars_train/cars_train")
-    assert "cars_train/cars_train/* " in said(check("stanford_cars", tmp_path), "problem")
+    assert "cars_train/cars_train/* " in findings(check("stanford_cars", tmp_path), "problem")
     make_tree(tmp_path, PETS)
     move(tmp_path, "oxford_pets/images", "oxford_pets/inner")
     move(tmp_path, "oxford_pets/inner", "oxford_pets/images/images")
-    assert "images/images/* " in said(check(PETS, tmp_path), "problem")
+    assert "images/images/* " in findings(check(PETS, tmp_path), "problem")
 
 
 def test_a_wrong_root_and_archives(tmp_path: Path, capsys: Shown) -> None:
     folder = make_tree(tmp_path, PETS)
-    assert f"give the one above, --root {tmp_path}" in said(check(PETS, folder), "problem")
+    assert f"give the one above, --root {tmp_path}" in findings(check(PETS, folder), "problem")
     shutil.rmtree(folder / "images")
     (folder / "images.tar.gz").write_bytes(b"")
-    assert "images.tar.gz is an archive: unpack it there" in said(check(PETS, tmp_path), "problem")
+    assert "images.tar.gz is an archive: unpack it there" in findings(check(PETS, tmp_path), "problem")
     shutil.rmtree(folder)
     (tmp_path / "oxford_pets.zip").write_bytes(b"")
-    assert "oxford_pets.zip is an archive: unpack it in" in said(check(PETS, tmp_path), "problem")
+    assert "oxford_pets.zip is an archive: unpack it in" in findings(check(PETS, tmp_path), "problem")
     assert call("check", PETS, "--root", tmp_path / "oxford_pets.zip") == 2
     assert "unpack archives first" in capsys.readouterr().err
     assert call("check", "oxford_pet") == 2
@@ -181,7 +205,7 @@ def test_a_wrong_root_and_archives(tmp_path: Path, capsys: Shown) -> None:
 def test_a_label_file_elsewhere_is_found(tmp_path: Path) -> None:
     folder = make_tree(tmp_path, PETS)
     (folder / "split_zhou_OxfordPets.json").rename(tmp_path / "split_zhou_OxfordPets.json")
-    assert f"cp {tmp_path}/split_zhou_OxfordPets.json {folder}/" in said(check(PETS, tmp_path), "problem")
+    assert f"cp {tmp_path}/split_zhou_OxfordPets.json {folder}/" in findings(check(PETS, tmp_path), "problem")
 
 
 def test_embedded_data_is_whole() -> None:
@@ -244,5 +268,4 @@ def test_own_folders_are_checked_too(tmp_path: Path, capsys: Shown, monkeypatch:
     next(path for path in sorted((tmp_path / "mine").rglob("*")) if path.is_file()).write_bytes(b"")
     assert call("check", "./mine") == 1
     assert ": empty" in capsys.readouterr().out
-    assert (tmp_path / "mine-faults.txt").read_text().endswith("\tempty\n")
     assert call("check", "./nothing") == 2

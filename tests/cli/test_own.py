@@ -15,7 +15,7 @@ from rich.console import Console
 
 import cocoop
 from cocoop import CoCoOp, open_dataset
-from cocoop.data.images import read_bytes
+from cocoop.data.storage import read_bytes
 from cocoop.estimator.evaluate import per_class
 from cocoop.estimator.explain import nearest_words
 from cocoop.estimator.fit import Request, fit

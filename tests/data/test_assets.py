@@ -89,7 +89,7 @@ def test_parts_share_no_drawing(group: str, vendors: dict[str, dict[str, Any]]) 
 
 def test_the_archive_holds_exactly_the_drawings_of_the_splits() -> None:
     rows = [split(group) for group in GROUPS]
-    listed = [path for found in rows for part in PARTS for path, _, _ in found[part]]
+    listed = [path for row in rows for part in PARTS for path, _, _ in row[part]]
     with zipfile.ZipFile(STYLES / "images.zip") as archive:
         assert sorted(listed) == sorted(archive.namelist())
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}

@@ -10,7 +10,7 @@ import pytest
 import cocoop
 from cocoop.data import Item, open_dataset
 from cocoop.data.benchmark.spec import Benchmark
-from cocoop.data.benchmark.wordnet import list_images
+from cocoop.data.benchmark.wordnet import list_class_images
 from cocoop.data.datasets import DATASETS
 from cocoop.data.splits import draw, select, subset_labels
 from cocoop.errors import CocoopError, UsageError
@@ -179,10 +179,12 @@ def test_the_class_names_of_imagenet_serve_its_variants(tmp_path: Path) -> None:
         ("imagenet", "n00000000 a\nn00000000 b\n", "line 2 repeats"),
         ("imagenetv2", "n00000001 b\nn00000000 a\n", "not in the order of the WordNet ids"),
         ("imagenetv2", "n00000000 a\n", "holds the folder 1"),
+        ("imagenet", "n00000000 a\n\nn00000000 b\n", "line 3 repeats"),
+        ("imagenet", "\udce9", r"classnames\.txt cannot be read"),
     ],
 )
 def test_bad_class_names(name: str, content: str, message: str, tmp_path: Path) -> None:
-    (make_imagenet(tmp_path, name) / "classnames.txt").write_text(content)
+    (make_imagenet(tmp_path, name) / "classnames.txt").write_text(content, "utf-8", "surrogateescape")
     with pytest.raises(CocoopError, match=message):
         open_dataset(name, tmp_path)
 
@@ -201,14 +203,14 @@ def test_listings_are_kept_until_a_folder_changes(tmp_path: Path, monkeypatch: p
     write_images(tmp_path, ["a/1.jpg", "b/2.jpg"])
     for part in ("a", "b"):
         os.utime(tmp_path / part, (1_000, 1_000))
-    first = list_images(tmp_path)
+    first = list_class_images(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("cocoop.data.benchmark.wordnet._is_image", lambda name: pytest.fail("listed again"))
-        assert list_images(tmp_path) == first == {"a": ["1.jpg"], "b": ["2.jpg"]}
+        patch.setattr("cocoop.data.benchmark.wordnet._is_listed", lambda name: pytest.fail("listed again"))
+        assert list_class_images(tmp_path) == first == {"a": ["1.jpg"], "b": ["2.jpg"]}
     write_images(tmp_path, ["b/1.jpg"])
-    assert list_images(tmp_path)["b"] == ["1.jpg", "2.jpg"]
+    assert list_class_images(tmp_path)["b"] == ["1.jpg", "2.jpg"]
     write_images(tmp_path, ["b/0.jpg"])  # at once: too fresh a folder is not remembered
-    assert list_images(tmp_path)["b"] == ["0.jpg", "1.jpg", "2.jpg"]
+    assert list_class_images(tmp_path)["b"] == ["0.jpg", "1.jpg", "2.jpg"]
 
 
 @pytest.mark.parametrize("name", ON_DISK)
@@ -245,10 +247,11 @@ def test_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("images_variant_train.txt", "0000000 No Such Plane\n", "line 1: '0000000 No Such Plane'"),
         ("images_variant_test.txt", "../secret class_0\n", "line 1"),
         ("images_variant_val.txt", "0000000\n", "line 1"),
+        ("variants.txt", "\udce9", "cannot be read"),
     ],
 )
 def test_bad_aircraft_lists(file: str, content: str, message: str, tmp_path: Path) -> None:
-    (make_tree(tmp_path, "fgvc_aircraft") / file).write_text(content)
+    (make_tree(tmp_path, "fgvc_aircraft") / file).write_text(content, "utf-8", "surrogateescape")
     with pytest.raises(CocoopError, match=message):
         open_dataset("fgvc_aircraft", tmp_path)
 

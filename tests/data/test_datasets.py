@@ -8,7 +8,8 @@ from PIL import Image
 
 from cocoop.data import DATASETS, open_dataset
 from cocoop.data.benchmark.spec import Benchmark
-from cocoop.data.images import open_image, read_bytes
+from cocoop.data.decode import open_image
+from cocoop.data.storage import read_bytes
 from cocoop.errors import CocoopError, UsageError
 
 EMBEDDED = [name for name in DATASETS.names() if not isinstance(DATASETS.get(name), Benchmark)]

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from cocoop import Backbone, CocoopError
-from cocoop.backbones.features import FeatureCache, ImageEncoder
+from cocoop.backbones.cache import FeatureCache
+from cocoop.backbones.features import ImageEncoder
 from cocoop.data.dataset import Item
-from cocoop.data.images import open_image
-from cocoop.data.photos import decode_photo, to_image
+from cocoop.data.decode import FORMATS, KINDS, decode_photo, is_image_name, open_image, to_image
 
 HALVES = Image.new("RGB", (8, 6), "blue")
 HALVES.paste((255, 255, 255), (0, 0, 4, 6))  # the left half is white
@@ -121,3 +121,20 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, data: bytes) -> None:
         to_image(tmp_path / "bad.png")
     with pytest.raises(CocoopError, match=r"cannot read the image .*bad\.png"):
         open_image(tmp_path, "bad.png", decode_photo)
+
+
+def test_every_kind_is_read_and_has_its_suffixes(tmp_path: Path) -> None:
+    for kind in FORMATS:
+        for suffix in KINDS[kind]:
+            assert Image.registered_extensions()[suffix] == kind
+            assert is_image_name(f"a{suffix.upper()}")
+        assert (
+            open_image(tmp_path, write(tmp_path / f"a{KINDS[kind][0]}", encoded(HALVES, kind))).mode == "RGB"
+        )
+    assert not is_image_name("a.eps")
+    assert not is_image_name("png")
+
+
+def write(path: Path, data: bytes) -> str:
+    path.write_bytes(data)
+    return path.name

@@ -9,13 +9,21 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 import cocoop
 from cocoop import CocoopError, UsageError, open_dataset
+from cocoop.backbones.cache import FeatureCache
+from cocoop.backbones.features import ImageEncoder
+from cocoop.data.benchmark.check import check
 from cocoop.data.dataset import Item
+from cocoop.data.decode import decode_photo, open_image
+from cocoop.data.export import export
 from cocoop.data.own import hub
 from cocoop.data.own.rows import Row, hold_out, read_names, to_splits
+from cocoop.data.storage import read_bytes
+from cocoop.data.verify import examine
 
 
 def paint(path: Path, colour: str = "red") -> Path:
@@ -119,8 +127,8 @@ def test_links_within_the_folder_are_followed(photos: Path) -> None:
     (photos / "wolf").symlink_to(photos / "dog", target_is_directory=True)
     (photos / "cat" / "link.png").symlink_to(photos / "cat" / "0.png")
     (photos / "cat" / "round").symlink_to(photos / "cat", target_is_directory=True)
-    found = Counter(item.name for items in open_dataset(str(photos)).splits.values() for item in items)
-    assert found == {"cat": 6, "dog": 5, "wolf": 5}
+    counted = Counter(item.name for items in open_dataset(str(photos)).splits.values() for item in items)
+    assert counted == {"cat": 6, "dog": 5, "wolf": 5}
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "broken"])
@@ -335,12 +343,61 @@ def test_a_dataset_saved_to_disk(photos: Path, tmp_path: Path, split: bool) -> N
     whole = datasets.Dataset.from_dict({"photo": files, "kind": [0] * 5 + [1] * 5}, features=features)
     saved = datasets.DatasetDict({"train": whole, "validation": whole}) if split else whole
     saved.save_to_disk(tmp_path / "saved")
+    dataset = open_dataset(str(tmp_path / "saved"))
+    assert dataset.class_names == ("hound", "tabby")
+    assert len(dataset.items("train")) == (10 if split else 6)
+    assert len(dataset.items("test")) == (10 if split else 4)
+    item = dataset.items("test")[0]
+    assert read_bytes(dataset.root, item.path) == (photos / "cat" / "0.png").read_bytes()
+    assert open_image(dataset.root, item.path, dataset.decode).size == (12, 10)
+    assert check(str(tmp_path / "saved"), read=True).usable
+    assert sum(export(dataset, tmp_path / "out").values()) == (20 if split else 10)
+
+
+def test_images_of_a_saved_dataset_are_read_once(
+    photos: Path, tmp_path: Path, toy: cocoop.Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    pictures = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in range(0, 200, 20)]
+    rows = {"image": pictures, "label": FRAME["label"].tolist()}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved")
+    for file in (tmp_path / "saved").glob("*.arrow"):
+        os.utime(file, (1e9, 1e9))
+    encoder, cache = ImageEncoder(toy, FeatureCache(tmp_path / "cache"), decode_photo), []
     for _ in range(2):
         dataset = open_dataset(str(tmp_path / "saved"))
-        assert dataset.class_names == ("hound", "tabby")
-        assert len(dataset.items("train")) == (10 if split else 6)
-        assert len(dataset.items("test")) == (10 if split else 4)
-    assert (dataset.root / dataset.items("test")[0].path).is_file()
+        cache.append(encoder.test(dataset.root, dataset.items("train")))
+        monkeypatch.setattr(hub.Column, "read", lambda column, path: pytest.fail("read again"))
+    assert torch.equal(*cache)
+
+
+def test_images_beside_a_saved_dataset_are_watched(photos: Path, tmp_path: Path) -> None:
+    """A cell may hold the path of a file instead of its bytes."""
+    import datasets
+
+    files = [str(photos / path) for path in FRAME["path"]]
+    table = datasets.Dataset.from_dict({"image": files, "label": FRAME["label"].tolist()})
+    column, rows = hub._open(table.cast_column("image", datasets.Image()), "pets")
+    (photos / "cat" / "1.png").unlink()
+    os.utime(photos / "cat" / "2.png", (1e9, 1e9))
+    assert column.read(rows[0].path) == (photos / "cat" / "0.png").read_bytes()
+    assert column.size(rows[0].path) == len(column.read(rows[0].path))
+    assert "2.png" in column.stamp(rows[2].path)
+    assert [each.problem for each in examine(column, [Item(rows[1].path, 0, "a")])] == ["missing"]
+
+
+def test_a_row_without_an_image_is_missing() -> None:
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    rows = {"image": [Image.new("RGB", (8, 8)), None], "label": ["cat", "dog"]}
+    column, (cat, dog) = hub._open(datasets.Dataset.from_dict(rows, features=features), "pets")
+    problems = [each.problem for each in examine(column, [Item(row.path, 0, "") for row in (cat, dog)])]
+    assert problems == ["", "missing"]
+    with pytest.raises(CocoopError, match=r"all/0000001 under pets: row 1 holds no image"):
+        open_image(column, dog.path)
 
 
 def test_a_dataset_of_the_hub(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

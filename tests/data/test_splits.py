@@ -46,9 +46,9 @@ def test_classes_are_drawn_in_order_of_appearance() -> None:
 
 
 def test_seed_zero_is_a_seed() -> None:
-    some = items([30, 30])
-    assert few_shot(some, 5, random.Random(0)) == few_shot(some, 5, random.Random(0))
-    parts = {"train": some, "val": some}
+    drawn_from = items([30, 30])
+    assert few_shot(drawn_from, 5, random.Random(0)) == few_shot(drawn_from, 5, random.Random(0))
+    parts = {"train": drawn_from, "val": drawn_from}
     assert draw(parts, 5, 0) == draw(parts, 5, 0) != draw(parts, 5, 1)
 
 
@@ -69,8 +69,8 @@ def test_base_is_the_first_half_rounded_up(classes: int, base: int) -> None:
 
 
 def test_labels_are_sorted_before_the_cut_and_restart_at_zero() -> None:
-    some = items([1, 1, 1, 1, 1], labels=[4, 2, 0, 1, 3])
-    new = select(some, subset_labels((item.label for item in some), "new"))
+    drawn_from = items([1, 1, 1, 1, 1], labels=[4, 2, 0, 1, 3])
+    new = select(drawn_from, subset_labels((item.label for item in drawn_from), "new"))
     assert {(item.name, item.label) for item in new} == {("class 3", 0), ("class 4", 1)}
 
 

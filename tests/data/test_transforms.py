@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision import transforms as v1
 
-from cocoop.data.images import Preprocess
+from cocoop.data.transforms import Preprocess
 from cocoop.utils.seeding import seeded
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

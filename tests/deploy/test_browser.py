@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import cocoop
-from cocoop.data.images import read_bytes
+from cocoop.data.storage import read_bytes
 
 pytestmark = pytest.mark.browser
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 import cocoop
 from cocoop import CoCoOp, CocoopError, CoOp, UsageError
-from cocoop.data.photos import to_image
+from cocoop.data.decode import to_image
 from cocoop.deploy.onnx import check, graph
 from cocoop.deploy.onnx.check import Parity, embedded_images
 from cocoop.deploy.onnx.folder import export

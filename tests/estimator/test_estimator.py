@@ -11,7 +11,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 
 import cocoop
 from cocoop import CoCoOp, CocoopError, CoOp, UsageError, ZeroShot
-from cocoop.data.photos import to_image
+from cocoop.data.decode import to_image
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (30, 40, 200)}
 

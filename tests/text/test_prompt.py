@@ -1,6 +1,9 @@
 """What is tokenised, and where the learned vectors stand; facts of the released code."""
 
+import itertools
+
 import pytest
+import torch
 
 from cocoop import Backbone
 from cocoop.errors import UsageError
@@ -83,10 +86,43 @@ def test_bad_class_names(toy: Backbone, names: list[str], message: str) -> None:
         Prompt("a photo of a {}.").slots(toy.tokenize, names)
 
 
-def test_special_tokens_are_refused(toy: Backbone) -> None:
-    with pytest.raises(UsageError, match="special tokens"):
+@pytest.mark.parametrize(
+    "spelling", ["<end&#95;of&#95;text>", "＜start＿of＿text＞", "&lt;END&#95;of&#95;text>"]
+)
+def test_special_tokens_are_refused(toy: Backbone, spelling: str) -> None:
+    with pytest.raises(UsageError, match="special token of CLIP, <start_of_text> or <end_of_text>"):
         toy.tokenize("a photo of a cat<end_of_text>")
+    with pytest.raises(UsageError, match="special token of CLIP"):
+        tokens(toy, Prompt("a {}."), f"{spelling} cat")
 
 
-def test_special_tokens_in_names_are_plain_words(toy: Backbone) -> None:
-    assert EOT not in tokens(toy, Prompt("a {}."), "<end_of_text> cat")[:-1]
+@pytest.mark.parametrize("name", ["<end_of_text> cat", "<|endoftext|> cat", "cat<|startoftext|>"])
+def test_what_looks_like_a_special_token_in_a_name_is_plain_words(toy: Backbone, name: str) -> None:
+    prompt = tokens(toy, Prompt("a {}."), name)
+    assert (prompt.count(SOT), prompt.count(EOT)) == (1, 1)
+
+
+ENDS = ["St", "St.", "(bird)", "U.S.", "what?!", "100%", "c++", "l'", "\u00e9", "a-b", "..."]
+AROUND = ["", " ", "_", "__", " _ "]
+
+
+def test_names_are_tokenised_as_in_the_released_code(toy: Backbone) -> None:
+    for end, before, between, after in itertools.product(ENDS, AROUND, AROUND, AROUND):
+        name = f"{before}mount{between}{end}{after}"
+        words = name.replace("_", " ")
+        prompt = ["a photo of a", words + "."]  # joined with a blank, as the released code joins them
+        assert tokens(toy, Prompt("a photo of a {}."), name) == toy.tokenize(" ".join(prompt))
+        length = len(toy.tokenize(words)) - 2
+        assert contexts(toy, Prompt("a photo of a {}.", 4, "front"), name)[1:].find("v") == length
+    assert tokens(toy, Prompt("a {}."), "St._") != tokens(toy, Prompt("a {}."), "St.")
+
+
+def test_underscores_in_the_initial_words_are_blanks(toy: Backbone) -> None:
+    for words in ("a_photo_of_a", "a_photo of_a", "_a_photo_of_a_"):
+        assert torch.equal(init_context(toy, words, 16, 0), init_context(toy, "a photo of a", 16, 0))
+        prompt = Prompt(context_template(words, 4), 4)
+        assert prompt.slots(toy.tokenize, ["cat"]) == Prompt("a photo of a {}.", 4).slots(
+            toy.tokenize, ["cat"]
+        )
+    with pytest.raises(UsageError, match="'_' holds no words"):
+        init_context(toy, "_", 16, 0)

@@ -1,3 +1,8 @@
+"""One file adds an object to a registry, and a wrong name is answered with the nearest."""
+
+import sys
+from pathlib import Path
+
 import pytest
 
 from cocoop.data import DATASETS
@@ -31,3 +36,17 @@ def test_a_name_is_taken_once() -> None:
     registry.register("one")(1)
     with pytest.raises(ValueError, match="two objects"):
         registry.register("one")(2)
+
+
+def test_modules_with_an_underscore_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "walked").mkdir()
+    for name in ("__init__", "one", "two"):
+        (tmp_path / "walked" / f"{name}.py").write_text("")
+    (tmp_path / "walked" / "_parts.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert Registry("number", "walked").names() == []
+    assert {name for name in sys.modules if name.startswith("walked")} == {
+        "walked",
+        "walked.one",
+        "walked.two",
+    }

@@ -1,7 +1,6 @@
-"""Files of CLIP weights: OpenAI's TorchScript archives and state dicts, and open_clip's checkpoints."""
+"""Files of CLIP weights: OpenAI's TorchScript archives, and state dicts of OpenAI's or open_clip's code."""
 
 import io
-import math
 import pickle
 import pickletools
 import re
@@ -19,57 +18,87 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from cocoop.errors import CocoopError, UsageError
-from cocoop.utils.display import reason
+from cocoop.utils.display import LONGEST, reason
 from cocoop.utils.files import file_digest
 
 RELEASED = "openai"  # open_clip's tag of the weights that CLIP's authors published
 UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, SafetensorError, pickle.UnpicklingError)
 
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
-_MAKERS = re.compile(r" (bytearray|\w*Tensor)$")  # of as much memory as a number says
-_MOST_TUPLES = 50_000  # of a checkpoint; the largest, with an optimiser's state, have half of it
-_PICKLES = 5  # in a row, in a file of the format before PyTorch 1.6
-_STAMPS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's files only
+_ALLOCATORS = re.compile(r" (bytearray|\w*Tensor)$")  # of as much memory as a number says
+_MAX_TUPLES = 50_000  # of a checkpoint; the largest, with an optimiser's state, have half of it
+_LEGACY_PICKLES = 5  # in a row, in a file of the format before PyTorch 1.6
+_SIZES = ("input_resolution", "context_length", "vocab_size")  # beside the weights in OpenAI's files only
 
 
 def load_file(path: Path, architecture: str = "", config: Mapping[str, Any] | None = None) -> nn.Module:
-    """Load a file of weights: OpenAI's archive or state dict, or open_clip's, as .pt or .safetensors.
-
-    OpenAI's files say their sizes, and their activation is known. Others need the architecture.
+    """Load a file of weights, .pt or .safetensors.
 
     Args:
         path: the file.
-        architecture: open_clip's name.
-        config: what open_clip knows of these weights: activation and preprocessing.
+        architecture: open_clip's name; the archives that OpenAI published need none.
+        config: what open_clip knows of these weights: activation and preprocessing. Without it OpenAI's have
+            QuickGELU, and others the architecture's activation.
 
     Raises:
-        UsageError: no such file, or a file that does not say its architecture.
+        UsageError: there is no such file, or it needs an architecture.
         CocoopError: the file is damaged, or holds the weights of another architecture.
     """
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
+    config = config or {}
     try:
-        found = _read_archive(path) if _is_archive(path) else _read_state(path)
-        state = {key: value for key, value in found.items() if key not in _STAMPS}
-        released = len(state) + len(_STAMPS) == len(found)
-        if released and not architecture:
-            return _build(state)
+        published = _published_architecture(path)
+        architecture = architecture or published
+        state = (_read_archive(path) if published else _read_state(path)) if architecture else {}
     except Exception as error:  # whatever a damaged or hostile file provokes
         raise CocoopError(f"{path} is not a file of CLIP weights: {reason(error)}") from error
     if not architecture:
         raise UsageError(
-            f"{path} does not say its architecture, as OpenAI's own files do; give it: "
+            f"{path} is none of the files that OpenAI published, so its architecture must be given: "
             f"ARCHITECTURE@{path}, or ARCHITECTURE/TAG@{path} where it holds the weights of a known tag"
         )
-    config = config or {}
+    weights = {name: value for name, value in state.items() if name not in _SIZES}
     model = open_clip.create_model(
         architecture,
         pretrained=None,
-        force_quick_gelu=released or config.get("quick_gelu", False),
+        force_quick_gelu=len(weights) < len(state) or config.get("quick_gelu", False),
         force_preprocess_cfg={key: config[key] for key in _PREPROCESSING if key in config},
     )
-    _fill(model, state, path, architecture)
+    if hasattr(model, "text") and "positional_embedding" in weights:
+        weights = convert_to_custom_text_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        difference = " ".join(str(error).split()[6:])[:LONGEST]
+        raise CocoopError(f"{path} does not hold the weights of {architecture}: {difference}") from None
     return model
+
+
+def published_architectures() -> dict[str, str]:
+    """Return the architecture of each archive that OpenAI published, by the SHA-256 in its address."""
+    names = open_clip.list_pretrained_models_by_tag(RELEASED)
+    urls = {name: get_pretrained_url(name, RELEASED) for name in names if not name.endswith("-quickgelu")}
+    return {url.split("/")[-2]: name for name, url in urls.items() if url}
+
+
+def _published_architecture(path: Path) -> str:
+    """Return the architecture of one of OpenAI's archives, or "" for what is no TorchScript archive.
+
+    An archive holds a program, so another than those is refused. Raises ValueError.
+    """
+    if not zipfile.is_zipfile(path):
+        return ""
+    with zipfile.ZipFile(path) as archive:
+        if not any(name.endswith("constants.pkl") for name in archive.namelist()):
+            return ""
+    if architecture := published_architectures().get(file_digest(path)):
+        return architecture
+    raise ValueError("it is a TorchScript archive, and none of those that OpenAI published")
+
+
+def _read_archive(path: Path) -> dict[str, Tensor]:
+    return dict(torch.jit.load(path, map_location="cpu").state_dict())
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
@@ -97,7 +126,7 @@ def check_pickle(path: Path) -> None:
                     _check_codes(io.BytesIO(archive.read(member)))
     else:
         with path.open("rb") as file:
-            for _ in range(_PICKLES):
+            for _ in range(_LEGACY_PICKLES):
                 _check_codes(file)
 
 
@@ -105,9 +134,9 @@ def _check_codes(file: io.BytesIO | io.BufferedReader) -> None:
     tuples = 0
     for code, argument, _ in pickletools.genops(file):
         tuples += code.name.startswith("TUPLE")
-        if code.name == "GLOBAL" and _MAKERS.search(str(argument)):
+        if code.name == "GLOBAL" and _ALLOCATORS.search(str(argument)):
             raise ValueError(f"it names {argument}, which no checkpoint needs")
-        if tuples > _MOST_TUPLES:
+        if tuples > _MAX_TUPLES:
             raise ValueError("it holds more tuples than a checkpoint needs")
 
 
@@ -120,104 +149,3 @@ def check_tensors(state: Mapping[str, Any], path: Path) -> None:
             raise ValueError(f"{name} is no plain tensor")
     if sum(value.numel() * value.element_size() for value in state.values()) > 2 * path.stat().st_size:
         raise ValueError("its tensors are larger than the file")
-
-
-def _build(state: Mapping[str, Tensor]) -> nn.Module:
-    """Build the model of OpenAI's weights, at first without memory: wrong sizes may be of any size."""
-    config = read_config(state)
-    with torch.device("meta"):
-        needed = open_clip.CLIP(**config, quick_gelu=True).state_dict()
-    if odd := sorted(name for name in needed.keys() | state if _shape(needed, name) != _shape(state, name)):
-        raise ValueError(f"{odd[0]} has the shape {_shape(state, odd[0])} for {_shape(needed, odd[0])}")
-    model = open_clip.CLIP(**config, quick_gelu=True)
-    model.load_state_dict(state)
-    return model
-
-
-def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
-    return tuple(state[name].shape) if name in state else None
-
-
-def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, architecture: str) -> None:
-    if hasattr(model, "text") and "positional_embedding" in state:
-        state = convert_to_custom_text_state_dict(state)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError:
-        likely = _likely_architectures(state)
-        guess = f"it looks like {' or '.join(likely)}" if likely else "nor one that open_clip names"
-        raise CocoopError(f"{path} does not hold the weights of {architecture}; {guess}") from None
-
-
-def _likely_architectures(state: Mapping[str, Tensor]) -> list[str]:
-    """Name the architectures with the sizes of these weights."""
-    try:
-        found = _sizes(read_config(state))
-    except (KeyError, IndexError, ValueError):
-        return []
-    names = [name for name in open_clip.list_models() if not name.endswith("quickgelu")]
-    return [name for name in names if _sizes(open_clip.get_model_config(name)) == found][:3]
-
-
-def _sizes(config: Mapping[str, Any]) -> list[Any]:
-    vision, text = config["vision_cfg"], config["text_cfg"]
-    keys = [(text, "width"), (text, "layers"), (vision, "width"), (vision, "layers"), (vision, "patch_size")]
-    return [config["embed_dim"], vision.get("image_size"), *(part.get(key) for part, key in keys)]
-
-
-def read_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Read the sizes of a CLIP off its weights, as an open_clip configuration; heads are 64 wide."""
-    prefix = "text." if "text.positional_embedding" in state else ""
-    context_length, width = state[f"{prefix}positional_embedding"].shape
-    return {
-        "embed_dim": state[f"{prefix}text_projection"].shape[1],
-        "vision_cfg": _vit_config(state) if "visual.proj" in state else _resnet_config(state),
-        "text_cfg": {
-            "context_length": context_length,
-            "vocab_size": state[f"{prefix}token_embedding.weight"].shape[0],
-            "width": width,
-            "heads": width // 64,
-            "layers": _count(state, f"{prefix}transformer.resblocks."),
-        },
-    }
-
-
-def _vit_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    width, _, patch, _ = state["visual.conv1.weight"].shape
-    grid = math.isqrt(state["visual.positional_embedding"].shape[0] - 1)
-    layers = _count(state, "visual.transformer.resblocks.")
-    return {"image_size": patch * grid, "layers": layers, "width": width, "patch_size": patch}
-
-
-def _resnet_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    grid = math.isqrt(state["visual.attnpool.positional_embedding"].shape[0] - 1)
-    layers = [_count(state, f"visual.layer{stage}.") for stage in range(1, 5)]
-    width = state["visual.layer1.0.conv1.weight"].shape[0]
-    return {"image_size": 32 * grid, "layers": layers, "width": width, "patch_size": None}
-
-
-def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """Count the distinct numbers behind a prefix of the names."""
-    return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})
-
-
-def _is_archive(path: Path) -> bool:
-    """Whether a file is a TorchScript archive, as OpenAI published its weights."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("constants.pkl") for name in archive.namelist())
-
-
-def _read_archive(path: Path) -> dict[str, Tensor]:
-    # an archive holds a program, so only those that OpenAI published are opened
-    found = file_digest(path)
-    if found not in published_digests():
-        raise ValueError("it is a TorchScript archive, and none of those that OpenAI published")
-    return dict(torch.jit.load(path, map_location="cpu").state_dict())
-
-
-def published_digests() -> set[str]:
-    """SHA-256 of the archives that OpenAI published, as their addresses state them."""
-    names = open_clip.list_pretrained_models_by_tag(RELEASED)
-    return {url.split("/")[-2] for name in names if (url := get_pretrained_url(name, RELEASED))}

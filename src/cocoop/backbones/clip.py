@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from cocoop.backbones.device import AUTO, DTYPES, Precision, allow_tf32, choose_device, choose_precision
 from cocoop.backbones.names import EMBEDDED, create_model
-from cocoop.data.images import Preprocess
+from cocoop.data.transforms import Preprocess
 from cocoop.errors import CocoopError, UsageError
 from cocoop.utils.display import brief
 from cocoop.utils.files import digest
 
 VOCABULARY = 49408  # tokens of CLIP's byte-pair tokenizer
-LETTERS = 16  # of a token on average, at most; words of natural language have about five
+MAX_LETTERS = 16  # of a token on average, at most; words of natural language have about five
 
 
 class Backbone:
@@ -74,8 +74,8 @@ class Backbone:
     @cached_property
     def preprocess(self) -> Preprocess:
         """The pixels the image tower expects."""
-        found = get_model_preprocess_cfg(self.model)
-        size = found["size"]
+        config = get_model_preprocess_cfg(self.model)
+        size = config["size"]
         if isinstance(size, (tuple, list)):
             if size[0] != size[1]:
                 raise CocoopError(
@@ -84,10 +84,10 @@ class Backbone:
             size = size[0]
         return Preprocess(
             int(size),
-            tuple(found.get("mean") or open_clip.OPENAI_DATASET_MEAN),
-            tuple(found.get("std") or open_clip.OPENAI_DATASET_STD),
-            found.get("interpolation") or "bicubic",
-            found.get("resize_mode") or "shortest",
+            tuple(config.get("mean") or open_clip.OPENAI_DATASET_MEAN),
+            tuple(config.get("std") or open_clip.OPENAI_DATASET_STD),
+            config.get("interpolation") or "bicubic",
+            config.get("resize_mode") or "shortest",
         )
 
     @cached_property
@@ -114,17 +114,22 @@ class Backbone:
     def tokenize(self, text: str) -> list[int]:
         """Tokenise a whole prompt to [SOT, ..., EOT], unpadded.
 
+        OpenAI's spelling of the special tokens, "<|endoftext|>", is text like any other to this tokenizer.
+
         Raises:
-            UsageError: the text holds a special token or what is no letter, or is longer than the context.
+            UsageError: the text spells one of the tokenizer's special tokens, <start_of_text> or
+                <end_of_text> (also as in "<end&#95;of&#95;text>", which it resolves), is no valid Unicode, or
+                is longer than the context.
         """
-        if len(text) > LETTERS * self.context_length:  # the tokenizer's time grows with the square of it
+        if len(text) > MAX_LETTERS * self.context_length:  # the tokenizer's time grows with the square of it
             raise UsageError(f"the prompt {brief(text)} is longer than {self.name} reads; shorten it")
         if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
             raise UsageError(f"the text {brief(text)} is not valid Unicode; write it anew")
         words = self._tokenizer.encode(text)
         sot, eot = self._tokenizer.sot_token_id, self._tokenizer.eot_token_id
         if sot in words or eot in words:
-            raise UsageError(f"the text {brief(text)} contains one of CLIP's special tokens; remove it")
+            tokens = "<start_of_text> or <end_of_text>"
+            raise UsageError(f"the text {brief(text)} holds a special token of CLIP, {tokens}; remove it")
         if len(words) + 2 > self.context_length:
             raise UsageError(
                 f"the prompt {brief(text)} has {len(words) + 2} tokens with start and end, more than the "
@@ -155,7 +160,7 @@ def load_backbone(name: str = EMBEDDED, device: str = AUTO, precision: str = AUT
             an open_clip model as "ARCHITECTURE/TAG", e.g. "ViT-B-16/openai" or, in the paper's spelling,
             "ViT-B/16"; the tag "random" gives the architecture untrained; or
             "ARCHITECTURE/TAG@FILE" with a file of those weights; "ARCHITECTURE@FILE" with weights of no
-            known tag; the file alone where it is one of OpenAI's;
+            known tag; the file alone where it is one of the archives that OpenAI published;
             a folder as open_clip saves it, or "hf-hub:OWNER/NAME".
         device: "cpu", "cuda", "mps"; "auto" takes an accelerator where there is one.
         precision: of the frozen towers: "fp32", "tf32" (CUDA), "bf16", "fp16"; "auto" is fp16 on CUDA and
@@ -165,10 +170,10 @@ def load_backbone(name: str = EMBEDDED, device: str = AUTO, precision: str = AUT
         UsageError: no such architecture, tag, file, device or precision.
         CocoopError: the weights cannot be had here, or the model is not a CLIP this package understands.
     """
-    where = choose_device(device)
-    bits = choose_precision(precision, where)
-    if where.type == "cuda":
-        allow_tf32(bits)
+    target = choose_device(device)
+    resolved = choose_precision(precision, target)
+    if target.type == "cuda":
+        allow_tf32(resolved)
     model = create_model(name)
     text: Any = getattr(model, "text", model)
     length = getattr(text, "context_length", None)
@@ -177,7 +182,7 @@ def load_backbone(name: str = EMBEDDED, device: str = AUTO, precision: str = AUT
     if text.token_embedding.weight.shape[0] != VOCABULARY:
         raise CocoopError(f"{name} has a vocabulary of its own; only CLIP's tokenizer works")
     tokenizer = open_clip.SimpleTokenizer(context_length=length)
-    return Backbone(name, model, tokenizer, bits).to(where)
+    return Backbone(name, model, tokenizer, resolved).to(target)
 
 
 def _bytes(value: Tensor) -> bytes:

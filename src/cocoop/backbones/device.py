@@ -21,6 +21,8 @@ def choose_device(name: str = AUTO) -> torch.device:
     if name == AUTO:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu"
     kind = name.partition(":")[0]
+    if kind.lower() in ("gpu", "rocm", "nvidia", "metal"):
+        raise UsageError(f"unknown device {name!r}. A GPU is called 'cuda' (also AMD's) or, on a Mac, 'mps'.")
     if kind not in DEVICES:
         raise unknown("device", name, DEVICES)
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}

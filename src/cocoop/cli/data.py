@@ -9,6 +9,7 @@ from rich.text import Text
 
 from cocoop.cli.options import Json, Root
 from cocoop.utils.display import readable_json, terminal
+from cocoop.utils.files import write_text
 
 if TYPE_CHECKING:
     from cocoop.data.benchmark.check import Check
@@ -57,9 +58,7 @@ def check(
     read: Annotated[bool, typer.Option("--read", help="Read every image; takes a while.")] = False,
     faults: Annotated[
         Path | None,
-        typer.Option(
-            "--faults", help="Where the list of all faulty images goes; NAME-faults.txt if not given."
-        ),
+        typer.Option("--faults", metavar="FILE", help="Write the list of all faulty images to FILE."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -74,12 +73,14 @@ def check(
             done += count
             status.update(f"looking at the images: {done:,}")
 
-        found = run_check(name, root, read, progress)
+        result = run_check(name, root, read, progress)
+    if faults:
+        write_text(faults, "".join(f"{fault.path}\t{fault.problem}\n" for fault in result.faults))
     if json:
-        typer.echo(readable_json(found.as_dict(), indent=2))
+        typer.echo(readable_json(result.as_dict(), indent=2))
     else:
-        _show(found, faults or Path(f"{Path(name).name}-faults.txt"))
-    raise typer.Exit(0 if found.usable else 1)
+        _show(result, faults)
+    raise typer.Exit(0 if result.usable else 1)
 
 
 @app.command()
@@ -96,22 +97,22 @@ def export(
     from cocoop.data.export import export as run_export
 
     counts = run_export(open_dataset(name, root), folder, split)
-    said = ", ".join(f"{split} {count:,}" for split, count in counts.items())
-    out.print(f"{folder}: {said} images", soft_wrap=True)
+    total = ", ".join(f"{split} {count:,}" for split, count in counts.items())
+    out.print(f"{folder}: {total} images", soft_wrap=True)
 
 
-def _show(found: "Check", path: Path) -> None:
-    from cocoop.utils.files import write_text
-
-    out.print(f"{found.name}, in {found.place}", soft_wrap=True)
-    for finding in found.findings:
+def _show(result: "Check", list_of_faults: Path | None) -> None:
+    out.print(f"{result.name}, in {result.place}", soft_wrap=True)
+    for finding in result.findings:
         mark, colour = MARKS[finding.level]
         out.print(Text.assemble((f"  {mark:8}", colour), finding.text), soft_wrap=True)
         if finding.todo:
             out.print(f"          {finding.todo}", soft_wrap=True)
-    for fault in found.faults[:SHOWN]:
+    for fault in result.faults[:SHOWN]:
         out.print(f"          {fault.path}: {fault.problem}", soft_wrap=True)
-    if found.faults:
-        write_text(path, "".join(f"{fault.path}\t{fault.problem}\n" for fault in found.faults))
-        out.print(f"          all {len(found.faults):,} of them: {path}", soft_wrap=True)
-    out.print(f"{'usable' if found.usable else 'not usable yet'}: {found.name}")
+    if list_of_faults:
+        out.print(f"          all {len(result.faults):,} of them: {list_of_faults}", soft_wrap=True)
+    elif len(result.faults) > SHOWN:
+        more = len(result.faults) - SHOWN
+        out.print(f"          and {more:,} more; --faults FILE writes all to a file", soft_wrap=True)
+    out.print(f"{'usable' if result.usable else 'not usable yet'}: {result.name}")

@@ -115,7 +115,7 @@ def cache(
     ] = None,
 ) -> None:
     """Show the size of the image-feature cache, or prune it."""
-    from cocoop.backbones.features import FeatureCache
+    from cocoop.backbones.cache import FeatureCache
     from cocoop.utils.files import default_cache
 
     features = FeatureCache(default_cache())

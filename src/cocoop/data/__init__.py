@@ -5,9 +5,20 @@ from pathlib import Path
 
 from cocoop.data.dataset import HUB, Dataset, Item
 from cocoop.data.datasets import DATASETS
+from cocoop.data.decode import open_image
+from cocoop.data.splits import select, subset_labels
 from cocoop.errors import UsageError
 
-__all__ = ["DATASETS", "Dataset", "Item", "is_source", "open_dataset"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Item",
+    "is_source",
+    "open_dataset",
+    "open_image",
+    "select",
+    "subset_labels",
+]
 
 
 def open_dataset(name: str, root: str | Path | None = None, names: str | Path | None = None) -> Dataset:

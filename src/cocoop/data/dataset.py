@@ -1,17 +1,15 @@
 """A dataset: lists of labelled image paths under one root, and the words its prompts use."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
+from cocoop.data.decode import Decode
+from cocoop.data.storage import Root
 from cocoop.errors import UsageError, unknown
 
 HUB = "hub:"  # what the name of a dataset of the Hub begins with
-Decode = Callable[[bytes], Image.Image]  # an image file to RGB
 
 
 class Item(NamedTuple):
@@ -35,7 +33,7 @@ class Dataset:
     Attributes:
         name: the registered name.
         template: the zero-shot prompt, with `{}` for the class name.
-        root: a folder, or a .zip archive, that the items' paths are relative to.
+        root: the folder, .zip archive or other `Storage` that holds the items' paths.
         splits: "train", "val" and "test" items, and any further test lists (a shifted domain). Without
             "train" the dataset is for testing only; "val" may be missing.
         note: what a reader of its results must know, if anything.
@@ -44,7 +42,7 @@ class Dataset:
 
     name: str
     template: str
-    root: Path
+    root: Root
     splits: Mapping[str, tuple[Item, ...]]
     note: str = ""
     decode: Decode | None = None

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from cocoop.data.dataset import Dataset, Item
-from cocoop.data.images import read_bytes
+from cocoop.data.storage import Root, read_bytes
 from cocoop.errors import UsageError
 
 
@@ -37,7 +37,7 @@ def export(dataset: Dataset, out: Path, split: str | None = None) -> Counter[str
     return Counter({name: len(items) for name, items in parts.items()})
 
 
-def _copy(root: Path, items: tuple[Item, ...], folder: Path) -> None:
+def _copy(root: Root, items: tuple[Item, ...], folder: Path) -> None:
     for item in items:
         path = folder / _safe(item.name) / _flat(item.path)
         path.parent.mkdir(parents=True, exist_ok=True)

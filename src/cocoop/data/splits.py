@@ -19,7 +19,7 @@ SUBSETS: tuple[Subset, ...] = ("all", "base", "new")
 MAX_VAL_SHOTS = 4  # the benchmark draws min(shots, 4) validation images a class
 
 _SPLITS = TypeAdapter(dict[str, tuple[Item, ...]])
-_LEAVES = re.compile(
+_OUTSIDE = re.compile(
     r"^[/\\]|^[A-Za-z]:|(^|[/\\])[. ]*\.\.[. ]*([/\\]|$)|\0"
 )  # absolute, or with "..", in the spelling of any system; or what no system takes for a path
 
@@ -42,8 +42,8 @@ def read_split(path: Path) -> dict[str, tuple[Item, ...]]:
             f"{path} is not a split file of [path, label, name] rows ({where}: {first['msg']})"
         ) from error
     if missing := {"train", "val", "test"} - splits.keys():
-        found = ", ".join(map(repr, splits))[:LONGEST] or "nothing"
-        raise CocoopError(f"{path} lacks the list(s) {', '.join(sorted(missing))}; it has {found}")
+        present = ", ".join(map(repr, splits))[:LONGEST] or "nothing"
+        raise CocoopError(f"{path} lacks the list(s) {', '.join(sorted(missing))}; it has {present}")
     for item in (item for items in splits.values() for item in items):
         if leaves(item.path):
             raise CocoopError(f"{path}: the path {brief(item.path)} leaves the dataset's folder")
@@ -53,7 +53,7 @@ def read_split(path: Path) -> dict[str, tuple[Item, ...]]:
 
 def leaves(path: str) -> bool:
     """Whether a path, relative to a folder, could lead out of it on some system."""
-    return _LEAVES.search(path) is not None
+    return _OUTSIDE.search(path) is not None
 
 
 def check_labels(splits: Mapping[str, Sequence[Item]], source: Path) -> None:

@@ -5,15 +5,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
-from cocoop.data.dataset import Decode, Item
-from cocoop.data.images import UNREADABLE, open_archive, open_image
+from cocoop.data.dataset import Item
+from cocoop.data.decode import Decode, decode_stored
+from cocoop.data.storage import UNREADABLE, Root, Storage, open_storage
 from cocoop.errors import CocoopError
+from cocoop.utils.files import data_digest
 
-AT_ONCE = 1000  # images handed to the threads at a time
-LISTED = 20  # faults named in a message
+CHUNK = 1000  # images handed to the threads at a time
+SHOWN = 20  # faults named in a message
 
 
 class Fault(NamedTuple):
@@ -23,43 +24,49 @@ class Fault(NamedTuple):
     problem: str
 
 
-def find_faults(
-    root: Path,
+class Examined(NamedTuple):
+    """An image, what is wrong with it, or "", and the SHA-256 of its file where that was read."""
+
+    path: str
+    problem: str
+    content: str = ""
+
+
+def examine(
+    root: Root,
     items: Iterable[Item],
     read: bool = False,
     progress: Callable[[int], None] = lambda done: None,
     decode: Decode | None = None,
-) -> list[Fault]:
-    """Return the images that are missing or empty, and with `read` those that are broken too.
+) -> Iterator[Examined]:
+    """Yield for every image whether it is missing or empty, and with `read` whether it is broken.
 
     Args:
-        root: a folder or a .zip archive.
+        root: of the dataset.
         items: the images; each path is looked at once.
         read: decode every image as training would; else only look at files and sizes.
         progress: called with the number of images just looked at.
         decode: how the dataset reads them.
     """
     paths = list(dict.fromkeys(item.path for item in items))
-    sizes = _sizes(root)
-    look = partial(_read, root, sizes, decode) if read else partial(_look, root, sizes)
-    faults = []
+    examine_path = partial(_examine, open_storage(root), read, decode or decode_stored)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(paths), AT_ONCE):
-            some = paths[start : start + AT_ONCE]
-            found = zip(some, pool.map(look, some), strict=True)
-            faults += [Fault(path, problem) for path, problem in found if problem]
-            progress(len(some))
-    return faults
+        for start in range(0, len(paths), CHUNK):
+            part = paths[start : start + CHUNK]
+            yield from pool.map(examine_path, part)
+            progress(len(part))
 
 
 def require_images(
-    root: Path, items: Iterable[Item], read: bool = False, decode: Decode | None = None
+    root: Root, items: Iterable[Item], read: bool = False, decode: Decode | None = None
 ) -> None:
     """Check the images of a list. Raises CocoopError naming the faulty ones."""
-    if faults := find_faults(root, items, read, decode=decode):
-        listed = "".join(f"\n  {fault.path}: {fault.problem}" for fault in faults[:LISTED])
-        if len(faults) > LISTED:
-            listed += f"\n  and {len(faults) - LISTED} more; `cocoop data check` writes all to a file"
+    examined = examine(root, items, read, decode=decode)
+    if faults := [Fault(each.path, each.problem) for each in examined if each.problem]:
+        listed = "".join(f"\n  {fault.path}: {fault.problem}" for fault in faults[:SHOWN])
+        if len(faults) > SHOWN:
+            more = len(faults) - SHOWN
+            listed += f"\n  and {more} more; `cocoop data check NAME --faults FILE` writes all to a file"
         raise CocoopError(
             f"{len(faults)} image(s) under {root} cannot be used; the run stops here, because results "
             f"without them would compare with nothing:{listed}"
@@ -67,7 +74,7 @@ def require_images(
 
 
 @contextmanager
-def all_or_nothing(root: Path, items: Sequence[Item], decode: Decode | None = None) -> Iterator[None]:
+def all_or_nothing(root: Root, items: Sequence[Item], decode: Decode | None = None) -> Iterator[None]:
     """Where reading images fails in a block, raise CocoopError for all that cannot be read, not the first."""
     try:
         yield
@@ -76,27 +83,18 @@ def all_or_nothing(root: Path, items: Sequence[Item], decode: Decode | None = No
         raise
 
 
-def _sizes(root: Path) -> dict[str, int] | None:
-    """Sizes of the files in an archive; None for a folder."""
-    if root.suffix != ".zip":
-        return None
-    return {info.filename: info.file_size for info in open_archive(root).infolist()}
-
-
-def _look(root: Path, sizes: dict[str, int] | None, path: str) -> str:
+def _examine(storage: Storage, read: bool, decode: Decode, path: str) -> Examined:
     try:
-        size = (root / path).stat().st_size if sizes is None else sizes[path]
-    except (OSError, KeyError, ValueError):  # a name may be one that no file can have
-        return "missing"
-    return "" if size else "empty"
-
-
-def _read(root: Path, sizes: dict[str, int] | None, decode: Decode | None, path: str) -> str:
-    problem = _look(root, sizes, path)
-    if problem:
-        return problem
+        size = storage.size(path)
+    except UNREADABLE:  # a name may be one that no file can have
+        return Examined(path, "missing")
+    if not size:
+        return Examined(path, "empty")
+    if not read:
+        return Examined(path, "")
     try:
-        open_image(root, path, decode)
-    except CocoopError as error:
-        return f"broken ({error.__cause__})"
-    return ""
+        data = storage.read(path)
+        decode(data)
+    except UNREADABLE as error:
+        return Examined(path, f"broken ({error})")
+    return Examined(path, "", data_digest(data))

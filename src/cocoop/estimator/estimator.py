@@ -39,7 +39,7 @@ class PromptClassifier:
     """An image classifier: a method of prompt learning on a frozen CLIP.
 
     Images are a list of paths, Pillow images, arrays or tensors, or one array (n, h, w, c) or tensor
-    (n, c, h, w); `cocoop.data.photos.to_image` says what each may be. Labels are class names: CLIP reads
+    (n, c, h, w); `cocoop.data.decode.to_image` says what each may be. Labels are class names: CLIP reads
     them.
 
     Args:

@@ -21,6 +21,7 @@ from cocoop.estimator.card import Result
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.folder import check_place
 from cocoop.estimator.images import encode, encoder, progress
+from cocoop.utils.files import read_lines
 
 FEW = 100  # below so many images, what one of them weighs is said
 NARROW = 256  # text width below which a second thread waits more than it works
@@ -138,11 +139,7 @@ def _new_classes(request: Request) -> tuple[Dataset | tuple[str, ...] | None, tu
 
 def read_classes(path: Path) -> tuple[str, ...]:
     """Read class names, one a line. Raises CocoopError where there are none or the file cannot be read."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise CocoopError(f"the file of class names {path} cannot be read: {error}") from error
-    names = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    names = tuple(dict.fromkeys(read_lines(path)))
     if not names:
         raise CocoopError(f"the file {path} holds no class names; write one a line")
     return names

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from cocoop.backbones.cache import FeatureCache
 from cocoop.backbones.clip import Backbone
-from cocoop.backbones.features import FeatureCache, ImageEncoder
+from cocoop.backbones.features import ImageEncoder
 from cocoop.data import Dataset, Item
 from cocoop.utils.files import default_cache
 

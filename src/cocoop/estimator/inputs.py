@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from cocoop.data.photos import ImageLike
+from cocoop.data.decode import ImageLike
 from cocoop.errors import UsageError
 
 Images = ImageLike | Sequence[ImageLike]

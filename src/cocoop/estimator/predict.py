@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from cocoop.data.decode import to_image
 from cocoop.data.own.folder import list_images
-from cocoop.data.photos import to_image
 from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.images import progress

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cocoop.backbones.cache import FeatureCache
 from cocoop.backbones.clip import Backbone, load_backbone
 from cocoop.backbones.device import Precision
-from cocoop.backbones.features import FeatureCache, ImageEncoder
+from cocoop.backbones.features import ImageEncoder
 from cocoop.data import Dataset, Item, open_dataset
 from cocoop.data.splits import draw, select, subset_labels
 from cocoop.errors import CocoopError

@@ -63,19 +63,19 @@ class Prompt:
     def slots(self, tokenize: Tokenize, class_names: Sequence[str]) -> list[tuple[Slot, ...]]:
         """Return the slots of every class's prompt, from SOT to EOT.
 
-        The string is tokenised whole, so a name's last piece may merge with the full stop, as it did
-        when CLIP was trained.
+        As in the released code, underscores in a name are blanks, and the sentence is tokenised whole, so
+        a name's last piece may merge with the full stop, as it did when CLIP was trained.
 
         Raises:
-            UsageError: no class names, one that is empty or holds control characters, or a prompt longer than
-                the context window.
+            UsageError: no class names, one that is empty or holds control characters, or a prompt that the
+                tokenizer refuses (see `Backbone.tokenize`).
         """
         if not class_names:
             raise UsageError("the list of class names is empty; give at least one")
         return [self._slots(tokenize, name, label) for label, name in enumerate(class_names)]
 
     def _slots(self, tokenize: Tokenize, class_name: str, label: int) -> tuple[Slot, ...]:
-        name = " ".join(class_name.replace("_", " ").split())
+        name = _spaced(class_name)
         if visible(name) != name:
             raise UsageError(f"the class name {brief(name)} holds characters that are no text; remove them")
         inner = len(tokenize(name)) - 2  # tokens of the bare name
@@ -92,21 +92,29 @@ class Prompt:
 
 def context_template(words: str | None, n_ctx: int) -> str:
     """Return the template whose head the context vectors replace: the words, or M placeholders."""
-    return f"{words or ' '.join([PLACEHOLDER] * n_ctx)} {{}}."
+    return f"{_spaced(words) if words else ' '.join([PLACEHOLDER] * n_ctx)} {{}}."
 
 
 def init_context(backbone: Backbone, words: str | None, n_ctx: int, seed: int) -> Float[Tensor, "m w"]:
     """Return the first value of the context vectors.
 
-    The token embeddings of `words` where given, as many vectors as CLIP's tokenizer makes of them;
-    else `n_ctx` vectors from a normal distribution of standard deviation 0.02 (CoOp, section 4.1).
+    The token embeddings of `words` where given, underscores read as blanks: as many vectors as CLIP's
+    tokenizer makes of them. Else `n_ctx` vectors from a normal distribution of standard deviation 0.02
+    (CoOp, section 4.1).
 
     Raises:
-        UsageError: `n_ctx` is below 1.
+        UsageError: there are no words in `words`, or `n_ctx` is below 1.
     """
     if words:
-        return backbone.embed_words(words)
+        if not len(vectors := backbone.embed_words(_spaced(words))):
+            raise UsageError(f"the initial context {brief(words)} holds no words")
+        return vectors
     if not 1 <= n_ctx <= backbone.context_length:
         raise UsageError(f"n_ctx must be from 1 to less than {backbone.context_length}, not {n_ctx}")
     generator = torch.Generator().manual_seed(checked(seed))
     return 0.02 * torch.randn(n_ctx, backbone.width, generator=generator)
+
+
+def _spaced(text: str) -> str:
+    """Return a text with blanks for underscores."""
+    return text.replace("_", " ")

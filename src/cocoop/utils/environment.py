@@ -9,16 +9,24 @@ from pathlib import Path
 
 import torch
 
+UNKNOWN = "unknown"
+
 
 def environment() -> dict[str, str]:
-    """Return versions, commit and machine."""
+    """Return versions, commit and machine; "unknown" for what cannot be told."""
     packages = ("cocoop", "torch", "torchvision", "open_clip_torch", "numpy", "pillow")
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    return versions | {
+    return {name: _version(name) for name in packages} | {
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, threads: {torch.get_num_threads()}",
         "commit": _commit(),
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # a source tree that is not installed
+        return UNKNOWN
 
 
 def _commit() -> str:
@@ -26,7 +34,7 @@ def _commit() -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        return UNKNOWN
     return done.stdout.strip()
 
 

@@ -88,12 +88,21 @@ def default_cache() -> Path:
 
 
 def read_lines(path: Path) -> tuple[str, ...]:
-    """Return the lines of a UTF-8 file that are not empty. Raises UsageError where it cannot be read."""
+    """Return the lines of a UTF-8 file that are not empty, as `numbered_lines` does."""
+    return tuple(numbered_lines(path).values())
+
+
+def numbered_lines(path: Path) -> dict[int, str]:
+    """Return the lines of a UTF-8 file that are not empty, without blanks around them, by number from 1.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
-    return tuple(line.strip() for line in lines if line.strip())
+    return {number: line.strip() for number, line in enumerate(lines, 1) if line.strip()}
 
 
 def digest(*parts: bytes | str) -> str:

@@ -15,7 +15,8 @@ class Registry(Generic[T]):
 
     Args:
         kind: what is registered, for messages ("method").
-        package: dotted name of the package whose modules are imported at the first look-up.
+        package: dotted name of the package whose modules are imported at the first look-up, but for those
+            whose name begins with an underscore.
     """
 
     def __init__(self, kind: str, package: str) -> None:
@@ -51,5 +52,6 @@ class Registry(Generic[T]):
         if not self._walked:
             self._walked = True
             package = importlib.import_module(self._package)
-            for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
-                importlib.import_module(f"{self._package}.{module}")
+            for module in sorted(module.name for module in pkgutil.iter_modules(package.__path__)):
+                if not module.startswith("_"):
+                    importlib.import_module(f"{self._package}.{module}")

@@ -42,8 +42,7 @@ class Entry:
 
 def entries() -> list[Entry]:
     """Return all registered datasets, the embedded ones first."""
-    found = [_entry(name) for name in DATASETS.names()]
-    return sorted(found, key=lambda entry: (entry.spec is not None, entry.name))
+    return sorted(map(_entry, DATASETS.names()), key=lambda entry: (entry.spec is not None, entry.name))
 
 
 def template_of(name: str) -> str:

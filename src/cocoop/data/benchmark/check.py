@@ -1,7 +1,9 @@
 """What is there of a dataset, what is missing, and what to do next."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +16,7 @@ from cocoop.data.benchmark.wordnet import CLASS_NAMES, read_class_names
 from cocoop.data.dataset import Dataset, Item
 from cocoop.data.datasets import DATASETS
 from cocoop.data.splits import subset_labels
-from cocoop.data.verify import Fault, find_faults
+from cocoop.data.verify import Fault, examine
 from cocoop.errors import CocoopError
 from cocoop.utils.files import file_digest
 
@@ -92,10 +94,12 @@ def check(
         if spec is None and error.exit_code == 2:
             raise
         return Check(name, place, (*findings, Finding("problem", str(error))), {})
-    findings += _against(spec, dataset) if spec else [Finding("ok", _counted(dataset))]
-    faults = find_faults(dataset.root, _items(dataset), read, progress, dataset.decode)
-    hints = [*mirrored(spec, root), f"get them again: {spec.source}"] if spec and root else []
-    findings.append(_images(dataset, faults, read, hints))
+    findings += _compare(spec, dataset) if spec else [Finding("ok", _summary(dataset))]
+    examined = list(examine(dataset.root, _items(dataset), read, progress, dataset.decode))
+    faults = [Fault(each.path, each.problem) for each in examined if each.problem]
+    todo = list(_remedies(spec, root, faults[0].path)) if spec and root and faults else []
+    findings.append(_images(len(examined), faults, read, todo))
+    findings += _overlaps(dataset, {each.path: each.content for each in examined if each.content})
     if dataset.note:
         findings.append(Finding("ok", dataset.note))
     counts = {split: len(items) for split, items in dataset.splits.items()}
@@ -108,7 +112,7 @@ def _layout(spec: Benchmark, root: Path) -> Iterator[Finding]:
     if images.is_dir():
         yield Finding("ok", f"the images are in {images}")
     else:
-        todo = _or([*absent(spec, root), f"get the images: {spec.source}"])
+        todo = _steps([*absent(spec, root), f"get the images: {spec.source}"])
         yield Finding("problem", f"there is no folder {images}", todo)
     for file in spec.labels.files:
         yield _label_file(file, root / spec.folder, root)
@@ -122,15 +126,15 @@ def _label_file(file: LabelFile, folder: Path, root: Path) -> Finding:
         near = (place for pattern in ("", "*/", "*/*/") for place in root.glob(f"{pattern}{file.name}"))
         copies = [f"cp {place} {folder / file.name}" for place in near]
         return Finding(
-            "problem", f"{folder / file.name} is missing", _or([*copies[:1], f"get it: {file.source}"])
+            "problem", f"{folder / file.name} is missing", _steps([*copies[:1], f"get it: {file.source}"])
         )
-    found = file_digest(path)
-    said = f"{path.name}: SHA-256 {found[:8]}"
+    sha256 = file_digest(path)
+    text = f"{path.name}: SHA-256 {sha256[:8]}"
     if not file.sha256:
-        return Finding("ok", f"{said} (that of the benchmark's file is not known here)")
-    if found.startswith(file.sha256):
-        return Finding("ok", f"{said}, the benchmark's file")
-    text = f"{said}, the benchmark's file has {file.sha256}: results may not compare with published ones"
+        return Finding("ok", f"{text} (that of the benchmark's file is not known here)")
+    if sha256.startswith(file.sha256):
+        return Finding("ok", f"{text}, the benchmark's file")
+    text = f"{text}, the benchmark's file has {file.sha256}: results may not compare with published ones"
     return Finding("warning", text, f"get it: {file.source}")
 
 
@@ -141,57 +145,75 @@ def _imagenet_names(path: Path) -> Iterator[Finding]:
     except CocoopError as error:
         yield Finding("problem", str(error))
         return
-    odd = [pair for pair in zip(names, IMAGENET_CLASSNAMES, strict=False) if pair[0] != pair[1]]
-    if len(names) == len(IMAGENET_CLASSNAMES) and odd:
-        text = f"{len(odd)} of {len(names):,} names are not those CLIP is evaluated with, the first "
-        yield Finding("warning", f"{text}{odd[0][0]!r} for {odd[0][1]!r}: accuracies depend on names")
+    different = [pair for pair in zip(names, IMAGENET_CLASSNAMES, strict=False) if pair[0] != pair[1]]
+    if len(names) == len(IMAGENET_CLASSNAMES) and different:
+        text = f"{len(different)} of {len(names):,} names are not those CLIP is evaluated with, the first "
+        name, usual = different[0]
+        yield Finding("warning", f"{text}{name!r} for {usual!r}: accuracies depend on names")
 
 
-def _against(spec: Benchmark, dataset: Dataset) -> Iterator[Finding]:
+def _compare(spec: Benchmark, dataset: Dataset) -> Iterator[Finding]:
     """Hold an opened dataset against its facts."""
     names = dataset.class_names
     same = len(names) == spec.classes
-    yield Finding("ok" if same else "problem", _fraction("classes", len(names), spec.classes))
+    yield Finding("ok" if same else "problem", _count("classes", len(names), spec.classes))
     for split, expected in spec.counts.items():
         count = len(dataset.splits.get(split, ()))
-        yield Finding("ok" if count == expected else "problem", _fraction(f"{split} images", count, expected))
+        yield Finding("ok" if count == expected else "problem", _count(f"{split} images", count, expected))
     if spec.first_new:
         first = names[subset_labels(range(len(names)), "new")[0]] if len(names) > 1 else ""
         text = f"the new half starts with {first!r}"
         wrong = "" if first == spec.first_new else f", the benchmark's with {spec.first_new!r}"
         yield Finding("warning" if wrong else "ok", text + wrong)
     if spec.class_of:
-        odd = [item for item in _items(dataset) if spec.class_of(item.path) != item.name]
-        if odd:
-            text = f"{len(odd)} images have other class names than the benchmark's: {odd[0].path} is "
-            yield Finding("warning", f"{text}{odd[0].name!r}, not {spec.class_of(odd[0].path)!r}")
+        renamed = [item for item in _items(dataset) if spec.class_of(item.path) != item.name]
+        if renamed:
+            text = f"{len(renamed)} images have other class names than the benchmark's: {renamed[0].path} is "
+            yield Finding("warning", f"{text}{renamed[0].name!r}, not {spec.class_of(renamed[0].path)!r}")
 
 
-def _images(dataset: Dataset, faults: list[Fault], read: bool, hints: list[str]) -> Finding:
-    total = len({item.path for item in _items(dataset)})
+def _remedies(spec: Benchmark, root: Path, missing: str) -> Iterator[str]:
+    """Yield what to do about images that are missing or damaged."""
+    yield from nested(spec.image_folder(root), missing)
+    yield from mirrored(spec, root)
+    yield f"get them again: {spec.source}"
+
+
+def _images(total: int, faults: list[Fault], read: bool, todo: list[str]) -> Finding:
     if not faults:
         how = "can be read" if read else "are there, none is empty (read them all with --read)"
         return Finding("ok", f"all {total:,} images {how}")
-    kinds: dict[str, int] = {}
-    for fault in faults:
-        kind = fault.problem.split(" ")[0]
-        kinds[kind] = kinds.get(kind, 0) + 1
+    kinds = Counter(fault.problem.split(" ")[0] for fault in faults)
     what = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
-    todo = [*nested(dataset.root, faults[0].path), *hints]
-    return Finding("problem", f"{len(faults):,} of {total:,} images cannot be used: {what}", _or(todo))
+    return Finding("problem", f"{len(faults):,} of {total:,} images cannot be used: {what}", _steps(todo))
 
 
-def _or(todo: list[str]) -> str:
+def _overlaps(dataset: Dataset, contents: Mapping[str, str]) -> Iterator[Finding]:
+    """Look for images that are in two lists, by path and, where files were read, by their digests."""
+    lists = {split: {item.path: None for item in items} for split, items in dataset.splits.items()}
+    for one, other in combinations(lists, 2):
+        if shared := [path for path in lists[other] if path in lists[one]]:
+            text = f"images that are both in {one} and in {other}: {len(shared):,}, the first {shared[0]}"
+            yield Finding("warning", text, "give every image to one list")
+        originals = {contents[path]: path for path in lists[one] if path in contents}
+        apart = [path for path in lists[other] if path in contents and path not in lists[one]]
+        if copies := [path for path in apart if contents[path] in originals]:
+            first = f"{copies[0]}, of {originals[contents[copies[0]]]}"
+            text = f"images of {other} that are copies of images of {one}: {len(copies):,}, the first {first}"
+            yield Finding("warning", text, "remove one of each two")
+
+
+def _steps(todo: list[str]) -> str:
     """Return the first thing to do, and the next where there is one."""
     return "; or: ".join(todo[:2])
 
 
-def _counted(dataset: Dataset) -> str:
+def _summary(dataset: Dataset) -> str:
     counts = ", ".join(f"{split} {len(items):,}" for split, items in dataset.splits.items())
     return f"{len(dataset.class_names)} classes; images: {counts}"
 
 
-def _fraction(what: str, count: int, expected: int) -> str:
+def _count(what: str, count: int, expected: int) -> str:
     return f"{count:,} {what}" + ("" if count == expected else f", the benchmark has {expected:,}")
 
 

@@ -37,13 +37,13 @@ class LabelFile:
 
     def need(self, folder: Path) -> Path:
         """Return where the file is. Raises CocoopError, with where to get it, where it is missing."""
-        found = self.find(folder)
-        if found is None:
+        path = self.find(folder)
+        if path is None:
             raise CocoopError(
                 f"{folder / self.name} is missing; {self.source}. The benchmark's labels and split are "
                 "fixed, so none are made up here."
             )
-        return found
+        return path
 
 
 @dataclass(frozen=True)

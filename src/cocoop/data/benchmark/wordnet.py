@@ -9,9 +9,17 @@ from pydantic import BaseModel
 
 from cocoop.data.benchmark.spec import LabelFile, Labels, Splits
 from cocoop.data.dataset import Item
-from cocoop.data.images import SUFFIXES
+from cocoop.data.decode import is_image_name
+from cocoop.data.storage import SETTLED
 from cocoop.errors import CocoopError
-from cocoop.utils.files import checked_json, default_cache, digest, read_checked_json, write_text
+from cocoop.utils.files import (
+    checked_json,
+    default_cache,
+    digest,
+    numbered_lines,
+    read_checked_json,
+    write_text,
+)
 
 CLASS_NAMES = LabelFile(
     "classnames.txt",
@@ -23,8 +31,6 @@ OWN_SAMPLE = (
     "ImageNet shots are our own sample, drawn from the sorted file names: the published draws depend on "
     "the order of a file system and are in no list"
 )
-SETTLED = 2.0  # seconds a folder must have been left alone for its modification time to vouch for it
-
 Listing = Mapping[str, list[str]]  # folder name -> sorted image names
 
 
@@ -38,7 +44,7 @@ def wnid_folders(**splits: str) -> Labels:
     def read(folder: Path, images: Path) -> Splits:
         path = CLASS_NAMES.need(folder)
         names = read_class_names(path)
-        listings = {split: list_images(images / part) for split, part in splits.items()}
+        listings = {split: list_class_images(images / part) for split, part in splits.items()}
         wnids = sorted(set().union(*listings.values()))
         if unnamed := [wnid for wnid in wnids if wnid not in names]:
             raise CocoopError(f"{path} has no line for the folder {unnamed[0]} ({len(unnamed)} lack one)")
@@ -62,7 +68,7 @@ def numbered_folders() -> Labels:
         names = read_class_names(path)
         if list(names) != sorted(names):
             raise CocoopError(f"{path} is not in the order of the WordNet ids, which number the folders")
-        listing = list_images(images)
+        listing = list_class_images(images)
         if stray := sorted(set(listing) - set(map(str, range(len(names))))):
             raise CocoopError(f"{images} holds the folder {stray[0]}, which is no line of {path}")
         return {
@@ -79,8 +85,8 @@ def numbered_folders() -> Labels:
 def read_class_names(path: Path) -> dict[str, str]:
     """Read "wnid name" lines to WordNet id -> name. Raises CocoopError where a line is none."""
     names: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        wnid, _, name = line.strip().partition(" ")
+    for number, line in numbered_lines(path).items():
+        wnid, _, name = line.partition(" ")
         if not name or wnid in names:
             problem = f"repeats {wnid}" if wnid in names else f"is not 'n01440764 tench' but {line!r}"
             raise CocoopError(f"{path}, line {number} {problem}")
@@ -88,7 +94,7 @@ def read_class_names(path: Path) -> dict[str, str]:
     return names
 
 
-def list_images(folder: Path) -> Listing:
+def list_class_images(folder: Path) -> Listing:
     """List the images of every subfolder, sorted.
 
     ImageNet has 1.28 million; the list is kept in the cache and holds as long as no subfolder's
@@ -104,22 +110,22 @@ def list_images(folder: Path) -> Listing:
         raise CocoopError(f"{folder} has no subfolders; sort its images into one folder a class")
     changed = [part.stat().st_mtime_ns for part in parts]
     state = [(part.name, when) for part, when in zip(parts, changed, strict=True)]
-    cached = default_cache() / "listings" / f"{digest(str(folder.resolve()))}.json"
+    path = default_cache() / "listings" / f"{digest(str(folder.resolve()))}.json"
     with suppress(OSError, ValueError):  # absent or damaged: listed anew and overwritten
-        known = read_checked_json(_Known, cached.read_bytes())
-        if known.state == state:
-            return known.images
-    images = {part.name: sorted(filter(_is_image, (path.name for path in part.iterdir()))) for part in parts}
+        kept = read_checked_json(_KeptListing, path.read_bytes())
+        if kept.state == state:
+            return kept.images
+    images = {part.name: sorted(filter(_is_listed, (path.name for path in part.iterdir()))) for part in parts}
     if time.time_ns() - max(changed) > SETTLED * 1e9:
         with suppress(OSError):
-            write_text(cached, checked_json(_Known(state=state, images=images)))
+            write_text(path, checked_json(_KeptListing(state=state, images=images)))
     return images
 
 
-class _Known(BaseModel):
+class _KeptListing(BaseModel):
     state: list[tuple[str, int]]
     images: Listing
 
 
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(SUFFIXES)
+def _is_listed(name: str) -> bool:
+    return not name.startswith(".") and is_image_name(name)

@@ -6,6 +6,7 @@ from cocoop.data.benchmark.spec import Benchmark, LabelFile, Labels, Splits
 from cocoop.data.dataset import Item
 from cocoop.data.datasets import DATASETS
 from cocoop.errors import CocoopError
+from cocoop.utils.files import numbered_lines, read_lines
 
 _IN_ARCHIVE = "it is in data/ of fgvc-aircraft-2013b.tar.gz"
 VARIANTS = LabelFile("variants.txt", _IN_ARCHIVE)
@@ -14,23 +15,18 @@ LISTS = {split: LabelFile(f"images_variant_{split}.txt", _IN_ARCHIVE) for split 
 
 def _read(folder: Path, images: Path) -> Splits:
     """Read lists of "0034309 A300B4" lines; labels follow the order of variants.txt."""
-    variants = _lines(VARIANTS.need(folder))
-    labels = {name: label for label, name in enumerate(variants)}
+    labels = {name: label for label, name in enumerate(read_lines(VARIANTS.need(folder)))}
     return {split: tuple(_items(file.need(folder), labels)) for split, file in LISTS.items()}
 
 
 def _items(path: Path, labels: dict[str, int]) -> list[Item]:
     items = []
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in numbered_lines(path).items():
         image, _, name = line.partition(" ")
         if name not in labels or not image.isalnum():
             raise CocoopError(f"{path}, line {number}: {line!r} is no image with one of the variants")
         items.append(Item(f"{image}.jpg", labels[name], name))
     return items
-
-
-def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 DATASETS.register("fgvc_aircraft")(

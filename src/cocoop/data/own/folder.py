@@ -15,12 +15,12 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cocoop.data.decode import SUFFIXES, is_image_name
 from cocoop.data.own.rows import SPLITS, Row
-from cocoop.data.photos import EXTENSIONS
 from cocoop.errors import CocoopError
 
-DEEPEST = 100  # folders in folders
-PASSED_OVER = ("__MACOSX", "Thumbs.db", "desktop.ini")
+MAX_DEPTH = 100  # folders in folders
+IGNORED = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
 def read_folder(root: Path) -> tuple[list[Row], list[str]]:
@@ -29,33 +29,33 @@ def read_folder(root: Path) -> tuple[list[Row], list[str]]:
     Raises:
         CocoopError: there are no images, no class folders or an empty one, or a link leads out of the folder.
     """
-    place = root
-    while len(inside := _entries(place)) == 1 and inside[0].is_dir():
-        place = inside[0]
-    folders = [path for path in _entries(place) if path.is_dir()]
+    top = root
+    while len(inside := _entries(top)) == 1 and inside[0].is_dir():
+        top = inside[0]
+    folders = [path for path in _entries(top) if path.is_dir()]
     if not folders:
-        raise CocoopError(_without_classes(root, place))
-    others = [path for path in _entries(place) if not path.is_dir()]
+        raise CocoopError(_without_classes(root, top))
+    others = [path for path in _entries(top) if not path.is_dir()]
     classes = [("", path) for path in folders]
     if _are_splits(folders):
-        below = [(_split(part), path) for part in folders for path in _entries(part)]
-        classes = [(split, path) for split, path in below if path.is_dir()]
-        others += [path for _, path in below if not path.is_dir()]
+        parts = [(_split(part), path) for part in folders for path in _entries(part)]
+        classes = [(split, path) for split, path in parts if path.is_dir()]
+        others += [path for _, path in parts if not path.is_dir()]
     rows, real = [], root.resolve()
     for split, folder in classes:
         images: list[Path] = []
         for path in _files(folder, real, set()):
-            (images if path.suffix.lower() in EXTENSIONS else others).append(path)
+            (images if is_image_name(path.name) else others).append(path)
         if not images:
             raise CocoopError(f"the class folder {folder} holds no images; add some or remove it")
-        rows += [Row(_below(path, root), folder.name, split) for path in images]
-    return rows, [_below(path, root) for path in others]
+        rows += [Row(_relative(path, root), folder.name, split) for path in images]
+    return rows, [_relative(path, root) for path in others]
 
 
 def list_images(folder: Path) -> list[Path]:
     """Return all images under a folder, whatever its layout. Raises CocoopError for a link out of it."""
     files = _files(folder, folder.resolve(), set())
-    return [path for path in files if path.suffix.lower() in EXTENSIONS]
+    return [path for path in files if is_image_name(path.name)]
 
 
 def _are_splits(folders: Sequence[Path]) -> bool:
@@ -76,8 +76,8 @@ def _files(folder: Path, root: Path, seen: set[Path], depth: int = 0) -> Iterato
     real = folder.resolve()
     if real in seen:
         return
-    if depth > DEEPEST:
-        raise CocoopError(f"under {root}, folders lie in folders more than {DEEPEST} deep; flatten them")
+    if depth > MAX_DEPTH:
+        raise CocoopError(f"under {root}, folders lie in folders more than {MAX_DEPTH} deep; flatten them")
     seen.add(real)
     for path in _entries(folder):
         if path.is_symlink():
@@ -94,7 +94,7 @@ def _entries(folder: Path) -> list[Path]:
         names = sorted(os.listdir(folder))
     except OSError as error:
         raise CocoopError(f"cannot read the folder {folder}: {error}") from error
-    return [folder / name for name in names if not name.startswith(".") and name not in PASSED_OVER]
+    return [folder / name for name in names if not name.startswith(".") and name not in IGNORED]
 
 
 def _check_link(path: Path, root: Path) -> None:
@@ -108,7 +108,7 @@ def _check_link(path: Path, root: Path) -> None:
         raise CocoopError(f"{path} is a link that leads out of {root}; copy what it leads to")
 
 
-def _below(path: Path, root: Path) -> str:
+def _relative(path: Path, root: Path) -> str:
     text = path.relative_to(root).as_posix()
     try:
         text.encode()
@@ -117,10 +117,10 @@ def _below(path: Path, root: Path) -> str:
     return text
 
 
-def _without_classes(root: Path, place: Path) -> str:
-    files = [path for path in _entries(place) if path.suffix.lower() in EXTENSIONS]
+def _without_classes(root: Path, top: Path) -> str:
+    files = [path for path in _entries(top) if is_image_name(path.name)]
     if files:
-        return f"{len(files)} images lie directly in {place}; put them into one folder for each class"
-    kinds = sorted({path.suffix.lower() for path in _entries(place)} - {""})
-    seen = f" (there are {', '.join(kinds[:5])} files)" if kinds else ""
-    return f"there are no images in {root}{seen}; read are {', '.join(EXTENSIONS)}"
+        return f"{len(files)} images lie directly in {top}; put them into one folder for each class"
+    kinds = sorted({path.suffix.lower() for path in _entries(top)} - {""})
+    others = f" (there are {', '.join(kinds[:5])} files)" if kinds else ""
+    return f"there are no images in {root}{others}; read are {', '.join(SUFFIXES)}"

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from cocoop.data.dataset import Item
 from cocoop.errors import CocoopError
 from cocoop.utils.display import brief, reason, visible
+from cocoop.utils.files import read_lines
 
 # what people call the parts; "" is for a row without a word on it
 SPLITS = {
@@ -24,7 +25,7 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
-MOST = 1000  # characters of a class name; CLIP reads some hundred
+MAX_NAME = 1000  # characters of a class name; CLIP reads some hundred
 HELD_OUT = 0.3  # of every class, where the data come without a split
 SPLIT_SEED = 0  # of that split: the same for all runs, so that what is held out stays held out
 
@@ -57,7 +58,7 @@ def to_splits(
     """
     if names is not None:
         rows = [row._replace(cls=_look_up(names, row.cls, source)) for row in rows]
-    rows = sorted(row._replace(cls=_tidy(row.cls, source)) for row in rows)
+    rows = sorted(row._replace(cls=_normalise(row.cls, source)) for row in rows)
     _check_paths(rows, source)
     classes = sorted({row.cls for row in rows})
     if len(classes) < 2:
@@ -78,14 +79,16 @@ def to_splits(
     if not parts["test"]:
         parts["train"], parts["test"] = hold_out(parts["train"], HELD_OUT, random.Random(SPLIT_SEED))
     if missing := sorted(set(classes) - {item.name for item in parts["train"]}):
-        raise CocoopError(f"{source} has no training images of {_some(missing)}; add some, or drop the class")
+        raise CocoopError(
+            f"{source} has no training images of {_listed(missing)}; add some, or drop the class"
+        )
     return {split: tuple(items) for split, items in parts.items()}
 
 
 def hold_out(items: Sequence[Item], share: float, rng: random.Random) -> tuple[list[Item], list[Item]]:
     """Split items, a share of every class into the second list; at least one image of two, none of one."""
     kept: list[Item] = []
-    held: list[Item] = []
+    held_out: list[Item] = []
     groups: dict[int, list[Item]] = {}
     for item in items:
         groups.setdefault(item.label, []).append(item)
@@ -93,8 +96,8 @@ def hold_out(items: Sequence[Item], share: float, rng: random.Random) -> tuple[l
         count = max(1, round(share * len(group))) if len(group) > 1 else 0
         chosen = set(rng.sample(range(len(group)), count))
         for index, item in enumerate(group):
-            (held if index in chosen else kept).append(item)
-    return kept, held
+            (held_out if index in chosen else kept).append(item)
+    return kept, held_out
 
 
 def read_names(path: Path) -> dict[str, str]:
@@ -104,12 +107,10 @@ def read_names(path: Path) -> dict[str, str]:
         CocoopError: the file is neither.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".json":
-            found = json.loads(text)
-            names = {str(key): value for key, value in found.items()}
+            names = dict(json.loads(path.read_text(encoding="utf-8-sig")).items())
         else:
-            names = dict(line for line in csv.reader(text.splitlines()) if line)
+            names = dict(csv.reader(read_lines(path)))
         if not all(isinstance(name, str) for name in names.values()):
             raise ValueError("a name is no text")
     except (OSError, ValueError, AttributeError, RecursionError, csv.Error) as error:
@@ -126,22 +127,22 @@ def _look_up(names: Mapping[str, str], cls: str, source: str) -> str:
     return names[cls]
 
 
-def _tidy(name: str, source: str) -> str:
+def _normalise(name: str, source: str) -> str:
     """Return a name with one spelling of its letters, and no blanks around it."""
-    if len(name) > MOST or visible(name) != name:
+    if len(name) > MAX_NAME or visible(name) != name:
         raise CocoopError(
             f"{source} has a class of the name {brief(name)}; give it one without control characters "
-            f"and of at most {MOST:,} letters"
+            f"and of at most {MAX_NAME:,} letters"
         )
-    tidy = unicodedata.normalize("NFC", name).strip()
-    if not tidy.replace("_", ""):
+    normal = unicodedata.normalize("NFC", name).strip()
+    if not normal.replace("_", ""):
         raise CocoopError(f"{source} has a class without a name")
-    return tidy
+    return normal
 
 
 def _check_paths(rows: Sequence[Row], source: str) -> None:
-    if twice := [path for path, count in Counter(row.path for row in rows).items() if count > 1]:
-        raise CocoopError(f"{source} lists images more than once: {_some(twice)}")
+    if repeated := [path for path, count in Counter(row.path for row in rows).items() if count > 1]:
+        raise CocoopError(f"{source} lists images more than once: {_listed(repeated)}")
     spelled: dict[str, str] = {}
     for name in sorted({row.cls for row in rows}):
         other = spelled.setdefault(" ".join(name.replace("_", " ").lower().split()), name)
@@ -151,6 +152,6 @@ def _check_paths(rows: Sequence[Row], source: str) -> None:
             )
 
 
-def _some(names: Sequence[str], shown: int = 5) -> str:
+def _listed(names: Sequence[str], shown: int = 5) -> str:
     rest = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(map(brief, names[:shown])) + rest

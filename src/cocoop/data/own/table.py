@@ -38,20 +38,20 @@ def read_table(path: Path) -> list[Row]:
         frame = READERS[path.suffix.lower()](path)
     except Exception as error:  # whatever a damaged file provokes in its reader
         raise CocoopError(f"the table {path} cannot be read: {reason(error)}") from error
-    if missing := [name for name in ("path", "label") if name not in frame.columns]:
-        found = ", ".join(map(repr, map(str, frame.columns[:SHOWN])))
+    if lacking := [name for name in ("path", "label") if name not in frame.columns]:
+        present = ", ".join(map(repr, map(str, frame.columns[:SHOWN])))
         more = f" and {len(frame.columns) - SHOWN:,} more" if len(frame.columns) > SHOWN else ""
         raise CocoopError(
-            f"the table {path} lacks the column {missing[0]!r}; it has {found[:LONGEST] or 'none'}{more}"
+            f"the table {path} lacks the column {lacking[0]!r}; it has {present[:LONGEST] or 'none'}{more}"
         )
     columns = [frame[name] for name in COLUMNS if name in frame.columns]
     root = path.parent.resolve()
     rows = [_row(path, root, line, *values) for line, values in enumerate(zip(*columns, strict=True), 1)]
-    if gone := [row.path for row in rows if not (root / row.path).is_file()]:
-        more = f" and {len(gone) - 5} more" if len(gone) > 5 else ""
+    if missing := [row.path for row in rows if not (root / row.path).is_file()]:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise CocoopError(
-            f"{len(gone)} images of the table {path} are missing: {', '.join(gone[:5])}{more}; paths in it "
-            f"are relative to {path.parent}"
+            f"{len(missing)} images of the table {path} are missing: {', '.join(missing[:5])}{more}; paths "
+            f"in it are relative to {path.parent}"
         )
     return rows
 
@@ -61,11 +61,11 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
     names: dict[str, None] = {}
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
-            found = json.loads(line) if line.strip() else {}
-            if not isinstance(found, dict):
+            row = json.loads(line) if line.strip() else {}
+            if not isinstance(row, dict):
                 raise ValueError(f"line {number} is no object")
-            names |= dict.fromkeys(found)
-            rows += [{name: found.get(name) for name in COLUMNS}] if found else []
+            names |= dict.fromkeys(row)
+            rows += [{name: row.get(name) for name in COLUMNS}] if row else []
     if not {"path", "label"} <= names.keys():
         return pd.DataFrame(columns=list(names))
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
@@ -73,11 +73,13 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     """Read the columns that matter. A small file may repeat a long value often, so values are kept once."""
-    facts = pq.read_metadata(path)
-    size = sum(facts.row_group(index).total_byte_size for index in range(facts.num_row_groups))
-    if facts.num_rows > MAX_ROWS or size > MAX_BYTES:
-        raise ValueError(f"it has {facts.num_rows:,} rows in {size:,} bytes, more than a list of images has")
-    schema = facts.schema.to_arrow_schema()
+    metadata = pq.read_metadata(path)
+    size = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
+    if metadata.num_rows > MAX_ROWS or size > MAX_BYTES:
+        raise ValueError(
+            f"it has {metadata.num_rows:,} rows in {size:,} bytes, more than a list of images has"
+        )
+    schema = metadata.schema.to_arrow_schema()
     names = [name for name in COLUMNS if name in schema.names]
     if not {"path", "label"} <= set(names):
         return pd.DataFrame(columns=schema.names)
@@ -87,14 +89,14 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _values(column: pa.ChunkedArray) -> list[object]:
-    found: list[object] = []
+    values: list[object] = []
     for part in column.chunks:
         if isinstance(part, pa.DictionaryArray):
             known = [*part.dictionary.to_pylist(), None]
-            found += [known[-1 if place is None else place] for place in part.indices.to_pylist()]
+            values += [known[-1 if place is None else place] for place in part.indices.to_pylist()]
         else:
-            found += part.to_pylist()
-    return found
+            values += part.to_pylist()
+    return values
 
 
 def _row(table: Path, root: Path, line: int, path: object, label: object, split: object = "") -> Row:

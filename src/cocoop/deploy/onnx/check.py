@@ -12,7 +12,8 @@ import torch
 from cocoop.backbones.clip import Backbone
 from cocoop.data import Dataset, open_dataset
 from cocoop.data.datasets.emoji import GROUPS
-from cocoop.data.images import open_image, read_bytes
+from cocoop.data.decode import open_image
+from cocoop.data.storage import read_bytes
 from cocoop.deploy.onnx.runner import pixels
 from cocoop.errors import CocoopError
 from cocoop.training.classifier import Classifier

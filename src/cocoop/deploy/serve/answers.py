@@ -18,8 +18,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cocoop.data.images import UNREADABLE
-from cocoop.data.photos import FORMATS, decode_photo
+from cocoop.data.decode import FORMATS, decode_photo
+from cocoop.data.storage import UNREADABLE
 from cocoop.deploy.serve.limits import DEFAULT, Limits, Refused
 from cocoop.deploy.serve.lineup import with_zero_shot
 from cocoop.errors import UsageError

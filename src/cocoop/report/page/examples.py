@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from cocoop.data import Dataset, Item, open_dataset
-from cocoop.data.images import open_image
+from cocoop.data.decode import open_image
 from cocoop.errors import CocoopError
 from cocoop.experiments.cell import Testing
 from cocoop.experiments.record import Record
