@@ -1,9 +1,9 @@
 """Exact text features at the cost of the distinct tokens.
 
-The nodes of a token tree go through the matrix products as one flat batch; only attention sees
-prompts. Nothing is padded to CLIP's 77 tokens, constant nodes are computed once, the last block runs
-for EOT alone, and frozen weights leave nothing behind for a weight gradient. The result, and every
-gradient, is that of encoding each prompt of each image on its own.
+The nodes of a token tree go through the matrix products as one flat batch; only attention has to know
+which of them form a prompt. Nothing is padded to CLIP's 77 tokens, constant nodes are computed once, the
+last block runs for EOT alone, and frozen weights leave nothing behind for a weight gradient. The result,
+and every gradient, is that of encoding each prompt of each image on its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cocoop.backbones.clip import Backbone
 from cocoop.backbones.device import DTYPES
-from cocoop.text.attention import attend, sight
+from cocoop.text.attention import attend, block_mask
 from cocoop.text.fp16 import scaled
 from cocoop.text.memory import Chunking, available_memory, choose_chunking, release_free_memory
 from cocoop.text.prompt import Prompt, Slot
@@ -74,7 +74,7 @@ class TextEncoder:
         return self._encode(contexts)
 
     def in_one_piece(self) -> Callable[[Tensor], Tensor]:
-        """Return the same function without a plan: one tree of all classes, a fixed graph for export."""
+        """Return the same function without chunks: one tree of all classes, a fixed graph for export."""
         trees = [_Chunk(self._tower, slots, self._normalise) for slots in self._slots]
         return lambda contexts: _average([tree(contexts) for tree in trees])
 
@@ -144,8 +144,8 @@ class _Chunk:
         self._prompt_of = tree.prompt_of.to(device)
         self._leaves = (tree.leaves - tree.constant).to(device)  # among the varying nodes
         parent = tree.parent.tolist()
-        self._sight = sight(parent, range(tree.constant, tree.nodes)).to(device)
-        self._last_sight = sight(parent, tree.leaves.tolist()).to(device)
+        self._mask = block_mask(parent, range(tree.constant, tree.nodes)).to(device)
+        self._last_mask = block_mask(parent, tree.leaves.tolist()).to(device)
         varying = slice(tree.constant, None)
         learned = tree.ctx[varying] >= 0
         self._learned = learned.nonzero()[:, 0].to(device)
@@ -186,23 +186,23 @@ class _Chunk:
         for block, past, row in zip(blocks, self._past, rows, strict=False):
             x = x if row is None else x.index_copy(1, self._learned, row)
             q, kv = block.qkv(x).split((x.shape[-1], 2 * x.shape[-1]), dim=-1)
-            x = block.finish(x, attend(q, _join(past, kv), self._sight, self._tower.heads))
+            x = block.finish(x, attend(q, _join(past, kv), self._mask, self._tower.heads))
         if (row := rows[len(blocks)]) is not None:
             x = x.index_copy(1, self._learned, row)
         ends = x[:, self._leaves]
         kv = _join(self._past[-1], last.kv(x))
-        return last.finish(ends, attend(last.q(ends), kv, self._last_sight, self._tower.heads))
+        return last.finish(ends, attend(last.q(ends), kv, self._last_mask, self._tower.heads))
 
     def _run_constant(
         self, x: Float[Tensor, "n w"], parent: Sequence[int]
     ) -> tuple[list[Float[Tensor, "n w2"]], Float[Tensor, "n w"]]:
         """Run the constant nodes alone; return their keys and values in each block and their last state."""
-        seen = sight(parent, range(len(x))).to(x.device)
+        mask = block_mask(parent, range(len(x))).to(x.device)
         past = []
         for block in self._tower.blocks:
             q, kv = block.qkv(x).split((x.shape[-1], 2 * x.shape[-1]), dim=-1)
             past.append(kv)
-            x = block.finish(x, attend(q[None], kv[None], seen, self._tower.heads)[0])
+            x = block.finish(x, attend(q[None], kv[None], mask, self._tower.heads)[0])
         return past, x
 
 

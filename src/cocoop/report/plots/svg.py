@@ -20,7 +20,7 @@ from cocoop.utils.files import digest
 WIDTH = 400  # of every figure, near a phone's, so that type keeps its size there
 
 INK, FAINT, RULE = "#1c2024", "#687076", "#d3d7db"
-# Okabe and Ito's palette, which colour-blind readers can tell apart; its black is a grey here, for zero-shot.
+# Okabe and Ito's palette, which suits colour-blind readers; its black is a grey here, for zero-shot.
 SERIES = ("#5a6167", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DARK = ("#a9b1b8", "#f0803c", "#56b4e9", "#2dbd92", "#d992b9", "#e9ab33", "#8fd0f5")  # on a dark page
 MARKERS = "osD^vPX"
