@@ -15,8 +15,8 @@ help:  ## list the targets
 demo: .venv/ready  ## zero-shot, CoOp and CoCoOp on the embedded data, then the table and a report
 	$(BIN)/cocoop demo
 
-test: .venv/ready  ## the test suite; no network
-	$(BIN)/python -m pytest
+test: .venv/ready  ## the test suite, on all cores; no network
+	$(BIN)/python -m pytest -n auto
 
 test-cluster: .venv/ready  ## three Ray nodes on this machine, one killed in the middle
 	$(BIN)/python -m pytest -m cluster

@@ -27,7 +27,7 @@ from cocoop.data.images import open_image
 from cocoop.data.own.hub import read_saved
 from cocoop.experiments.store import Store
 from cocoop.report.tables.results import results
-from cocoop.training.checkpoint import Checkpoint, Snapshot, Trace
+from cocoop.training.checkpoint import Checkpoint, Snapshot, TrainingLog
 from cocoop.utils import assets as embedded
 from cocoop.utils.files import digest
 
@@ -113,26 +113,28 @@ def kinds(root: Path) -> Iterator[tuple[str, Kind]]:
         return [_digest(store.prompt(training, clip)[0].state_dict()) for training in trainings]
 
     yield "prompts", Kind([store.prompt_path(training) for training in trainings], prompts)
-    keys = {cell.key for plan in store.ledger.plans() for cell in plan.cells}
+    keys = {cell.key for plan in store.claims.requests() for cell in plan.cells}
 
-    def plans() -> set[str]:
-        return {cell.key for plan in Store(run).ledger.plans() for cell in plan.cells}
+    def requests() -> set[str]:
+        return {cell.key for plan in Store(run).claims.requests() for cell in plan.cells}
 
     assert keys
-    yield "plans", Kind(sorted(run.glob("plans/*")), plans, dropped=[set()])
+    yield "plans", Kind(sorted(run.glob("plans/*")), requests, dropped=[set()])
     yield "format of a run folder", Kind([run / "format.json"], lambda: Store(run).folder)
 
     fit = Checkpoint(root / "a.unfinished", "a"), Checkpoint(root / "b.unfinished", "b")
     for number, each in enumerate(fit):
-        state = Snapshot({"learned.ctx": torch.full((4, 8), number + 0.5)}, Trace([0.1], [1.0 + number]))
+        state = Snapshot(
+            {"learned.ctx": torch.full((4, 8), number + 0.5)}, TrainingLog([0.1], [1.0 + number])
+        )
         each.save(lambda state=state: state)
 
     def fits() -> str:
         found = [each.load() for each in fit]
-        return str([(_digest(state.tensors), state.trace) for state in found if state])
+        return str([(_digest(state.tensors), state.log) for state in found if state])
 
     states = [each.load() for each in fit]
-    some = [str([(_digest(s.tensors), s.trace) for s in each if s]) for each in ((), states[:1], states[1:])]
+    some = [str([(_digest(s.tensors), s.log) for s in each if s]) for each in ((), states[:1], states[1:])]
     yield "checkpoints of fits", Kind([root / "a.unfinished", root / "b.unfinished"], fits, dropped=some)
 
     cache = FeatureCache(root / "entries")

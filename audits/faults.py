@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import corruption, disturbances, hostile, killed_writers, kills, serving
+from audits import corruption, disturbances, hostile, killed_writers, kills, serving
 from benchmarks.measure import machine, versions
 from cocoop.utils.files import write_text
 

@@ -26,7 +26,7 @@ import cocoop
 from cocoop.backbones.features import FeatureCache
 from cocoop.experiments.store import Store
 from cocoop.report.page import html
-from cocoop.training.checkpoint import Checkpoint, Snapshot, Trace
+from cocoop.training.checkpoint import Checkpoint, Snapshot, TrainingLog
 from cocoop.utils.files import sweep
 
 IMAGES = [np.full((32, 32, 3), value, np.uint8) for value in (0, 80, 160, 240)]
@@ -86,7 +86,7 @@ def write_checkpoint(folder: Path, version: int) -> None:
     """Save the state of a fit."""
     tensors = {"learned.ctx": torch.full((2000, 64), float(version))}
     Checkpoint(folder / "fit.unfinished", "key").save(
-        lambda: Snapshot(tensors, Trace([0.1], [float(version)]))
+        lambda: Snapshot(tensors, TrainingLog([0.1], [float(version)]))
     )
 
 
@@ -94,8 +94,8 @@ def read_checkpoint(folder: Path) -> int:
     """Load it."""
     snapshot = Checkpoint(folder / "fit.unfinished", "key").load()
     assert snapshot is not None
-    assert snapshot.tensors["learned.ctx"].unique().tolist() == snapshot.trace.loss
-    return int(snapshot.trace.loss[0])
+    assert snapshot.tensors["learned.ctx"].unique().tolist() == snapshot.log.loss
+    return int(snapshot.log.loss[0])
 
 
 def write_record(run: Path, folder: Path, version: int) -> None:

@@ -18,8 +18,8 @@ from cocoop.methods import build
 from cocoop.methods._recipe import Recipe
 from cocoop.methods.cocoop import Config
 from cocoop.text.reference import ReferenceEncoder
-from cocoop.training.checkpoint import Trace
 from cocoop.training.classifier import Classifier
+from cocoop.training.log import TrainingLog
 from cocoop.training.loop import fit
 
 
@@ -70,7 +70,7 @@ def _run(
     names: list[str],
     recipe: Recipe,
     seed: int,
-) -> tuple[float, Trace, int]:
+) -> tuple[float, TrainingLog, int]:
     start = time.perf_counter()
     method: Any = build("cocoop", Config(), clip, template=data.template, n_classes=len(names), seed=seed)
     classifier: Any = Classifier(clip, method, names)

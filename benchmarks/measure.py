@@ -14,7 +14,7 @@ import psutil
 import torch
 
 from cocoop.backbones.device import synchronize
-from cocoop.text.heap import release_free_memory, resident_memory
+from cocoop.text.memory import release_free_memory, resident_memory
 
 Job = Callable[[], object]
 LONG = 20.0  # seconds

@@ -10,9 +10,8 @@ from typing import ClassVar
 from torch import nn
 
 import cocoop
-from cocoop.methods import METHODS
-from cocoop.methods._recipe import Preset, Recipe
-from cocoop.methods.cocoop import CoCoOp
+from cocoop.methods import METHODS, Facts, Paper, Preset, Recipe
+from cocoop.methods.cocoop import Model as CoCoOp
 
 QUICK = Recipe(epochs=1, batch_size=8)
 
@@ -21,6 +20,13 @@ QUICK = Recipe(epochs=1, batch_size=8)
 class Stranger(nn.Module):
     """CoCoOp, conditioned on an image from elsewhere in the batch."""
 
+    facts = Facts(
+        name="CoCoOp of a stranger",
+        summary="is CoCoOp, conditioned on another image of the batch",
+        paper=Paper("Never written", "You", "nowhere 2026", "2026-01", "https://example.org"),
+        conditional=True,
+        extends="cocoop",
+    )
     config_type = CoCoOp.config_type
     presets: ClassVar = {"stranger": Preset(CoCoOp.config_type(), QUICK, "an example")}
     transferable = True
@@ -28,7 +34,7 @@ class Stranger(nn.Module):
     def __init__(self, cfg, backbone, **given):
         super().__init__()
         self.cocoop = CoCoOp(cfg, backbone, **given)
-        self.prompts = self.cocoop.text.prompt
+        self.prompts = self.cocoop.prompts
 
     def forward(self, zimg):
         """Shift the context by what the Meta-Net says of another image."""

@@ -153,7 +153,7 @@ def test_the_commands(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     words = f"base-to-new --datasets emoji/food --backbone toy --seeds 1 --shots 2 --out {runs}"
     command("run", *words.split(), "--set", "coop.epochs=1", "--set", "cocoop.epochs=1")
-    assert len(Store(runs).records()) == 6
+    assert len(list(Store(runs).records())) == 6
     command("data", "export", "emoji/food", "--out", str(tmp_path / "photos"))
     model, photos = str(tmp_path / "model"), str(tmp_path / "photos")
     command("fit", photos, "--out", model, "--backbone", "toy", "--epochs", "1")

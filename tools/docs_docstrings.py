@@ -5,11 +5,6 @@ import re
 from collections.abc import Iterable, Sequence
 
 
-def summary(cls: type) -> str:
-    """Return the first paragraph of a docstring, on one line."""
-    return " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split())
-
-
 def attributes(cls: type) -> dict[str, str]:
     """Return the section "Attributes" of a docstring: what each is, on one line."""
     section = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2].partition("\n\n")[0]

@@ -5,15 +5,15 @@ from typing import Any
 
 from docs_docstrings import attributes, table
 
-from cocoop.experiments import cell, store
+from cocoop.experiments import cell, record
 
-MODELS = {model.__name__: model for model in (store.Record, cell.Cell, cell.Training, cell.Testing)}
+MODELS = {model.__name__: model for model in (record.Record, cell.Cell, cell.Training, cell.Testing)}
 WORDS = {"string": "text", "null": "null"}
 
 
 def reference() -> str:
     """Return every field of a record as Markdown."""
-    schema = store.Record.model_json_schema()
+    schema = record.Record.model_json_schema()
     return table(("field", "type", "what it is"), _fields("Record", schema, schema["$defs"]))
 
 

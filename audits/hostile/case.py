@@ -14,8 +14,7 @@ from cocoop.cli import main
 from cocoop.data.images import open_image
 from cocoop.data.photos import to_image
 from cocoop.estimator.estimator import PromptClassifier
-from cocoop.utils.files import digest
-from cocoop.utils.sealed import SEAL
+from cocoop.utils.files import DIGEST, digest
 
 MODEL = "model"  # a model folder beside every case, a fresh copy for each
 CANARY = "canary"  # what code in an input would write, below the case's folder
@@ -86,8 +85,8 @@ def decode(name: str) -> Callable[[Path], object]:
 
 def sealed(body: dict[str, Any]) -> str:
     """Return JSON with the digest that the library asks for: anybody can compute one."""
-    body = {name: value for name, value in body.items() if name != SEAL}
-    return json.dumps(body | {SEAL: digest(json.dumps(body, sort_keys=True))})
+    body = {name: value for name, value in body.items() if name != DIGEST}
+    return json.dumps(body | {DIGEST: digest(json.dumps(body, sort_keys=True))})
 
 
 @lru_cache(maxsize=1)

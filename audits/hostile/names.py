@@ -9,7 +9,7 @@ from pathlib import Path
 
 from audits.hostile.case import Case, command, load_backbone_once
 from audits.hostile.images import encoded
-from cocoop.estimator.names import ZeroShot, load
+from cocoop.estimator import ZeroShot, load
 
 NAMES = {
     "end-token": "<end_of_text>",

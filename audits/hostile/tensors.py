@@ -16,7 +16,7 @@ from audits.hostile.case import Case, command, load_backbone_once, sealed
 from audits.hostile.images import encoded
 from cocoop.backbones.clip import load_backbone
 from cocoop.backbones.features import FeatureCache
-from cocoop.estimator.names import load
+from cocoop.estimator import load
 from cocoop.training.checkpoint import Checkpoint
 from cocoop.training.prompt_file import load_prompt
 from cocoop.utils.files import data_digest

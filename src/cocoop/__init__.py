@@ -7,8 +7,7 @@ if TYPE_CHECKING:
     from cocoop.backbones.clip import Backbone, load_backbone
     from cocoop.data import Dataset, Item, open_dataset
     from cocoop.errors import CocoopError, UsageError
-    from cocoop.estimator.estimator import PromptClassifier
-    from cocoop.estimator.names import CoCoOp, CoOp, ZeroShot, load
+    from cocoop.estimator import CoCoOp, CoOp, PromptClassifier, ZeroShot, load
     from cocoop.experiments.run import run
     from cocoop.training.classifier import Classifier
     from cocoop.training.prompt_file import load_prompt
@@ -39,11 +38,11 @@ _HOME = {
     "open_dataset": "data",
     "CocoopError": "errors",
     "UsageError": "errors",
-    "CoCoOp": "estimator.names",
-    "CoOp": "estimator.names",
-    "PromptClassifier": "estimator.estimator",
-    "ZeroShot": "estimator.names",
-    "load": "estimator.names",
+    "CoCoOp": "estimator",
+    "CoOp": "estimator",
+    "PromptClassifier": "estimator",
+    "ZeroShot": "estimator",
+    "load": "estimator",
     "run": "experiments.run",
     "Classifier": "training.classifier",
     "load_prompt": "training.prompt_file",

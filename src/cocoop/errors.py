@@ -19,7 +19,7 @@ class CocoopError(Exception):
     exit_code = 1
 
 
-class UsageError(CocoopError):
+class UsageError(CocoopError, ValueError):
     """A call that was wrong from the start: an unknown name, an impossible setting.
 
     Examples:

@@ -1,4 +1,4 @@
-"""The short forms of the fault runs in benchmarks/: kills, damaged files, disks, clocks, two writers."""
+"""The short forms of the fault runs in audits/: kills, damaged files, disks, clocks, two writers."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import pytest
 from pydantic import BaseModel
 
 import cocoop
-from benchmarks import corruption, disturbances, killed_writers
-from cocoop.estimator.card import ModelFacts
+from audits import corruption, disturbances, killed_writers
+from cocoop.estimator.card import ModelInfo
 from cocoop.utils import assets as embedded
-from cocoop.utils.sealed import seal, unseal
+from cocoop.utils.files import checked_json, read_checked_json
 
 
 def test_what_a_killed_writer_leaves_is_whole() -> None:
@@ -38,8 +38,8 @@ class Small(BaseModel):
 
 
 def test_a_seal_holds_every_field() -> None:
-    text = seal(Small(number=0.1, words=["a", "ü"]))
-    assert unseal(Small, text.encode()) == Small(number=0.1, words=["a", "ü"])
+    text = checked_json(Small(number=0.1, words=["a", "ü"]))
+    assert read_checked_json(Small, text.encode()) == Small(number=0.1, words=["a", "ü"])
     for damaged in (
         text.replace("0.1", "0.2"),
         text.replace('"a"', '"b"'),
@@ -50,7 +50,7 @@ def test_a_seal_holds_every_field() -> None:
         "{}",
     ):
         with pytest.raises(ValueError, match="was changed or cut off"):
-            unseal(Small, damaged.encode())
+            read_checked_json(Small, damaged.encode())
 
 
 def test_a_sealed_file_of_another_kind_is_told_from_a_damaged_one() -> None:
@@ -58,7 +58,7 @@ def test_a_sealed_file_of_another_kind_is_told_from_a_damaged_one() -> None:
         figure: float
 
     with pytest.raises(ValueError, match=r"not of this version of cocoop \(number: Field required\)"):
-        unseal(Small, seal(Other(figure=1)).encode())
+        read_checked_json(Small, checked_json(Other(figure=1)).encode())
 
 
 def test_a_damaged_embedded_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,13 +80,13 @@ def test_a_model_can_be_saved_where_a_save_was_killed(tmp_path: Path) -> None:
     (folder / ".model.json.x.tmp").write_text("half")
     killed_writers.model(1).save(folder)
     assert len(list(folder.glob("prompt-*"))) == 1
-    assert cocoop.load(folder).facts_.prompt.seed == 1
+    assert cocoop.load(folder).info_.prompt.seed == 1
 
 
 def test_a_model_file_that_says_more_than_it_may_is_no_way_in(tmp_path: Path) -> None:
     killed_writers.model(0).save(tmp_path / "m")
     path = tmp_path / "m" / "model.json"
-    facts = unseal(ModelFacts, path.read_bytes())
+    facts = read_checked_json(ModelInfo, path.read_bytes())
     facts.params.update(backbone="somewhere/else", system="rm")
-    path.write_text(seal(facts))
+    path.write_text(checked_json(facts))
     assert cocoop.load(tmp_path / "m").backbone == "toy"

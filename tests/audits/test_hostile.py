@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmarks import hostile
+from audits import hostile
 from cocoop import Backbone, CocoopError, UsageError
 from cocoop.backbones.checkpoint import load_file
 from cocoop.data.images import open_image

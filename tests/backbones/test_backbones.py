@@ -9,13 +9,15 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
+import cocoop
 from cocoop import Classifier, load_backbone
 from cocoop.backbones import checkpoint as checkpoints
 from cocoop.backbones import names as weights
 from cocoop.backbones.device import allow_tf32, choose_device, choose_precision
 from cocoop.errors import CocoopError, UsageError
 from cocoop.methods._recipe import Recipe
-from cocoop.methods.cocoop import CoCoOp, Config
+from cocoop.methods.cocoop import Config
+from cocoop.methods.cocoop import Model as CoCoOp
 from cocoop.training.loop import fit
 from cocoop.utils.seeding import seeded
 
@@ -142,7 +144,7 @@ def test_weights_of_another_architecture_are_named(small: dict, tmp_path: Path) 
 
 
 def test_a_folder_as_open_clip_saves_it(tmp_path: Path) -> None:
-    embedded = Path(weights.__file__).parent / "assets" / weights.EMBEDDED
+    embedded = Path(cocoop.__file__).parent / "assets" / weights.EMBEDDED
     for file in embedded.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     assert load_backbone(str(tmp_path)).weights_digest == load_backbone().weights_digest

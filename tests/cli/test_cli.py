@@ -119,8 +119,6 @@ def test_interruption_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         ["status"],
         ["list"],
         ["cache"],
-        ["bench"],
-        ["bench", "text"],
         ["fit"],
         ["predict"],
         ["export"],

@@ -66,8 +66,8 @@ def test_fit_then_predict(photos: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "violin" in line
     model = cocoop.load("m")
     assert model.predict(["photos/red/0.png"], ["red", "violin"])[0] == "red"
-    assert [result.name for result in model.facts_.results] == ["held-out images"]
-    assert model.facts_.results[0].images == 3
+    assert [result.name for result in model.info_.results] == ["held-out images"]
+    assert model.info_.results[0].images == 3
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -77,7 +77,7 @@ def test_new_classes(photos: Path, kind: str, capsys: pytest.CaptureFixture[str]
     given = {"file": "new.txt", "folder": "new"}[kind]
     assert call("fit", "photos", "--out", "m", *QUICK, "--new-classes", given) == 0
     shown = capsys.readouterr().out
-    found = {result.name: (result.classes, result.images) for result in cocoop.load("m").facts_.results}
+    found = {result.name: (result.classes, result.images) for result in cocoop.load("m").info_.results}
     if kind == "file":
         assert found == {"held-out images": (3, 3), "held-out images, new names offered too": (5, 3)}
         assert "cannot be measured" in shown
@@ -111,16 +111,16 @@ def test_harm_to_new_names_is_said(
 
 def test_zero_shot_is_a_model_too(photos: Path) -> None:
     assert call("fit", "photos", "--out", "m", "--method", "zeroshot") == 0
-    (result,) = cocoop.load("m").facts_.results
+    (result,) = cocoop.load("m").info_.results
     assert result.zeroshot == result.trained
 
 
 def test_many_images_are_seen_fewer_times(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cocoop.estimator.fit.SEEN", 18)
     assert call("fit", "photos", "--out", "m", "--backbone", "toy") == 0
-    assert len(cocoop.load("m").facts_.lr) == 3
+    assert len(cocoop.load("m").info_.lr) == 3
     assert call("fit", "photos", "--out", "m", "--backbone", "toy", "--preset", "cocoop-paper") == 0
-    assert len(cocoop.load("m").facts_.lr) == 10
+    assert len(cocoop.load("m").info_.lr) == 10
 
 
 def test_numbers_as_names_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -251,7 +251,7 @@ def test_evaluate(photos: Path, trained: Path, capsys: pytest.CaptureFixture[str
     assert "macro F1" in shown
     assert "calibration error" in shown
     values = json.loads(Path("e/metrics.json").read_text())
-    facts = cocoop.load(trained).facts_.results[0]
+    facts = cocoop.load(trained).info_.results[0]
     assert values["cocoop"]["correct"] == facts.trained  # the same images were held out from fit
     assert values["zero-shot"]["correct"] == facts.zeroshot
     confusion = pd.read_csv("e/confusion.csv", index_col="class")

@@ -157,7 +157,7 @@ def test_the_picture_of_odd_names() -> None:
 
 def test_the_hint_of_a_foreign_model_is_one_command(tmp_path: Path, toy: Backbone) -> None:
     model = CoCoOp(toy, epochs=1).fit(np.zeros((2, 8, 8, 3)), ["cat", "dog"])
-    model.facts_.prompt.backbone = 'x\'); import os #"; touch canary; "'
+    model.info_.prompt.backbone = 'x\'); import os #"; touch canary; "'
     model.save(tmp_path / "m")
     with pytest.raises(CocoopError, match="With a network") as error:
         load(tmp_path / "m")

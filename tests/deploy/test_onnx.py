@@ -110,7 +110,7 @@ def test_a_model_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest
         export(model, None, tmp_path / "x", Console(quiet=True))
     assert not (tmp_path / "x").exists()
     with pytest.raises(CocoopError, match="9 of 10"):
-        Parity("emoji/food", 10, 9, 0.0, 0.0, 0.0).hold()
+        Parity("emoji/food", 10, 9, 0.0, 0.0, 0.0).check()
 
 
 def test_wrong_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,8 +52,8 @@ def test_fit_predict_score(kind: type) -> None:
     assert probabilities.shape == (12, 3)
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
     assert (model.classes_[probabilities.argmax(1)] == model.predict(images)).all()
-    assert model.facts_.loss[-1] < model.facts_.loss[0]
-    assert model.facts_.images == 12
+    assert model.info_.loss[-1] < model.info_.loss[0]
+    assert model.info_.images == 12
 
 
 def test_other_names() -> None:

@@ -110,7 +110,7 @@ def test_other_folders_are_left_alone(tmp_path: Path, model: Path) -> None:
     with pytest.raises(UsageError, match="is a file"):
         fitted.save(tmp_path / "photos" / "mine.png")
     fitted.save(model)  # a model is replaced
-    assert cocoop.load(model).facts_.results == fitted.facts_.results
+    assert cocoop.load(model).info_.results == fitted.info_.results
     with pytest.raises(CocoopError, match="no model folder"):
         cocoop.load(tmp_path / "photos")
 
@@ -119,7 +119,7 @@ def test_a_backbone_that_is_not_here_is_named(model: Path, monkeypatch: pytest.M
     def offline(*arguments: str) -> cocoop.Backbone:
         raise CocoopError("the weights cannot be loaded: no network")
 
-    monkeypatch.setattr("cocoop.estimator.names.shared_backbone", offline)
+    monkeypatch.setattr("cocoop.estimator.shared_backbone", offline)
     with pytest.raises(CocoopError, match=r'needs the backbone toy.*load_backbone\("toy"\)') as error:
         cocoop.load(model)
     assert "no network" in str(error.value)

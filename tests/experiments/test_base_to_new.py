@@ -6,7 +6,7 @@ from cocoop.errors import UsageError
 from cocoop.experiments.aggregate import harmonic_mean
 from cocoop.experiments.cell import Cell
 from cocoop.experiments.protocols import PROTOCOLS, Settings
-from cocoop.experiments.store import Record
+from cocoop.experiments.record import Record
 from cocoop.methods._settings import resolve
 from cocoop.report.tables import tables
 

@@ -16,7 +16,7 @@ import cocoop
 from cocoop import CocoopError
 from cocoop.cli import main
 from cocoop.experiments.cell import Cell
-from cocoop.experiments.claims import Ledger
+from cocoop.experiments.claims import Claims
 from cocoop.experiments.store import Store
 from tests.experiments.test_runs import ARGUMENTS, finish, without_time
 
@@ -24,10 +24,10 @@ FAST = ARGUMENTS | {"methods": ["zeroshot", "coop"], "overrides": ["coop.epochs=
 HOLD = """
 import sys, time
 from pathlib import Path
-from cocoop.experiments.claims import Ledger
-ledger = Ledger(Path(sys.argv[1]))
-cell = next(cell for plan in ledger.plans() for cell in plan.cells if cell.training.method == "coop")
-with ledger.claim(cell.training) as note:
+from cocoop.experiments.claims import Claims
+claims = Claims(Path(sys.argv[1]))
+cell = next(cell for plan in claims.requests() for cell in plan.cells if cell.training.method == "coop")
+with claims.claim(cell.training) as note:
     note(cell, "loss 1.234", 0.5)
     print("claimed", flush=True)
     time.sleep(60)
@@ -36,7 +36,7 @@ with ledger.claim(cell.training) as note:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finish(tmp_path_factory.mktemp("ledger"), FAST)
+    return finish(tmp_path_factory.mktemp("claims"), FAST)
 
 
 def status(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict:
@@ -46,18 +46,18 @@ def status(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict:
 
 
 def planned(folder: Path) -> list[Cell]:
-    return [cell for plan in Ledger(folder).plans() for cell in plan.cells]
+    return [cell for plan in Claims(folder).requests() for cell in plan.cells]
 
 
 def test_a_claim_excludes_and_ends(finished: Path, tmp_path: Path) -> None:
     training = planned(finished)[0].training
-    with Ledger(tmp_path).claim(training) as mine:
+    with Claims(tmp_path).claim(training) as mine:
         assert mine is not None
-        with Ledger(tmp_path).claim(training) as theirs:
+        with Claims(tmp_path).claim(training) as theirs:
             assert theirs is None
-        assert Ledger(tmp_path).work(training) is not None
-    assert Ledger(tmp_path).work(training) is None
-    with Ledger(tmp_path).claim(training) as again:
+        assert Claims(tmp_path).work(training) is not None
+    assert Claims(tmp_path).work(training) is None
+    with Claims(tmp_path).claim(training) as again:
         assert again is not None
 
 
@@ -65,7 +65,7 @@ def test_a_killed_holder_is_taken_over(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """While another process is at a training it is waited for; when that is killed, its work is done here."""
-    Ledger(tmp_path).plan(planned(finished), "cocoop run base-to-new --seeds '1, 2'")
+    Claims(tmp_path).request(planned(finished), "cocoop run base-to-new --seeds '1, 2'")
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
@@ -97,7 +97,7 @@ def test_a_failure_is_recorded_and_the_others_go_on(
         raise CocoopError("training diverged")
 
     with monkeypatch.context() as patch:
-        patch.setattr("cocoop.experiments.run_cell.fit", diverge)
+        patch.setattr("cocoop.training.loop.fit", diverge)
         with pytest.raises(
             CocoopError, match=r"2 of 4 cells have no record:\n  emoji/activities coop.*diverged"
         ):
@@ -118,7 +118,7 @@ def test_a_bug_in_one_test_leaves_the_prompt_and_the_other(
 ) -> None:
     write = Store.write
 
-    def broken(store: Store, record: cocoop.experiments.store.Record, top: dict[str, torch.Tensor]) -> None:
+    def broken(store: Store, record: cocoop.experiments.record.Record, top: dict[str, torch.Tensor]) -> None:
         if record.cell.testing.subset == "new":
             raise ZeroDivisionError
         write(store, record, top)
@@ -187,7 +187,7 @@ def test_status_of_nothing_and_of_everything(
 
 def test_status_names_the_command(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = "cocoop run base-to-new --seeds '1, 2'"
-    Ledger(tmp_path).plan(planned(finished), command)
+    Claims(tmp_path).request(planned(finished), command)
     with pytest.raises(SystemExit):
         main(["status", str(tmp_path)])
     assert f"to finish: {command}" in capsys.readouterr().out
@@ -196,20 +196,20 @@ def test_status_names_the_command(finished: Path, tmp_path: Path, capsys: pytest
 def test_a_damaged_plan_is_as_good_as_none(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "plans").mkdir()
     (tmp_path / "plans" / "0.json").write_text('{"command"')
-    assert Ledger(tmp_path).plans() == []
+    assert Claims(tmp_path).requests() == []
 
 
 @pytest.mark.parametrize("command", ["cocoop list; rm -rf ~", "rm -rf ~", "cocoop 'run", "cocoop $(id)"])
 def test_a_plan_from_elsewhere_offers_no_other_command(finished: Path, tmp_path: Path, command: str) -> None:
-    Ledger(tmp_path).plan(planned(finished), "cocoop run")
+    Claims(tmp_path).request(planned(finished), "cocoop run")
     (path,) = tmp_path.glob("plans/*")
     path.write_text(path.read_text().replace('"cocoop run"', json.dumps(command)))
-    assert Ledger(tmp_path).plans() == []
+    assert Claims(tmp_path).requests() == []
 
 
 def test_other_formats_are_refused_with_the_command(finished: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "old"))
-    Ledger(folder).plan(planned(finished), f"cocoop run base-to-new --out {folder} --seeds 0")
+    Claims(folder).request(planned(finished), f"cocoop run base-to-new --out {folder} --seeds 0")
     path = sorted(folder.glob("records/*/*/*.json"))[0]
     path.write_text(path.read_text().replace('"schema_version": ', '"schema_version": 7'))
     with pytest.raises(CocoopError, match=r"was changed.*delete it and run again: cocoop run base-to-new"):

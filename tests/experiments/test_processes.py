@@ -48,9 +48,9 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
             time.sleep(0.1)
         parent.send_signal(signal.SIGKILL)
     trainings = {
-        cell.training.key: cell.training for plan in Store(tmp_path).ledger.plans() for cell in plan.cells
+        cell.training.key: cell.training for plan in Store(tmp_path).claims.requests() for cell in plan.cells
     }
     deadline = time.monotonic() + 30
-    while any(map(Store(tmp_path).ledger.work, trainings.values())) and time.monotonic() < deadline:
+    while any(map(Store(tmp_path).claims.work, trainings.values())) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not any(map(Store(tmp_path).ledger.work, trainings.values()))
+    assert not any(map(Store(tmp_path).claims.work, trainings.values()))

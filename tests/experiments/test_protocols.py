@@ -14,25 +14,31 @@ from rich.console import Console
 import cocoop
 from cocoop import Backbone, Classifier, UsageError
 from cocoop.experiments.cell import Cell
-from cocoop.experiments.protocols import PROTOCOLS, Facts, Settings
+from cocoop.experiments.protocols import PROTOCOLS, DatasetSummary, Settings
 from cocoop.experiments.protocols.ablation import without_meta_net
-from cocoop.experiments.store import Record, Store
+from cocoop.experiments.record import Record
+from cocoop.experiments.store import Store
 from cocoop.methods import METHODS
 from cocoop.methods._settings import resolve
 from cocoop.report.page import html
 from cocoop.report.show import report
 from cocoop.report.tables.results import results
-from cocoop.training.loop import others
 from tests.data.test_benchmark import make_imagenet
 from tests.trees import make_tree
 
-FACTS = {name: Facts(fewest=20, most=20, domains=("mono",), room=18) for name in ("a", "b", "c")}
+SUMMARIES = {name: DatasetSummary(fewest=20, most=20, domains=("mono",), room=18) for name in ("a", "b", "c")}
 VARIANTS = ["imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"]
 
 
 def settings(**changes: object) -> Settings:
     methods = tuple(resolve(name) for name in ("zeroshot", "coop", "cocoop"))
-    values = {"datasets": ("a", "b", "c"), "methods": methods, "seeds": (0, 1), "shots": 16, "facts": FACTS}
+    values = {
+        "datasets": ("a", "b", "c"),
+        "methods": methods,
+        "seeds": (0, 1),
+        "shots": 16,
+        "summaries": SUMMARIES,
+    }
     return Settings(backbone="toy", weights="0", **(values | changes))  # type: ignore[arg-type]
 
 
@@ -114,8 +120,8 @@ def test_shifted_domains_are_lists_of_a_dataset_or_datasets() -> None:
 
 def test_shots_stop_where_classes_have_no_more_images() -> None:
     assert {cell.training.shots for cell in cells("few-shot") if cell.training.recipe} == {1, 2, 4, 8, 16}
-    few = {name: Facts(2, 2, (), 18) for name in FACTS}
-    assert {c.training.shots for c in cells("few-shot", facts=few) if c.training.recipe} == {1, 16}
+    few = {name: DatasetSummary(2, 2, (), 18) for name in SUMMARIES}
+    assert {c.training.shots for c in cells("few-shot", summaries=few) if c.training.recipe} == {1, 16}
     assert {c.training.shots for c in cells("few-shot", shots=4) if c.training.recipe} == {1, 2, 4}
 
 
@@ -140,10 +146,10 @@ def test_the_ablation_changes_one_thing_at_a_time() -> None:
         if label.startswith("cocoop (")
     }
     assert changed.pop("cocoop (no Meta-Net)") == ["method", "config"]
-    assert changed.pop("cocoop (other images)") == ["recipe"]
+    assert changed.pop("cocoop (other images)") == ["method"]
     assert set(map(tuple, changed.values())) == {("config",)}
-    wide = {name: Facts(20, 20, (), 70) for name in FACTS}
-    assert "coop (M=60, random)" in {cell.training.label for cell in cells("ablation", facts=wide)}
+    wide = {name: DatasetSummary(20, 20, (), 70) for name in SUMMARIES}
+    assert "coop (M=60, random)" in {cell.training.label for cell in cells("ablation", summaries=wide)}
 
 
 def test_leaving_out_the_meta_net_is_cocoop_with_a_silent_one(toy: Backbone) -> None:
@@ -164,32 +170,6 @@ def test_leaving_out_the_meta_net_is_cocoop_with_a_silent_one(toy: Backbone) -> 
         ).backward()
     torch.testing.assert_close(silent.ctx.grad, coop.ctx.grad[0], rtol=1e-3, atol=1e-4)
     assert plain.recipe == choice.recipe
-
-
-def test_every_image_gets_the_feature_of_another() -> None:
-    features = torch.arange(20.0)[:, None]
-    shuffled = others(features, seed=1, epoch=0)
-    assert sorted(shuffled.flatten()) == sorted(features.flatten())
-    assert not (shuffled == features).any()
-    assert torch.equal(shuffled, others(features, 1, 0))
-    assert not torch.equal(shuffled, others(features, 1, 1))
-    assert not torch.equal(shuffled, others(features, 2, 0))
-
-
-def test_prompts_can_be_made_from_other_images(toy: Backbone) -> None:
-    zimg = torch.nn.functional.normalize(
-        torch.randn(6, toy.embed_dim, generator=torch.Generator().manual_seed(0)), dim=1
-    )
-    seen = zimg.roll(1, 0)
-    for name, same in (("coop", True), ("cocoop", False)):
-        method = METHODS.get(name)(resolve(name).config, toy, template="{}.", n_classes=2, seed=0)
-        classifier = Classifier(toy, method, ["cat", "dog"])
-        own, other = classifier.predict(zimg), classifier.predict(zimg, seen)
-        torch.testing.assert_close(other, classifier(zimg, seen).detach())
-        assert torch.equal(own, other) == same
-        texts = classifier.encode_text(method(seen)).detach().expand(6, -1, -1)
-        expected = toy.logit_scale * torch.einsum("bd,bcd->bc", zimg, texts)
-        torch.testing.assert_close(other, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_class_incremental_counts_the_images_of_both_halves() -> None:

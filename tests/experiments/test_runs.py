@@ -11,9 +11,10 @@ from rich.console import Console
 
 import cocoop
 from cocoop import Backbone, CocoopError, UsageError, load_prompt
-from cocoop.experiments.aggregate import told_apart
-from cocoop.experiments.run import demo
-from cocoop.experiments.store import Record, Store
+from cocoop.cli import main
+from cocoop.experiments.aggregate import disambiguate
+from cocoop.experiments.record import Record
+from cocoop.experiments.store import Store
 from cocoop.report.show import report
 from cocoop.training.prompt_file import save_prompt
 from cocoop.utils.files import sweep, write_bytes
@@ -85,7 +86,7 @@ def test_a_second_run_computes_nothing(finished: Path, monkeypatch: pytest.Monke
     def fail(*arguments: object, **named: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("cocoop.experiments.run_cell.fit", fail)
+    monkeypatch.setattr("cocoop.training.loop.fit", fail)
     monkeypatch.setattr("cocoop.backbones.features.ImageEncoder._encode", fail)
     assert len(cocoop.run("base-to-new", folder=finished, **ARGUMENTS)) == 6
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
@@ -223,7 +224,8 @@ def test_the_demo_runs_all_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "cocoop.experiments.run.run", lambda protocol, **named: seen.update(named, protocol=protocol)
     )
     monkeypatch.setattr("cocoop.report.page.html.write", lambda store: store.folder / "report.html")
-    demo(tmp_path, False, Console(quiet=True))
+    with pytest.raises(SystemExit):
+        main(["demo", "--out", str(tmp_path)])
     assert len(seen["datasets"]) == 8
     assert seen["protocol"] == "base-to-new"
 
@@ -235,7 +237,7 @@ def test_shots_are_not_averaged_as_if_they_were_seeds(finished: Path, tmp_path: 
         folder=folder,
         **(ARGUMENTS | {"shots": 2, "methods": ["coop"]} | {"overrides": ["coop.epochs=1"]}),
     )
-    labels = {record.cell.training.label for record in told_apart(list(Store(folder).records()))}
+    labels = {record.cell.training.label for record in disambiguate(list(Store(folder).records()))}
     assert labels == {
         "zeroshot",
         "coop (epochs=1) (1 shots)",

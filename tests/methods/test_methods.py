@@ -3,10 +3,15 @@
 import dataclasses
 import hashlib
 import importlib
+import io
+import re
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 from torch.nn import functional as F
 
@@ -14,16 +19,21 @@ import cocoop.methods
 from cocoop import Backbone, Classifier
 from cocoop.cli.list import table
 from cocoop.errors import UsageError
-from cocoop.experiments.run import choose
-from cocoop.methods import METHODS, Method
-from cocoop.methods.cocoop import CoCoOp
+from cocoop.experiments.protocols import PROTOCOLS, Settings
+from cocoop.experiments.store import Store
+from cocoop.methods import METHODS, Method, ordered
+from cocoop.methods._settings import choose, resolve
+from cocoop.methods.cocoop import Model as CoCoOp
 from cocoop.methods.coop import Config as CoOpConfig
-from cocoop.methods.coop import CoOp
+from cocoop.methods.coop import Model as CoOp
 from cocoop.methods.zeroshot import Config as ZeroShotConfig
-from cocoop.methods.zeroshot import ZeroShot
+from cocoop.methods.zeroshot import Model as ZeroShot
+from cocoop.report.page import html
+from cocoop.report.tables.results import results
 from cocoop.text.prompt import Prompt
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.training.classifier import Classifier as _Classifier
+from tests.estimator.test_estimator import painted
 
 NAMES = ["red apple", "green tea", "dog"]
 OTHER_NAMES = ["violin", "red bus", "teapot", "moon"]
@@ -53,7 +63,7 @@ def test_contract(name: str, preset: str, toy: Backbone) -> None:
     assert isinstance(method, Method)
     zimg = images(toy, 5)
     contexts = method(zimg)
-    assert contexts.shape[0] in (1, 5)
+    assert contexts.shape[0] == (5 if cls.facts.conditional else 1)
     assert contexts.shape[1] in (1, 3)
     assert contexts.shape[2:] == (method.prompts[0].n_ctx, toy.width)
     classifier = Classifier(toy, method, NAMES)
@@ -62,7 +72,8 @@ def test_contract(name: str, preset: str, toy: Backbone) -> None:
     assert logits.isfinite().all()
     torch.testing.assert_close(classifier.predict(zimg), logits.detach(), rtol=1e-4, atol=1e-3)
     learned = dict(method.named_parameters())
-    assert bool(learned) == (cls.presets[preset].recipe is not None)
+    assert bool(learned) == cls.facts.learns
+    assert (cls.presets[preset].recipe is not None) == (cls.facts.training == "steps")
     assert all(parameter.dtype == torch.float32 for parameter in learned.values())
     if learned:
         F.cross_entropy(logits, torch.tensor([0, 1, 2, 0, 1])).backward()
@@ -188,9 +199,8 @@ DROPPED_IN = '''
 from dataclasses import dataclass
 import torch
 from torch import nn
-from cocoop.methods import METHODS
+from cocoop.methods import METHODS, Facts, Paper, Preset, Recipe
 from cocoop.text.prompt import Prompt, context_template, init_context
-from cocoop.methods._recipe import Preset, Recipe
 
 @dataclass(frozen=True)
 class Config:
@@ -199,6 +209,12 @@ class Config:
 @METHODS.register("loud")
 class Loud(nn.Module):
     """Scaled context."""
+    facts = Facts(
+        name="LoudCoOp",
+        summary="scales its words",
+        paper=Paper("Loud", "Doe et al.", "ICLR 2099", "2098-10", "https://example.org/loud"),
+        extends="coop",
+    )
     config_type = Config
     presets = {"loud": Preset(Config(), Recipe(epochs=1, batch_size=8), "a test")}
     transferable = True
@@ -218,27 +234,92 @@ def fourth_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(cocoop.methods, "__path__", [*cocoop.methods.__path__, str(tmp_path)])
     monkeypatch.setattr(METHODS, "_objects", dict(METHODS._objects))
     monkeypatch.setattr(METHODS, "_walked", False)
+    monkeypatch.delitem(sys.modules, "cocoop.methods.loud", raising=False)
     importlib.invalidate_caches()
     return "loud"
 
 
 def test_one_file_adds_a_method(fourth_method: str, toy: Backbone, tmp_path: Path) -> None:
-    assert fourth_method in METHODS.names()
+    assert ordered()[0] == "zeroshot"
+    assert ordered()[-1] == fourth_method
     test_contract(fourth_method, "loud", toy)
     (choice,) = choose([fourth_method], [], ["loud.start=2", "loud.epochs=1"])
     assert choice.config.start == 2.0
-    assert fourth_method in [str(cell) for cell in table("methods", full=True).columns[0].cells]
+    listed = Console(width=300, record=True, file=io.StringIO())
+    listed.print(table("methods", full=True))
+    assert re.search(r"loud .*scales its words.*ICLR 2099", listed.export_text())
     records = cocoop.run(
         "base-to-new",
-        datasets=["emoji/activities"],
-        methods=[fourth_method],
+        datasets=["emoji/activities", "emoji/food"],
+        methods=["coop", fourth_method],
+        overrides=["coop.epochs=1"],
         seeds=[0],
         shots=1,
         backbone="toy",
         folder=tmp_path / "runs",
     )
     own = [record for record in records if record.cell.training.method == fourth_method]
-    assert [record.cell.testing.subset for record in own] == ["base", "new"]
+    assert [record.cell.testing.subset for record in own] == ["base", "new"] * 2
+    (result,) = results(records)
+    assert list(result.frame["method"])[:3] == ["zeroshot", "coop (epochs=1)", fourth_method]
+    page = html.page(Store(tmp_path / "runs"))
+    assert "<b>LoudCoOp</b> scales its words" in page
+    for other in ("coop (epochs=1)", "zeroshot"):
+        assert f"What loud gains over {other}, by dataset." in page
+    assert f"loud has {average(result.frame, 'new'):.2f} % of the images of new classes right" in page
+    colours = html.colours(records)
+    assert colours == {"zeroshot": 0, "coop (epochs=1)": 1, "loud": 4}
+
+
+def average(frame: pd.DataFrame, column: str) -> float:
+    return float(frame[(frame["dataset"] == "average") & (frame["method"] == "loud")][column].iloc[0])
+
+
+def test_one_file_is_a_classifier_too(fourth_method: str, toy: Backbone, tmp_path: Path) -> None:
+    images, labels = painted(2)
+    cocoop.PromptClassifier(fourth_method, toy).fit(images, labels).save(tmp_path / "model")
+    assert "[LoudCoOp](https://example.org/loud)" in (tmp_path / "model" / "README.md").read_text()
+    assert len(cocoop.load(tmp_path / "model", toy).predict(images, classes=["cat", "dog"])) == len(images)
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_facts_are_whole(name: str) -> None:
+    facts = METHODS.get(name).facts
+    paper = facts.paper
+    assert re.fullmatch(r"\d{4}-\d{2}", paper.date)
+    assert re.fullmatch(r".+ \d{4}", paper.venue)
+    assert paper.link.startswith("https://")
+    assert facts.name
+    assert facts.summary
+    assert not facts.summary.endswith(".")
+    assert facts.extends is None or facts.extends in METHODS.names()
+    assert sum(METHODS.get(each).facts.baseline for each in METHODS.names()) == 1
+
+
+def test_select7_has_the_datasets_template_but_on_imagenet() -> None:
+    choice = resolve("zeroshot", "zeroshot-select7")
+    assert choice.on("imagenet").config.texts("a photo of a {}.") == SELECT7
+    assert choice.on("caltech101").config.texts("a photo of a {}.") == (*SELECT7, "a photo of a {}.")
+    cells = PROTOCOLS.get("cross-dataset").cells(
+        Settings(("imagenet", "caltech101"), (choice,), (1,), 16, "toy", "w", source="imagenet")
+    )
+    templates = {cell.testing.dataset: cell.training.config["templates"] for cell in cells}
+    assert templates == {"imagenet": ("select7",), "caltech101": ("select7", "dataset")}
+
+
+def test_an_image_alone_is_shown_the_one_before_it(toy: Backbone) -> None:
+    kind = METHODS.get("cocoop-other-image")
+    method = build(kind, kind.config_type(), toy)
+    first, second = images(toy, 2).split(1)
+    method(first)
+    torch.testing.assert_close(method(second), method.cocoop(first))
+    torch.testing.assert_close(method(first), method.cocoop(second))
+    many = images(toy, 6)
+    shown = method(many).detach()
+    own = method.cocoop(many).detach()
+    pairs = (shown[:, None] - own[None]).flatten(2).norm(dim=2).argmin(1)
+    assert sorted(pairs.tolist()) == list(range(6))
+    assert not (pairs == torch.arange(6)).any()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 
 from cocoop.errors import UsageError
 from cocoop.methods._recipe import Recipe
-from cocoop.methods._settings import presets
+from cocoop.methods._settings import all_presets
 
 # learning rates of the released code, epoch by epoch
 PAPER = [1e-5, 2.0e-3, 1.9511e-3, 1.8090e-3, 1.5878e-3, 1.3090e-3, 1.0e-3, 6.9098e-4, 4.1221e-4, 1.9098e-4]
@@ -18,9 +18,9 @@ def test_the_last_rate_is_not_zero(epochs: int, last: float) -> None:
 
 
 def test_paper_presets() -> None:
-    _, cocoop = presets()["cocoop-paper"]
-    _, coop = presets()["coop-paper"]
-    recipe = cocoop.methods._recipe
+    _, cocoop = all_presets()["cocoop-paper"]
+    _, coop = all_presets()["coop-paper"]
+    recipe = cocoop.recipe
     assert recipe is not None
     assert coop.recipe is not None
     assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.warmup_epochs) == (10, 1, 0.002, 1)

@@ -8,7 +8,7 @@ import pytest
 from cocoop.experiments.aggregate import AVERAGE, harmonic_mean
 from cocoop.experiments.cell import Cell
 from cocoop.experiments.protocols import PROTOCOLS, Settings
-from cocoop.experiments.store import Record
+from cocoop.experiments.record import Record
 from cocoop.methods._settings import MethodChoice, resolve
 from cocoop.report.tables import tables
 from cocoop.report.tables.published import published

@@ -13,13 +13,12 @@ from torch.nn import functional as F
 
 from cocoop import Backbone
 from cocoop.errors import CocoopError, UsageError
-from cocoop.text import TextEncoder, heap
-from cocoop.text.memory import plan
+from cocoop.text import TextEncoder, memory
+from cocoop.text.memory import choose_chunking
 from cocoop.text.prompt import Prompt
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.text.tower import TextTower
-
-from .conftest import TEXT, TOWERS, VISION, make_tower
+from tests.conftest import TEXT, TOWERS, VISION, make_tower
 
 NAMES = ["red apple", "red car", "red", "dog", "dog house", "green tea", "a", "xylophone", "red apple pie"]
 
@@ -126,10 +125,10 @@ def test_freed_memory_is_handed_back_only_where_the_process_holds_too_much(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trimmed: list[int] = []
-    monkeypatch.setattr(heap, "_glibc", lambda: SimpleNamespace(malloc_trim=trimmed.append))
-    heap.release_free_memory(limit=1 << 60)
+    monkeypatch.setattr(memory, "_glibc", lambda: SimpleNamespace(malloc_trim=trimmed.append))
+    memory.release_free_memory(limit=1 << 60)
     assert not trimmed
-    heap.release_free_memory(limit=heap.resident_memory() // 2)
+    memory.release_free_memory(limit=memory.resident_memory() // 2)
     assert trimmed == [0]
 
 
@@ -137,10 +136,11 @@ def test_a_chunk_leaves_room_for_the_memory_of_earlier_ones(tower: Callable[[str
     backbone = tower("clip-quickgelu")
     slots = Prompt("a photo of a {}.", 4).slots(backbone.tokenize, NAMES)
     text = TextTower(backbone.model, torch.float64)
-    kept = plan(slots, text, 32, 1 << 40, grad=True)
+    kept = choose_chunking(slots, text, 32, 1 << 40, grad=True)
     assert (kept.images, kept.classes, kept.recompute) == (32, len(NAMES), False)
-    whole = next(n for n in range(32, 0, -1) if not plan(slots, text, n, 10**7, grad=True).recompute)
-    cut = plan(slots, text, whole + 1, 10**7, grad=True)
+    fits = [n for n in range(1, 33) if not choose_chunking(slots, text, n, 10**7, grad=True).recompute]
+    whole = max(fits)
+    cut = choose_chunking(slots, text, whole + 1, 10**7, grad=True)
     assert (cut.classes, cut.recompute) == (len(NAMES), True)
     assert cut.images in (whole // 4, (whole + 1) // 4)
 

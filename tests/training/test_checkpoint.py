@@ -9,9 +9,9 @@ import torch
 
 from cocoop import Backbone, Classifier
 from cocoop.methods._recipe import Recipe
-from cocoop.methods.cocoop import CoCoOp
-from cocoop.methods.coop import CoOp
-from cocoop.training.checkpoint import Checkpoint, Snapshot, Trace
+from cocoop.methods.cocoop import Model as CoCoOp
+from cocoop.methods.coop import Model as CoOp
+from cocoop.training.checkpoint import Checkpoint, Snapshot, TrainingLog
 from cocoop.training.loop import Epoch, fit
 from tests.training.test_loop import classifier, data
 
@@ -24,7 +24,7 @@ class Killed(Exception):
 
 def train(
     model: Classifier, backbone: Backbone, stop_after: int = RECIPE.epochs, resume: Snapshot | None = None
-) -> tuple[Trace, Snapshot]:
+) -> tuple[TrainingLog, Snapshot]:
     """Train, or die after some epochs; return what was reached."""
     zimg, labels = data(backbone)
     reached: list[Epoch] = []
@@ -38,7 +38,7 @@ def train(
     with suppress(Killed):
         fit(model, views.__getitem__, labels, RECIPE, 0, on_epoch, resume)
     snapshot = reached[-1].snapshot()
-    return snapshot.trace, snapshot
+    return snapshot.log, snapshot
 
 
 @pytest.mark.parametrize("cls", [CoOp, CoCoOp])
@@ -55,7 +55,7 @@ def test_a_resumed_fit_ends_with_the_same_bits(
     resumed = classifier(cls, toy, seed=5)  # whatever it starts from is replaced
     trace, _ = train(resumed, toy, resume=stored)
     assert (trace.lr, trace.loss) == (expected.lr, expected.loss)
-    assert trace.seconds > snapshot.trace.seconds
+    assert trace.seconds > snapshot.log.seconds
     ours, theirs = resumed.method.state_dict(), unbroken.method.state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -67,7 +67,7 @@ def test_the_momentum_is_part_of_it(toy: Backbone) -> None:
     _, snapshot = train(classifier(CoOp, toy), toy, 2)
     bare = {name: value for name, value in snapshot.tensors.items() if name.startswith("learned.")}
     assert len(bare) < len(snapshot.tensors)
-    trace, _ = train(classifier(CoOp, toy), toy, resume=Snapshot(bare, snapshot.trace))
+    trace, _ = train(classifier(CoOp, toy), toy, resume=Snapshot(bare, snapshot.log))
     assert trace.loss != expected.loss
 
 
@@ -78,7 +78,7 @@ def test_a_snapshot_is_a_copy(toy: Backbone) -> None:
     for _ in range(2):
         train(classifier(CoOp, toy), toy, resume=snapshot)
     assert all(torch.equal(before[name], value) for name, value in snapshot.tensors.items())
-    assert len(snapshot.trace.lr) == 1
+    assert len(snapshot.log.lr) == 1
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "other training"])

@@ -10,10 +10,11 @@ from torch.nn import functional as F
 
 import cocoop
 from cocoop import Backbone, UsageError
-from cocoop.experiments.store import Record, Store
+from cocoop.experiments.record import Record
+from cocoop.experiments.store import Store
 from cocoop.methods._recipe import Recipe
-from cocoop.methods.cocoop import CoCoOp
-from cocoop.training.distributed import Team, join
+from cocoop.methods.cocoop import Model as CoCoOp
+from cocoop.training.distributed import Group, join_group
 from cocoop.training.loop import fit
 from tests.experiments.test_runs import ARGUMENTS, without_time
 from tests.training.test_loop import classifier, data
@@ -64,7 +65,7 @@ def test_the_parts_add_up_to_the_gradient_of_the_batch(size: int, toy: Backbone)
         return torch.cat([parameter.grad.flatten() for parameter in model.method.parameters()])  # type: ignore
 
     batch = torch.tensor([4, 0, 6, 1, 5])
-    parts = [Team(size, rank).part(batch) for rank in range(size)]
+    parts = [Group(size, rank).part(batch) for rank in range(size)]
     assert sorted(torch.cat(parts).tolist()) == sorted(batch.tolist())
     total = sum(gradient(part, len(part) / len(batch)) for part in parts)
     torch.testing.assert_close(total, gradient(batch, 1.0), rtol=1e-4, atol=1e-5)
@@ -73,9 +74,9 @@ def test_the_parts_add_up_to_the_gradient_of_the_batch(size: int, toy: Backbone)
 def test_too_few_images_to_share(toy: Backbone) -> None:
     zimg, labels = data(toy)
     with pytest.raises(UsageError, match=r"2 processes cannot share batches of 1 image.*--workers"):
-        fit(classifier(CoCoOp, toy), lambda epoch: zimg, labels, Recipe(), seed=0, team=Team(2, 0))
+        fit(classifier(CoCoOp, toy), lambda epoch: zimg, labels, Recipe(), seed=0, group=Group(2, 0))
 
 
 def test_without_a_launcher_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert join("cpu") == (Team(1, 0), "cpu")
+    assert join_group("cpu") == (Group(1, 0), "cpu")

@@ -4,8 +4,8 @@ from torch.nn import functional as F
 
 from cocoop import Backbone, Classifier, CocoopError
 from cocoop.methods._recipe import Recipe
-from cocoop.methods.cocoop import CoCoOp
-from cocoop.methods.coop import CoOp
+from cocoop.methods.cocoop import Model as CoCoOp
+from cocoop.methods.coop import Model as CoOp
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.training.loop import batches, fit
 from cocoop.training.metrics import evaluate

@@ -13,7 +13,8 @@ from torch import nn
 
 from cocoop import Backbone, Classifier, CocoopError, UsageError, load_prompt
 from cocoop.cli import main
-from cocoop.methods.cocoop import CoCoOp, Config
+from cocoop.methods.cocoop import Config
+from cocoop.methods.cocoop import Model as CoCoOp
 from cocoop.training.released import import_official
 from tests.methods.test_methods import NAMES, images
 

@@ -28,7 +28,7 @@ def export(
 ) -> None:
     """Write a model for fixed class names as one ONNX file, checked against PyTorch."""
     from cocoop.deploy.onnx.folder import export as run
-    from cocoop.estimator.names import load
+    from cocoop.estimator import load
 
     run(
         load(model, device="cpu", precision="fp32"),

@@ -1,7 +1,6 @@
 """What there is to choose from, as tables made from the registries."""
 
 import dataclasses
-import inspect
 
 import open_clip
 from rich.table import Table
@@ -9,8 +8,8 @@ from rich.table import Table
 from cocoop.backbones.names import EMBEDDED
 from cocoop.data.benchmark.catalog import entries
 from cocoop.experiments.protocols import PROTOCOLS
-from cocoop.methods import METHODS
-from cocoop.methods._settings import presets
+from cocoop.methods import METHODS, ordered
+from cocoop.methods._settings import all_presets
 
 
 def table(kind: str, full: bool) -> Table:
@@ -25,56 +24,72 @@ def table(kind: str, full: bool) -> Table:
 
 
 def _table(title: str, *columns: str) -> Table:
-    found = Table(title=title, title_justify="left", header_style="bold")
+    shown = Table(title=title, title_justify="left", header_style="bold")
     for name in columns:
-        found.add_column(name)
-    return found
+        shown.add_column(name)
+    return shown
 
 
 def _methods() -> Table:
-    found = _table("Methods", "name", "what it is", "settings (--set NAME.FIELD=VALUE)")
-    for name in METHODS.names():
-        cls = METHODS.get(name)
-        fields = dataclasses.fields(cls.config_type)
-        default = next(iter(cls.presets.values())).config
-        settings = ", ".join(f"{field.name}={getattr(default, field.name)!r}" for field in fields)
-        summary = (inspect.getdoc(cls) or "").partition("\n")[0]
-        found.add_row(name, summary, settings)
-    return found
+    columns = (
+        "name",
+        "what it is",
+        "published",
+        "needs",
+        "learns in",
+        "selects on",
+        "settings (--set NAME.FIELD=VALUE)",
+    )
+    shown = _table("Methods", *columns)
+    for name in ordered():
+        kind = METHODS.get(name)
+        facts = kind.facts
+        default = next(iter(kind.presets.values())).config
+        settings = ", ".join(f"{key}={value!r}" for key, value in dataclasses.asdict(default).items())
+        shown.add_row(
+            name,
+            f"{facts.name}, which {facts.summary}",
+            facts.paper.venue,
+            "images" if facts.images else "nothing",
+            facts.training,
+            facts.selects_on,
+            settings,
+        )
+    return shown
 
 
 def _presets() -> Table:
-    found = _table("Presets", "name", "method", "epochs", "batch", "lr", "source")
-    for name, (method, preset) in presets().items():
+    shown = _table("Presets", "name", "method", "epochs", "batch", "lr", "source")
+    for name, (method, preset) in all_presets().items():
         recipe = preset.recipe
         cells = (str(recipe.epochs), str(recipe.batch_size), f"{recipe.lr:g}") if recipe else ("", "", "")
-        found.add_row(name, method, *cells, preset.source)
-    return found
+        shown.add_row(name, method, *cells, preset.source)
+    return shown
 
 
 def _datasets() -> Table:
-    found = _table("Datasets", "name", "classes", "images", "template")
+    shown = _table("Datasets", "name", "classes", "images", "template")
     for entry in entries():
-        found.add_row(entry.name, str(entry.classes), entry.images, entry.template)
-    return found
+        shown.add_row(entry.name, str(entry.classes), entry.images, entry.template)
+    return shown
 
 
 def _protocols() -> Table:
-    found = _table("Protocols", "name", "what it is", "in the paper")
+    shown = _table("Protocols", "name", "what it is", "in the paper")
     for name in PROTOCOLS.names():
-        found.add_row(name, PROTOCOLS.get(name).title, PROTOCOLS.get(name).paper)
-    return found
+        shown.add_row(name, PROTOCOLS.get(name).title, PROTOCOLS.get(name).paper)
+    return shown
 
 
 def _backbones(full: bool) -> Table:
-    found = _table("Backbones", "name", "weights")
-    found.add_row(EMBEDDED, "embedded in the package; no network")
+    shown = _table("Backbones", "name", "weights")
+    shown.add_row(EMBEDDED, "embedded in the package; no network")
     pretrained: dict[str, list[str]] = {}
     for architecture, tag in open_clip.list_pretrained():
         pretrained.setdefault(architecture, []).append(tag)
     if full:
         for architecture, tags in pretrained.items():
-            found.add_row(f"{architecture}/TAG", ", ".join(tags))
+            shown.add_row(f"{architecture}/TAG", ", ".join(tags))
     else:
-        found.add_row("ARCHITECTURE/TAG", f"{len(pretrained)} of open_clip: cocoop list backbones")
-    return found
+        shown.add_row("ARCHITECTURE/TAG", f"{len(pretrained)} of open_clip: cocoop list backbones")
+    return shown

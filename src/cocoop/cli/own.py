@@ -41,7 +41,9 @@ class Output(str, Enum):
 def fit(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="The model folder to write.")],
-    method: Annotated[str, typer.Option(help="See `cocoop list methods`.")] = "cocoop",
+    method: Annotated[
+        str | None, typer.Option(help="See `cocoop list methods`; CoCoOp if not given.")
+    ] = None,
     shots: Annotated[int, typer.Option(min=1, help="Training images a class, at most.")] = 16,
     backbone: Backbone = "tiny-clip",
     epochs: Annotated[
@@ -62,8 +64,10 @@ def fit(
     """Train a classifier on labelled images; ends with what it gained over zero-shot CLIP."""
     from cocoop.estimator.fit import Request
     from cocoop.estimator.fit import fit as run
+    from cocoop.methods import DEFAULT
     from cocoop.methods._settings import parse_overrides
 
+    method = method or DEFAULT
     settings = parse_overrides(set_ or [])
     if stray := settings.keys() - {method}:
         raise UsageError(f"--set {sorted(stray)[0]}.… is for another method than {method}")
@@ -99,8 +103,8 @@ def predict(
     memory_budget: Budget = None,
 ) -> None:
     """Name images with a trained model, among its classes or any others."""
+    from cocoop.estimator import load
     from cocoop.estimator import predict as predicting
-    from cocoop.estimator.names import load
 
     names = class_names(classes, classes_file)
     paths = predicting.find_images(images)
@@ -124,8 +128,8 @@ def evaluate(
 ) -> None:
     """Test a model on labelled images: accuracy, macro F1, calibration, classes, confusion."""
     from cocoop.data import open_dataset
+    from cocoop.estimator import load
     from cocoop.estimator.evaluate import evaluate as run
-    from cocoop.estimator.names import load
 
     dataset = open_dataset(data, root, names)
     run(
@@ -146,8 +150,8 @@ def explain(
     words: Annotated[int, typer.Option(min=1, help="Nearest words of each vector.")] = 5,
 ) -> None:
     """Show the words nearest to what a model learned."""
+    from cocoop.estimator import load
     from cocoop.estimator.explain import explain as run
-    from cocoop.estimator.names import load
 
     run(load(model), image, words, out_)
 

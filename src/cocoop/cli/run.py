@@ -2,18 +2,21 @@
 
 import fnmatch
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cocoop.cli.options import Backbone, Budget, Device, Precision, Root, Settings, parse_bytes
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.utils.display import terminal
+
+if TYPE_CHECKING:
+    from cocoop.experiments.record import Record
 
 app = typer.Typer()
 out = terminal()
@@ -44,7 +47,9 @@ def run(
         list[str], typer.Argument(metavar="PROTOCOL", help="One or more; see `cocoop list protocols`.")
     ],
     datasets: Annotated[str, typer.Option(help="Names or patterns, separated by commas.")] = "emoji/*",
-    methods: Annotated[str, typer.Option(help="Names, separated by commas.")] = "zeroshot,coop,cocoop",
+    methods: Annotated[
+        str | None, typer.Option(help="Names, separated by commas; those of the paper if not given.")
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Numbers, separated by commas.")] = "1,2,3",
     shots: Annotated[int, typer.Option(help="Training images a class.")] = 16,
     source: Annotated[
@@ -84,12 +89,13 @@ def run(
 ) -> None:
     """Run protocols; finished cells are skipped, so the same command goes on after an interruption."""
     from cocoop.experiments import run as experiment
+    from cocoop.experiments.protocols import PAPER_METHODS
 
     with _interruptible():
         experiment.run(
             protocols,
             datasets=_matching(datasets),
-            methods=_words(methods),
+            methods=PAPER_METHODS if methods is None else _words(methods),
             seeds=_numbers(seeds),
             shots=shots,
             source=source,
@@ -110,6 +116,7 @@ def run(
             command=shlex.join(["cocoop", *called.get()]),
             dry_run=dry_run,
             console=out,
+            report=_show_tables,
         )
 
 
@@ -119,10 +126,22 @@ def demo(
     full: Annotated[bool, typer.Option("--full", help="The paper's epochs and three seeds.")] = False,
 ) -> None:
     """Zero-shot CLIP, CoOp and CoCoOp on the embedded data, then the table and a report."""
+    from cocoop.data import DATASETS
     from cocoop.experiments import run as experiment
+    from cocoop.experiments.store import Store
+    from cocoop.report.page import html
 
     with _interruptible():
-        experiment.demo(folder, full, out)
+        experiment.run(
+            "base-to-new",
+            datasets=[name for name in DATASETS.names() if name.startswith("emoji/")],
+            seeds=(1, 2, 3) if full else (1, 2),
+            presets=() if full else ("coop-quick", "cocoop-quick"),
+            folder=folder,
+            console=out,
+            report=_show_tables,
+        )
+    out.print(f"report: {html.write(Store(folder))}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -148,6 +167,14 @@ def status(
     from cocoop.experiments import status
 
     status.show(folder, json_, out)
+
+
+def _show_tables(records: "Sequence[Record]") -> None:
+    from cocoop.report.show import show
+    from cocoop.report.tables.results import results
+
+    for protocol in results(records):
+        show(protocol, out)
 
 
 class _Interrupted(CocoopError):

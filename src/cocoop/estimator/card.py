@@ -5,11 +5,11 @@ from typing import Annotated, Any
 from huggingface_hub import EvalResult, ModelCardData
 from pydantic import BaseModel, ConfigDict, Field
 
+from cocoop.methods import METHODS
 from cocoop.training.prompt_file import PromptCard
 from cocoop.utils.display import markdown as plain
 
 SCHEMA = 2
-PAPERS = {"cocoop": "https://arxiv.org/abs/2203.05557", "coop": "https://arxiv.org/abs/2109.01134"}
 
 
 class Result(BaseModel):
@@ -37,7 +37,7 @@ class Result(BaseModel):
         return self.trained < self.zeroshot
 
 
-class ModelFacts(BaseModel):
+class ModelInfo(BaseModel):
     """Everything in a model folder but the learned tensors.
 
     Attributes:
@@ -74,13 +74,13 @@ class ModelFacts(BaseModel):
     created: str
 
 
-def markdown(facts: ModelFacts, name: str) -> str:
+def markdown(info: ModelInfo, name: str) -> str:
     """Return the model card of a model called `name`: front matter as the Hub reads it, then the page."""
-    prompt = facts.prompt
+    prompt = info.prompt
     parts = [
-        f"---\n{_front_matter(facts, name)}\n---",
+        f"---\n{_front_matter(info, name)}\n---",
         f"# {plain(name)}",
-        f"An image classifier made with cocoop: {_method(facts)} It knows "
+        f"An image classifier made with cocoop: {_method(info)} It knows "
         f"{len(prompt.class_names)} classes, and takes any other names.",
         f"## Use it\n\n```python\nimport cocoop\n\nmodel = cocoop.load({name!r})\n"
         f'print(model.predict(["image.png"]))\n'
@@ -88,8 +88,8 @@ def markdown(facts: ModelFacts, name: str) -> str:
         f"It needs the backbone {plain(prompt.backbone)}, the frozen CLIP it was trained on (weights "
         f"`{prompt.weights[:16]}`), which is not part of this folder.",
         f"## Classes\n\n{', '.join(map(plain, prompt.class_names))}",
-        f"## Training\n\n{_training(facts)}",
-        f"## Results\n\n{_results(facts)}",
+        f"## Training\n\n{_training(info)}",
+        f"## Results\n\n{_results(info)}",
         "## Limits\n\nIt answers with one of the names it is given, also where none of them fits. Its "
         "probabilities are over those names. It has the biases of its backbone, and of the images it was "
         "trained on.",
@@ -97,7 +97,7 @@ def markdown(facts: ModelFacts, name: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(facts: ModelFacts, name: str) -> str:
+def _front_matter(info: ModelInfo, name: str) -> str:
     scores = [
         EvalResult(
             task_type="image-classification",
@@ -106,41 +106,40 @@ def _front_matter(facts: ModelFacts, name: str) -> str:
             metric_type="accuracy",
             metric_value=round(result.trained / result.images, 4),
         )
-        for result in facts.results
+        for result in info.results
     ]
     data = ModelCardData(
         library_name="cocoop",
         pipeline_tag="zero-shot-image-classification",
-        tags=["clip", "few-shot", "prompt-learning", facts.prompt.method],
+        tags=["clip", "few-shot", "prompt-learning", info.prompt.method],
         model_name=name,
         eval_results=scores or None,
     )
     return data.to_yaml()
 
 
-def _method(facts: ModelFacts) -> str:
-    method = facts.prompt.method
-    label = f"[{method}]({PAPERS[method]})" if method in PAPERS else method
-    learned = "nothing is learned." if facts.recipe is None else "prompts learned on a frozen CLIP."
-    return f"{label}, {learned}"
+def _method(info: ModelInfo) -> str:
+    method = METHODS.get(info.prompt.method).facts
+    learned = "prompts learned on a frozen CLIP." if method.learns else "nothing is learned."
+    return f"[{method.name}]({method.paper.link}), {learned}"
 
 
-def _training(facts: ModelFacts) -> str:
-    if not facts.recipe:
-        return f"None. The prompt is {plain(facts.prompt.template)}."
-    recipe = ", ".join(f"{key} {value}" for key, value in facts.recipe.items())
-    last = f"; the loss of the last epoch was {facts.loss[-1]:.3f}" if facts.loss else ""
+def _training(info: ModelInfo) -> str:
+    if not info.recipe:
+        return f"None. The prompt is {plain(info.prompt.template)}."
+    recipe = ", ".join(f"{key} {value}" for key, value in info.recipe.items())
+    last = f"; the loss of the last epoch was {info.loss[-1]:.3f}" if info.loss else ""
     return (
-        f"On {facts.images} images with seed {facts.prompt.seed}: {recipe}. It took {facts.seconds:.0f} s"
+        f"On {info.images} images with seed {info.prompt.seed}: {recipe}. It took {info.seconds:.0f} s"
         f"{last}. Settings, versions and the learning rates are in `model.json`."
     )
 
 
-def _results(facts: ModelFacts) -> str:
-    if not facts.results:
+def _results(info: ModelInfo) -> str:
+    if not info.results:
         return "Not measured."
     rows = ["| images | classes | number | zero-shot | this model |", "| --- | ---: | ---: | ---: | ---: |"]
-    for r in facts.results:
+    for r in info.results:
         rows.append(
             f"| {plain(r.name)} | {r.classes} | {r.images} | {r.zeroshot / r.images:.1%} "
             f"| {r.trained / r.images:.1%} |"

@@ -5,7 +5,9 @@ is installed, `clone`, `cross_val_score` and the like take these objects.
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,18 +22,17 @@ from cocoop.backbones.device import AUTO
 from cocoop.backbones.features import encode_images, view_seeds
 from cocoop.data.own.source import TEMPLATE
 from cocoop.errors import UsageError, unknown
-from cocoop.estimator.card import ModelFacts, Result
+from cocoop.estimator.card import ModelInfo, Result
 from cocoop.estimator.folder import write_model
-from cocoop.estimator.inputs import Images, Names, check_pairs, listed, texts
-from cocoop.estimator.train import learn
-from cocoop.methods import Method
+from cocoop.estimator.inputs import Images, Names, check_pairs, listed, not_fitted, texts
+from cocoop.methods import DEFAULT, Method
 from cocoop.methods._settings import MethodChoice, resolve
 from cocoop.training.classifier import Classifier
-from cocoop.training.loop import Epoch, Views
+from cocoop.training.loop import OnEpoch, Views, train
+from cocoop.training.prompt_file import PromptCard
+from cocoop.utils.environment import environment
 
 SAVED = ("method", "preset", "epochs", "settings", "template", "seed")  # what a folder tells of the params
-
-OnEpoch = Callable[[Epoch], None]
 
 
 class PromptClassifier:
@@ -55,7 +56,7 @@ class PromptClassifier:
 
     Attributes:
         classes_: the class names it was fitted on, sorted.
-        facts_: how it was trained, and what it scored where somebody measured that.
+        info_: how it was trained, and what it scored where somebody measured that.
         backbone_: the frozen CLIP.
         method_: the trained `cocoop.methods.Method`.
 
@@ -71,13 +72,13 @@ class PromptClassifier:
     """
 
     classes_: np.ndarray
-    facts_: ModelFacts
+    info_: ModelInfo
     backbone_: Backbone
     method_: Method
 
     def __init__(
         self,
-        method: str = "cocoop",
+        method: str = DEFAULT,
         backbone: str | Backbone = EMBEDDED,
         *,
         preset: str | None = None,
@@ -130,19 +131,7 @@ class PromptClassifier:
         """
         names = sorted(set(texts(labels)))
         place = {name: index for index, name in enumerate(names)}
-        clip = self.load_backbone()
-        method, facts = learn(
-            self.choice(),
-            clip,
-            names,
-            views,
-            torch.tensor([place[str(label)] for label in labels]),
-            template=self.template,
-            seed=self.seed,
-            memory_budget=self.memory_budget,
-            on_epoch=on_epoch,
-        )
-        return self.become(clip, method, facts)
+        return self._train(names, views, torch.tensor([place[str(label)] for label in labels]), on_epoch)
 
     def predict(self, images: Images, classes: Names | None = None) -> np.ndarray:
         """Return the likeliest name of each image, among any `classes` or those of the fit."""
@@ -173,11 +162,11 @@ class PromptClassifier:
         Raises:
             UsageError: it is not fitted, or other classes are asked of vectors that belong to theirs.
         """
-        if not self.__sklearn_is_fitted__() and classes is not None and self.choice().recipe is None:
-            self.fit_features(lambda epoch: torch.empty(0), classes)  # nothing is learned
+        if not self.__sklearn_is_fitted__() and classes is not None and not self.choice.facts.learns:
+            self._train(sorted(set(texts(classes))), lambda epoch: torch.empty(0), torch.empty(0).long())
         self._check_fitted()
         names = tuple(self.classes_.tolist() if classes is None else texts(classes))
-        if not self.method_.transferable and list(names) != self.facts_.prompt.class_names:
+        if not self.method_.transferable and list(names) != self.info_.prompt.class_names:
             raise UsageError("this model learned vectors for each of its own classes; others have none")
         if self._last is None or self._last.class_names != names:
             self._last = Classifier(self.backbone_, self.method_, names, self.memory_budget)
@@ -191,9 +180,9 @@ class PromptClassifier:
         """
         self._check_fitted()
         params = {name: getattr(self, name) for name in SAVED}
-        update = {"params": params, "results": list(results) or self.facts_.results}
-        self.facts_ = self.facts_.model_copy(update=update)
-        write_model(Path(folder), self.method_, self.facts_)
+        update = {"params": params, "results": list(results) or self.info_.results}
+        self.info_ = self.info_.model_copy(update=update)
+        write_model(Path(folder), self.method_, self.info_)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return what it was made with, by name."""
@@ -213,21 +202,50 @@ class PromptClassifier:
             return self.backbone
         return shared_backbone(self.backbone, self.device, self.precision)
 
+    @property
     def choice(self) -> MethodChoice:
         """Return the method with all its settings resolved. Raises UsageError for an impossible one."""
         epochs = {} if self.epochs is None else {"epochs": self.epochs}
         return resolve(self.method, self.preset, {**(self.settings or {}), **epochs})
 
-    def become(self, clip: Backbone, method: Method, facts: ModelFacts) -> "PromptClassifier":
-        """Take over what was learned elsewhere; return self."""
-        self.backbone_, self.method_, self.facts_ = clip, method, facts
-        self.classes_ = np.array(facts.prompt.class_names)
+    def _train(
+        self, names: list[str], views: Views, truth: Tensor, on_epoch: OnEpoch = lambda epoch: None
+    ) -> "PromptClassifier":
+        choice, clip = self.choice, self.load_backbone()
+        card = PromptCard(
+            method=choice.method,
+            config=asdict(choice.config),
+            backbone=clip.name,
+            weights=clip.weights_digest,
+            template=self.template,
+            class_names=names,
+            seed=self.seed,
+        )
+        method, trained = train(
+            card, choice.recipe, clip, views, truth, memory_budget=self.memory_budget, on_epoch=on_epoch
+        )
+        info = ModelInfo(
+            prompt=card,
+            recipe=asdict(choice.recipe) if choice.recipe else None,
+            preprocess=asdict(clip.preprocess),
+            precision=clip.precision,
+            images=len(truth),
+            **trained.log.by_epoch(),
+            environment=environment(),
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        )
+        return self._set_fitted(clip, method, info)
+
+    def _set_fitted(self, clip: Backbone, method: Method, info: ModelInfo) -> "PromptClassifier":
+        """Take over what was learned; return self."""
+        self.backbone_, self.method_, self.info_ = clip, method, info
+        self.classes_ = np.array(info.prompt.class_names)
         self._last = None
         return self
 
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
-            raise UsageError("this classifier has learned nothing yet; call fit(images, labels) first")
+            raise not_fitted("this classifier has learned nothing yet; call fit(images, labels) first")
 
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self)).parameters
@@ -238,7 +256,7 @@ class PromptClassifier:
         return type(self)(**self.get_params())  # a loaded backbone is frozen, so it is shared
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "facts_")
+        return hasattr(self, "info_")
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags

@@ -17,12 +17,11 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from cocoop.data import Dataset
 from cocoop.errors import UsageError
+from cocoop.estimator import ZeroShot
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.images import encode
-from cocoop.estimator.names import ZeroShot
-from cocoop.report.plots.svg import short
 from cocoop.training.metrics import evaluate as measure
-from cocoop.utils.display import harmless
+from cocoop.utils.display import harmless, short
 from cocoop.utils.files import write_bytes, write_json, write_text
 
 SHOWN = 10  # classes in the terminal; the files hold all
@@ -45,8 +44,8 @@ def evaluate(model: PromptClassifier, data: Dataset, split: str, out: Path, cons
     zimg = encode(model.load_backbone(), data, items, console)
     truth = torch.tensor([item.label for item in items])
     logits = model.logits(zimg, names)
-    zero = ZeroShot(model.backbone_, template=model.facts_.prompt.template).logits(zimg, names)
-    label = model.facts_.prompt.method
+    zero = ZeroShot(model.backbone_, template=model.info_.prompt.template).logits(zimg, names)
+    label = model.info_.prompt.method
     values = {name: dict(measure(each, truth)) for name, each in (("zero-shot", zero), (label, logits))}
     confusion = multiclass_confusion_matrix(logits.argmax(1), truth, len(names))
     classes = per_class(confusion, names)

@@ -17,6 +17,7 @@ from torch import Tensor
 from cocoop.backbones.clip import Backbone
 from cocoop.errors import UsageError
 from cocoop.estimator.estimator import PromptClassifier
+from cocoop.methods import METHODS, ordered
 
 CLASSES = 20  # classes shown of a model that has vectors for each
 NAMES = 3  # likeliest names shown for an image
@@ -49,7 +50,7 @@ def explain(model: PromptClassifier, image: Path | None, words: int, console: Co
         CocoopError: the image cannot be read.
     """
     learned = getattr(model.method_, "ctx", None)
-    label = model.facts_.prompt.method
+    label = model.info_.prompt.method
     if learned is None:
         templates = ", ".join(repr(prompt.template) for prompt in model.method_.prompts)
         console.print(
@@ -61,10 +62,11 @@ def explain(model: PromptClassifier, image: Path | None, words: int, console: Co
     else:
         _say_vectors(model, learned.reshape(-1, learned.shape[-1]), words, console)
     if image:
+        if not METHODS.get(label).facts.conditional:
+            others = ", ".join(name for name in ordered() if METHODS.get(name).facts.conditional)
+            raise UsageError(f"{label} has the same vectors for all images; --image is for {others}")
         zimg = model.features(image)
-        contexts = model.method_(torch.cat([zimg, -zimg]).to(model.backbone_.device))
-        if len(contexts) == 1:
-            raise UsageError(f"{label} has the same vectors for all images; --image is for cocoop")
+        contexts = model.method_(zimg.to(model.backbone_.device))
         _say_image(model, learned, contexts[0, 0], zimg, words, console)
 
 
@@ -76,7 +78,7 @@ def _say_vectors(
     for column in ("vector", "began as", "moved by", "nearest words (distance)"):
         table.add_column(column)
     start = clip.tokenize(prompt.fill(""))[1 : prompt.n_ctx + 1]
-    words_given = model.facts_.prompt.config.get("ctx_init")
+    words_given = model.info_.prompt.config.get("ctx_init")
     for index, near in enumerate(nearest_words(clip, learned, words)):
         moved = (learned[index] - clip.token_embedding[start[index]]).norm().item()
         began = (clip.word(start[index]), f"{moved:.2f}") if words_given else ("random", "")
@@ -91,7 +93,7 @@ def _say_vectors(
 
 
 def _say_classes(model: PromptClassifier, learned: Float[Tensor, "c m w"], console: Console) -> None:
-    names = model.facts_.prompt.class_names
+    names = model.info_.prompt.class_names
     table = Table(
         title="nearest word to the vectors of each class", title_justify="left", header_style="bold"
     )
@@ -132,7 +134,7 @@ def _say_image(
     without = classifier.logit_scale * zimg.to(text.device) @ text.T
     for what, logits in (("without the shift", without.cpu()), ("with it", model.logits(zimg))):
         console.print(
-            f"{what}: {_answers(logits, model.facts_.prompt.class_names)}", highlight=False, soft_wrap=True
+            f"{what}: {_answers(logits, model.info_.prompt.class_names)}", highlight=False, soft_wrap=True
         )
 
 

@@ -16,11 +16,11 @@ from cocoop.backbones.clip import EMBEDDED, Backbone
 from cocoop.data import DATASETS, Dataset, Item, is_source, open_dataset
 from cocoop.data.splits import draw
 from cocoop.errors import CocoopError, UsageError
+from cocoop.estimator import ZeroShot
 from cocoop.estimator.card import Result
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.folder import check_place
 from cocoop.estimator.images import encode, encoder, progress
-from cocoop.estimator.names import ZeroShot
 
 FEW = 100  # below so many images, what one of them weighs is said
 NARROW = 256  # text width below which a second thread waits more than it works
@@ -90,7 +90,7 @@ def _limit_epochs(model: PromptClassifier, images: int) -> None:
 
     Two at least, as the first is the warm-up.
     """
-    recipe = model.choice().recipe
+    recipe = model.choice.recipe
     asked = model.epochs or model.preset or "epochs" in (model.settings or {})
     if recipe and not asked and images * recipe.epochs > SEEN:
         model.set_params(epochs=max(2, SEEN // images))
@@ -100,7 +100,7 @@ def _train(model: PromptClassifier, data: Dataset, items: Sequence[Item], consol
     clip = model.load_backbone()
     images = encoder(clip, data)
     encode(clip, data, items, console)  # a bad image is named before the training
-    recipe = model.choice().recipe
+    recipe = model.choice.recipe
     epochs = recipe.epochs if recipe else 1
     with _few_threads(clip), progress("training", epochs, console) as advance:
         model.fit_features(
@@ -205,7 +205,7 @@ def _say_start(data: Dataset, train: Sequence[Item], console: Console) -> None:
 
 
 def _say_results(model: PromptClassifier, results: Sequence[Result], out: Path, console: Console) -> None:
-    facts = model.facts_
+    facts = model.info_
     table = Table(header_style="bold")
     for column in ("tested on", "names", "images", "zero-shot", facts.prompt.method):
         table.add_column(column, justify="left" if column == "tested on" else "right")
@@ -241,6 +241,6 @@ def _caveats(model: PromptClassifier, results: Sequence[Result]) -> list[str]:
         lines.append(f"Few images: one of the held-out ones is {1 / results[0].images:.1%}.")
     if any("offered too" in result.name for result in results):
         lines.append("Without images of the new names, how well they are recognised cannot be measured.")
-    if model.facts_.prompt.backbone == EMBEDDED:
+    if model.info_.prompt.backbone == EMBEDDED:
         lines.append("tiny-clip knows drawings, not photographs; for those use --backbone ViT-B-16/openai.")
     return lines

@@ -19,17 +19,16 @@ from safetensors.torch import load
 from torch import Tensor
 
 from cocoop.errors import CocoopError, UsageError
-from cocoop.estimator.card import ModelFacts, markdown
+from cocoop.estimator.card import ModelInfo, markdown
 from cocoop.methods import Method
 from cocoop.training.prompt_file import prompt_bytes
-from cocoop.utils.files import data_digest, write_bytes, write_text
-from cocoop.utils.sealed import seal, unseal
+from cocoop.utils.files import checked_json, data_digest, read_checked_json, write_bytes, write_text
 
 FACTS, README = "model.json", "README.md"
 PARTS = (FACTS, README, "prompt-*.safetensors")
 
 
-def write_model(folder: Path, method: Method, facts: ModelFacts) -> None:
+def write_model(folder: Path, method: Method, facts: ModelInfo) -> None:
     """Write a model folder, replacing a model that is already there.
 
     Raises:
@@ -42,7 +41,7 @@ def write_model(folder: Path, method: Method, facts: ModelFacts) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         write_bytes(path, prompt)
-        write_text(folder / FACTS, seal(facts))
+        write_text(folder / FACTS, checked_json(facts))
         write_text(folder / README, markdown(facts, folder.resolve().name))
         for old in set(folder.glob("prompt-*.safetensors")) - {path}:
             old.unlink()
@@ -68,7 +67,7 @@ def check_place(folder: Path, mark: str = FACTS, parts: Sequence[str] = PARTS, w
         raise UsageError(f"{folder} holds something else than {what}; give a new folder")
 
 
-def read_model(folder: Path) -> tuple[ModelFacts, dict[str, Tensor]]:
+def read_model(folder: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
     """Check a model folder and return what it says about itself, and the learned tensors.
 
     Raises:
@@ -79,7 +78,7 @@ def read_model(folder: Path) -> tuple[ModelFacts, dict[str, Tensor]]:
         raise CocoopError(f"{folder} is no model folder: it has no {FACTS}; make one with: cocoop fit")
     try:
         said = path.read_bytes()
-        facts = unseal(ModelFacts, said)
+        facts = read_checked_json(ModelInfo, said)
         path = _prompt_path(folder, facts)
         prompt = path.read_bytes() if path.is_file() else b""
         if data_digest(prompt) != facts.learned:
@@ -91,5 +90,5 @@ def read_model(folder: Path) -> tuple[ModelFacts, dict[str, Tensor]]:
     return facts, load(prompt)
 
 
-def _prompt_path(folder: Path, facts: ModelFacts) -> Path:
+def _prompt_path(folder: Path, facts: ModelInfo) -> Path:
     return folder / f"prompt-{facts.learned[:16]}.safetensors"

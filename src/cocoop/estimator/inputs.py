@@ -1,6 +1,7 @@
 """What people pass to a classifier: images in any form, and the names of their classes."""
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import cast
 
@@ -40,3 +41,16 @@ def texts(names: Names) -> list[str]:
         if not isinstance(name, str):
             raise UsageError(f"a label is the name of its class, which CLIP reads; not {name!r}")
     return [str(name) for name in names]
+
+
+class NotFittedError(UsageError, AttributeError):
+    """What an unfitted classifier raises; scikit-learn's own error of this name too, where it is in use."""
+
+
+def not_fitted(message: str) -> NotFittedError:
+    """Return the error for a classifier that is asked before it is fitted."""
+    theirs = getattr(sys.modules.get("sklearn.exceptions"), "NotFittedError", None)
+    if theirs is None:
+        return NotFittedError(message)
+    kind: type[NotFittedError] = type("NotFittedError", (NotFittedError, theirs), {})
+    return kind(message)

@@ -1,1 +1,1 @@
-"""experiments."""
+"""Many cells to records: protocols, the run folder, and who runs which cell."""

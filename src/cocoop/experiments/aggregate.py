@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from cocoop.experiments.store import Record
+from cocoop.experiments.record import Record
 
 AVERAGE = "average"
 
@@ -23,7 +23,7 @@ def harmonic_mean(base: float, new: float) -> float:
     return 2 * base * new / (base + new) if base + new else 0.0
 
 
-def told_apart(records: Sequence[Record], shots: bool = True) -> list[Record]:
+def disambiguate(records: Sequence[Record], shots: bool = True) -> list[Record]:
     """Add to the labels of methods what differs between the records in more than the seed.
 
     Args:
@@ -31,13 +31,13 @@ def told_apart(records: Sequence[Record], shots: bool = True) -> list[Record]:
         shots: whether to add them; not where they are what the protocol varies.
     """
     trainings = [record.cell.training for record in records]
-    several_shots = shots and len({training.shots for training in trainings if training.recipe}) > 1
+    several_shots = shots and len({training.shots for training in trainings if training.shots}) > 1
     several_backbones = len({training.weights for training in trainings}) > 1
     several_precisions = len({training.precision for training in trainings}) > 1
     found = []
     for record in records:
         training = record.cell.training
-        marks = [f"{training.shots} shots"] if several_shots and training.recipe else []
+        marks = [f"{training.shots} shots"] if several_shots and training.shots else []
         marks += [training.backbone] if several_backbones else []
         marks += [training.precision] if several_precisions else []
         label = f"{training.label} ({', '.join(marks)})" if marks else training.label

@@ -17,14 +17,14 @@ from cocoop.utils.files import digest
 class Training(BaseModel):
     """Everything that a trained prompt depends on; equal trainings share one prompt.
 
-    Where nothing is learned, data, shots and seed play no part and have fixed values.
+    Where no images are used, subset, shots and seed play no part and have fixed values: no shots.
 
     Attributes:
         method: registered name.
         label: name for tables: the method, and what differs from its default preset.
         preset: name of the preset that the settings started from.
         config: the method's own settings.
-        recipe: how it is trained; null where nothing is learned.
+        recipe: how it is trained; null where it takes no steps.
         backbone: name of the frozen CLIP.
         weights: SHA-256 of its weights.
         precision: of its matrix products.
@@ -48,6 +48,11 @@ class Training(BaseModel):
     subset: Subset
     shots: int
     seed: int
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything is fitted: by steps, or to images."""
+        return self.recipe is not None or self.shots > 0
 
     @cached_property
     def key(self) -> str:
@@ -112,7 +117,7 @@ class Cell(BaseModel):
         """Whether a learned prompt meets other classes than those it was trained on."""
         train, test = self.training, self.testing
         same = (train.dataset, train.subset) == (test.dataset, test.candidates)
-        return train.recipe is not None and not same
+        return train.learns and not same
 
 
 def training(
@@ -127,7 +132,7 @@ def training(
     seed: int,
 ) -> Training:
     """Return the training of a method choice on a part of a dataset."""
-    learned = choice.recipe is not None
+    images = choice.facts.images
     return Training(
         method=choice.method,
         label=choice.label,
@@ -138,9 +143,9 @@ def training(
         weights=weights,
         precision=precision,
         dataset=dataset,
-        subset=subset if learned else "all",
-        shots=shots if learned else 0,
-        seed=seed if learned else 0,
+        subset=subset if images else "all",
+        shots=shots if images else 0,
+        seed=seed if choice.facts.learns else 0,
     )
 
 

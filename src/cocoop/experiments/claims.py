@@ -66,7 +66,7 @@ class Work(BaseModel):
         return f"{self.doing} ({self.share:.0%})"
 
 
-class Plan(BaseModel):
+class Request(BaseModel):
     """The cells that one command asked for.
 
     Attributes:
@@ -88,7 +88,7 @@ class Plan(BaseModel):
         return command
 
 
-class Ledger:
+class Claims:
     """Plans, claims and failures of one run folder.
 
     A claim is an operating-system lock on a file: it ends with its process, however that ends, and it
@@ -141,20 +141,20 @@ class Ledger:
         """Return why a cell failed, if it did."""
         return _read(Failure, self._failure(cell))
 
-    def forgive(self, cell: Cell) -> None:
+    def clear_failure(self, cell: Cell) -> None:
         """Forget a failure, so that the cell is tried again."""
         self._failure(cell).unlink(missing_ok=True)
 
-    def plan(self, cells: Sequence[Cell], command: str | None) -> None:
+    def request(self, cells: Sequence[Cell], command: str | None) -> None:
         """Keep what a command asked for."""
-        path = self._folder / "plans" / f"{_plan_key(cells)}.json"
-        write_text(path, Plan(command=command, cells=list(cells)).model_dump_json(indent=2) + "\n")
+        path = self._folder / "plans" / f"{_request_key(cells)}.json"
+        write_text(path, Request(command=command, cells=list(cells)).model_dump_json(indent=2) + "\n")
 
-    def plans(self) -> list[Plan]:
+    def requests(self) -> list[Request]:
         """Return all that was asked for."""
         paths = sorted((self._folder / "plans").glob("*.json"))
-        found = [(path.stem, _read(Plan, path)) for path in paths]
-        return [plan for key, plan in found if plan and key == _plan_key(plan.cells)]
+        found = [(path.stem, _read(Request, path)) for path in paths]
+        return [plan for key, plan in found if plan and key == _request_key(plan.cells)]
 
     def _claim(self, training: Training) -> Path:
         return self._folder / "claims" / f"{training.key}.lock"
@@ -190,7 +190,7 @@ def _read(kind: type[Model], path: Path) -> Model | None:
         return None
 
 
-def _plan_key(cells: Sequence[Cell]) -> str:
+def _request_key(cells: Sequence[Cell]) -> str:
     return digest(*(cell.key for cell in cells))[:16]
 
 

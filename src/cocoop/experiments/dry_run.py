@@ -2,28 +2,81 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.text import Text
 
 from cocoop.backbones.clip import Backbone
 from cocoop.data.images import FLIP, SCALE
-from cocoop.experiments.cost import Estimate
+from cocoop.experiments.cell import Cell
+from cocoop.experiments.cost import count_work
+from cocoop.experiments.protocols import Settings
+from cocoop.experiments.store import Store
 from cocoop.methods import build
-from cocoop.methods._settings import MethodChoice, presets
+from cocoop.methods._settings import MethodChoice, all_presets
+
+
+def print_few_shots(settings: Settings, console: Console) -> None:
+    """Say where classes have fewer images than the shots asked for."""
+    few = [
+        f"{name} ({summary.fewest})"
+        for name, summary in settings.summaries.items()
+        if 0 < summary.fewest < settings.shots
+    ]
+    if few:
+        console.print(
+            f"fewer than {settings.shots} training images in some classes, all of theirs are used: "
+            f"{', '.join(few)}",
+            highlight=False,
+        )
+
+
+def print_plan(
+    settings: Settings,
+    cells: Sequence[Cell],
+    store: Store,
+    clip: Backbone,
+    root: str | Path | None,
+    console: Console,
+) -> None:
+    """Say what would be run, with every setting resolved and the work counted."""
+    missing = [cell for cell in cells if not store.has(cell)]
+    console.print(f"{len(cells)} cells, {len(missing)} to run, into {store.folder}", soft_wrap=True)
+    sections = {"all methods": common(clip, settings.seeds, settings.shots)}
+    sections |= {choice.label: resolved(choice, clip) for choice in settings.methods}
+    for title, values in sections.items():
+        console.print(Text(f"\n{title}", style="bold"))
+        for name, value in values.items():
+            console.print(Text(f"  {name:14} {value}"), soft_wrap=True)
+    if missing:
+        console.print("")
+        for line in _work(missing, store, clip, root):
+            console.print(line, soft_wrap=True, highlight=False)
+
+
+def _work(cells: Sequence[Cell], store: Store, clip: Backbone, root: str | Path | None) -> Iterator[str]:
+    """Yield lines that say what the missing cells cost."""
+    costs, views = count_work(cells, store, clip, root)
+    for cost in costs:
+        trained = f"{cost.trainings:,} trainings, {cost.steps:,} steps, {cost.trained:,} text sequences; "
+        yield f"{cost.label}: {trained if cost.trainings else ''}tests of {cost.tested:,} text sequences"
+    yield f"images: {views:,} views to encode, fewer where cached"
 
 
 def resolved(choice: MethodChoice, clip: Backbone) -> dict[str, str]:
     """Return every setting of a method by the name that --set takes, and what the code fixes."""
-    found = {"preset": f"{choice.preset} ({presets()[choice.preset][1].source})"}
-    found |= {name: _value(value) for name, value in dataclasses.asdict(choice.config).items()}
+    values = {"preset": f"{choice.preset} ({all_presets()[choice.preset][1].source})"}
+    values |= {name: _value(value) for name, value in dataclasses.asdict(choice.config).items()}
     if not choice.recipe:
-        return found | {"training": "nothing is learned"}
+        return values | {"training": "nothing is learned"}
     method = build(choice.method, choice.config, clip, template="{}", n_classes=1, seed=0)
     rates = [choice.recipe.lr_at(epoch) for epoch in range(choice.recipe.epochs)]
     shown = rates if len(rates) <= 10 else [*rates[:2], rates[-1]]
     sizes = [f"{name} {tuple(value.shape)}" for name, value in method.state_dict().items()]
-    return found | {
+    return values | {
         **{name: _value(value) for name, value in dataclasses.asdict(choice.recipe).items()},
         "optimizer": "SGD, no dampening, no Nesterov",
         "schedule": "constant warm-up, then cosine; a step an epoch",
@@ -60,32 +113,3 @@ def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def duration(seconds: float) -> str:
-    """Return about how long that is, in words."""
-    if seconds < 1:
-        return "under a second"
-    if seconds < 60:
-        return f"about {seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"about {minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"about {hours} h {minutes} min" if hours < 48 else f"about {hours // 24} days {hours % 24} h"
-
-
-def in_words(estimate: Estimate) -> Iterator[str]:
-    """Yield lines that say what the missing cells cost."""
-    for cost in estimate.costs:
-        trained = f"{cost.trainings:,} trainings, {cost.steps:,} steps, {cost.trained:,} text sequences; "
-        yield (
-            f"{cost.label}: {trained if cost.trainings else ''}tests of {cost.tested:,} text sequences; "
-            f"{duration(cost.seconds)}"
-        )
-    images = f"images: {estimate.views:,} views to encode, fewer where cached"
-    yield f"{images}; {duration(estimate.view_seconds)}"
-    yield (
-        f"in all {duration(estimate.seconds)} on this machine, by a step of each method timed just now; "
-        "reading images comes on top"
-    )

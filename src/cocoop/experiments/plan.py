@@ -1,18 +1,21 @@
-"""What is to be run, settled before anything runs: the cells of several protocols, checked."""
+"""Before anything runs: the cells of several protocols, and whether all that they need is there."""
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from cocoop.backbones.clip import Backbone
-from cocoop.data import Dataset
+from cocoop.data import Dataset, open_dataset
+from cocoop.data.splits import draw
+from cocoop.data.verify import require_images
 from cocoop.errors import UsageError
 from cocoop.experiments.cell import Cell
-from cocoop.experiments.protocols import PROTOCOLS, Facts, Settings, unique
+from cocoop.experiments.protocols import PROTOCOLS, DatasetSummary, Settings, unique
 from cocoop.methods import METHODS, build
 from cocoop.methods._settings import from_dict
 
 
-def plan(protocols: Sequence[str], settings: Settings, clip: Backbone) -> list[Cell]:
+def plan_cells(protocols: Sequence[str], settings: Settings, clip: Backbone) -> list[Cell]:
     """Return the cells of the protocols.
 
     Raises:
@@ -30,11 +33,11 @@ def plan(protocols: Sequence[str], settings: Settings, clip: Backbone) -> list[C
     return cells
 
 
-def facts(dataset: Dataset, clip: Backbone) -> Facts:
+def summarize(dataset: Dataset, clip: Backbone) -> DatasetSummary:
     """Return what protocols ask about a dataset."""
     images = Counter(item.label for item in dataset.splits.get("train", ())).values()
     longest = max(len(clip.tokenize(name.replace("_", " "))) for name in dataset.class_names)
-    return Facts(
+    return DatasetSummary(
         fewest=min(images, default=0),
         most=max(images, default=0),
         domains=tuple(name for name in dataset.splits if name not in ("train", "val", "test")),
@@ -46,3 +49,25 @@ def _transferable(cell: Cell, clip: Backbone) -> bool:
     method = cell.training.method
     config = from_dict(METHODS.get(method).config_type, cell.training.config)
     return build(method, config, clip, template="{}", n_classes=1, seed=0).transferable
+
+
+def check_data(cells: Sequence[Cell], root: str | Path | None) -> None:
+    """Look for the shots and test images of the cells, so that none is missed hours later.
+
+    Raises:
+        UsageError: a dataset is unknown, or for testing only where it would be trained on.
+        CocoopError: images are missing or empty; the message lists them.
+    """
+    splits: dict[str, set[str]] = {}
+    draws: dict[str, set[tuple[int, int]]] = {}
+    for cell in cells:
+        splits.setdefault(cell.testing.dataset, set()).add(cell.testing.split)
+        if cell.training.shots:
+            draws.setdefault(cell.training.dataset, set()).add((cell.training.shots, cell.training.seed))
+    for name in sorted(splits.keys() | draws):
+        dataset = open_dataset(name, root)
+        lists = [dataset.items(split) for split in sorted(splits.get(name, ()))]
+        if name in draws:
+            dataset.items("train")  # refuses what is for testing only
+            lists += [draw(dataset.splits, *each)["train"] for each in draws[name]]
+        require_images(dataset.root, (item for items in lists for item in items))

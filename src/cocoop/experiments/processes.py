@@ -13,7 +13,7 @@ import torch
 
 from cocoop.experiments.cell import Cell
 from cocoop.experiments.run_cell import Setup
-from cocoop.experiments.run_cells import run
+from cocoop.experiments.run_cells import run_cells
 
 LOOK_EVERY = 0.5  # seconds between two looks at what the workers have done
 
@@ -21,15 +21,15 @@ LOOK_EVERY = 0.5  # seconds between two looks at what the workers have done
 def run_in_processes(
     cells: Sequence[Cell], setup: Setup, count: int, look: Callable[[], None] = lambda: None
 ) -> list[int]:
-    """Run cells in `count` processes, as `runs.run` does in one, and return their exit codes.
+    """Run cells in `count` processes, as `run_cells` does in one, and return their exit codes.
 
     The processors are shared out unless `setup` gives the threads of a process; sums of floats may differ
     in their last bits between different numbers of threads. With the device "cuda" the workers take the
     GPUs in turn.
 
     Args:
-        cells: as for `runs.run`.
-        setup: as for `runs.run`.
+        cells: as for `run_cells`.
+        setup: as for `run_cells`.
         count: processes.
         look: called now and then while they work.
     """
@@ -59,7 +59,7 @@ def _work(cells: Sequence[Cell], setup: Setup, number: int) -> None:
     if setup.device == "cuda":
         setup = replace(setup, device=f"cuda:{number % torch.cuda.device_count()}")
     try:
-        run(cells, setup)
+        run_cells(cells, setup)
     except OSError as error:
         sys.exit(f"error: worker {number + 1}: {error}")
 

@@ -9,7 +9,7 @@ from cocoop.backbones.clip import load_backbone
 from cocoop.errors import CocoopError
 from cocoop.experiments.cell import Cell
 from cocoop.experiments.run_cell import Setup
-from cocoop.experiments.run_cells import by_training, run
+from cocoop.experiments.run_cells import by_training, run_cells
 from cocoop.experiments.store import Store
 
 LOOK_EVERY = 0.5  # seconds between two looks at what the tasks have done
@@ -21,15 +21,15 @@ _backbone = lru_cache(maxsize=1)(load_backbone)  # a worker process of Ray runs 
 def run_on_ray(
     cells: Sequence[Cell], setup: Setup, address: str | None = None, look: Callable[[], None] = lambda: None
 ) -> None:
-    """Run cells as `runs.run` does, the cells of one training as one task.
+    """Run cells as `run_cells` does, the cells of one training as one task.
 
     A task asks for `setup.threads` CPUs (1 where it says nothing) and, with the device "cuda", for one GPU.
     All nodes must see the run folder, the feature cache and the data under the same paths. A task that is
-    lost more than `RETRIES` times becomes a failure in the ledger.
+    lost more than `RETRIES` times becomes a failure in the run folder.
 
     Args:
-        cells: as for `runs.run`.
-        setup: as for `runs.run`.
+        cells: as for `run_cells`.
+        setup: as for `run_cells`.
         address: of the cluster; None for the one that Ray finds, else one on this machine.
         look: called now and then while the tasks run.
 
@@ -64,10 +64,10 @@ def run_on_ray(
 
 
 def _work(cells: Sequence[Cell], setup: Setup) -> None:
-    run(cells, setup, backbone=_backbone(setup.backbone, setup.device, setup.precision))
+    run_cells(cells, setup, backbone=_backbone(setup.backbone, setup.device, setup.precision))
 
 
 def _fail(cells: Sequence[Cell], store: Store, error: Exception) -> None:
     for cell in cells:
         if not store.settled(cell):
-            store.ledger.fail(cell, error)
+            store.claims.fail(cell, error)

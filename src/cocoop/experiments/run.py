@@ -1,46 +1,44 @@
-"""From names to finished runs and their tables, with progress: what the commands and `cocoop.run` share."""
+"""`cocoop run`: protocols, datasets and methods to records, in this process, in several or on a cluster."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.text import Text
 
-from cocoop.backbones.clip import Backbone, load_backbone
+from cocoop.backbones.clip import EMBEDDED, Backbone, load_backbone
 from cocoop.backbones.device import AUTO, DEVICES, Precision, choose_device, choose_precision
-from cocoop.backbones.names import EMBEDDED
 from cocoop.data import DATASETS, is_source, open_dataset
-from cocoop.errors import UsageError, unknown
-from cocoop.experiments import dry_run as dryrun
+from cocoop.errors import CocoopError, UsageError, unknown
+from cocoop.experiments import dry_run as dry
 from cocoop.experiments.cell import Cell
-from cocoop.experiments.cost import estimate
-from cocoop.experiments.execute import complain, execute
-from cocoop.experiments.plan import facts, plan
-from cocoop.experiments.preflight import check_data
-from cocoop.experiments.protocols import PROTOCOLS, Settings
+from cocoop.experiments.plan import check_data, plan_cells, summarize
+from cocoop.experiments.processes import run_in_processes
+from cocoop.experiments.progress import progress_bar
+from cocoop.experiments.protocols import PAPER_METHODS, PAPER_SHOTS, PROTOCOLS, Settings
+from cocoop.experiments.ray import run_on_ray
+from cocoop.experiments.record import Record
 from cocoop.experiments.run_cell import Setup
-from cocoop.experiments.run_cells import assist
-from cocoop.experiments.store import Record, Store
+from cocoop.experiments.run_cells import assist, run_cells
+from cocoop.experiments.status import survey
+from cocoop.experiments.store import Store
 from cocoop.experiments.tracking import choose_tracker
-from cocoop.methods._settings import MethodChoice, parse_overrides, resolve
-from cocoop.methods._settings import presets as all_presets
-from cocoop.report.page import html
-from cocoop.report.show import show
-from cocoop.report.tables.results import results
-from cocoop.training.distributed import join
-from cocoop.utils.files import default_cache
+from cocoop.methods import baseline
+from cocoop.methods._settings import choose
+from cocoop.training.distributed import SINGLE, Group, join_group
+from cocoop.utils.files import default_cache, sweep
 
-ALL_SHOTS = 16  # the paper's; more than the embedded classes have, so all of theirs are used
+FAILURES_SHOWN = 5
 
 
 def run(
     protocols: str | Sequence[str],
     *,
     datasets: Sequence[str],
-    methods: Sequence[str] = ("zeroshot", "coop", "cocoop"),
+    methods: Sequence[str] = PAPER_METHODS,
     seeds: Sequence[int] = (1, 2, 3),
-    shots: int = ALL_SHOTS,
+    shots: int = PAPER_SHOTS,
     source: str | None = None,
     backbone: str = EMBEDDED,
     folder: str | Path = Path("runs"),
@@ -56,6 +54,7 @@ def run(
     command: str | None = None,
     dry_run: bool = False,
     console: Console | None = None,
+    report: Callable[[Sequence[Record]], None] = lambda records: None,
 ) -> list[Record]:
     """Run protocols and return their records; finished cells are not run again.
 
@@ -74,14 +73,15 @@ def run(
         precision: of the frozen towers; see `load_backbone`.
         memory_budget: bytes for the text encoder; None for what the machine allows.
         root: the folder of the datasets, as for `open_dataset`.
-        workers: processes that share the cells out.
+        workers: processes that share the cells out, or "ray" or "ray:ADDRESS" for a Ray cluster.
         threads: of each process on the CPU; None shares the processors out. The last bits of a result may
             depend on it.
         track: where the curves of the fits go: a tracker that accelerate knows, or "none"; None for
             TensorBoard where it is installed.
         command: the command line that asks for the same, kept for `cocoop status`.
         dry_run: only print what would be run.
-        console: where progress and tables go; None for nowhere.
+        console: where progress goes; None for nowhere.
+        report: called with the records before an error for the cells that failed is raised.
 
     Raises:
         UsageError: an unknown name, an impossible setting, or a method that a protocol cannot use.
@@ -95,17 +95,17 @@ def run(
         base 65 of 88
         new 68 of 88
     """
-    team, device = join(device)
-    if team.size > 1 and str(workers) != "1":
+    group, device = join_group(device)
+    if group.size > 1 and str(workers) != "1":
         raise UsageError("--workers runs many fits, and a launcher one fit on many devices: leave one out")
-    console = Console(quiet=True) if team.rank or not console else console
+    console = Console(quiet=True) if group.rank or not console else console
     tracker = choose_tracker(track)
     protocols = [protocols] if isinstance(protocols, str) else protocols
     for protocol in protocols:
         PROTOCOLS.get(protocol)
-    choices = choose(tuple(dict.fromkeys(("zeroshot", *methods))) if methods else (), presets, overrides)
-    known = dict.fromkeys((*datasets, *([source] if source else ())))
-    for dataset in known:
+    choices = choose(tuple(dict.fromkeys((baseline(), *methods))) if methods else (), presets, overrides)
+    named = dict.fromkeys((*datasets, *([source] if source else ())))
+    for dataset in named:
         if not is_source(dataset):
             DATASETS.get(dataset)
     store = Store(Path(folder))
@@ -121,56 +121,25 @@ def run(
         weights=clip.weights_digest,
         precision=bits,
         source=source,
-        facts={name: facts(open_dataset(name, root), clip) for name in known},
+        summaries={name: summarize(open_dataset(name, root), clip) for name in named},
     )
-    cells = plan(protocols, settings, clip)
+    cells = plan_cells(protocols, settings, clip)
     check_data([cell for cell in cells if not store.has(cell)], root)
-    _say_few(settings, console)
+    dry.print_few_shots(settings, console)
     if dry_run:
-        _say_plan(settings, cells, store, clip, root, memory_budget, console)
+        dry.print_plan(settings, cells, store, clip, root, console)
         return []
     setup = Setup(store.folder, default_cache(), backbone, where, bits, memory_budget, threads, root, tracker)
-    if team.rank:
-        assist(setup, team)
+    if group.rank:
+        assist(setup, group)
         return []
-    execute(cells, setup, clip if here else None, console, str(workers), command, team)
-    team.call(None)  # where this process fails instead, the launcher ends the others
+    _execute(cells, setup, clip if here else None, console, str(workers), command, group)
+    group.call(None)  # where this process fails instead, the launcher ends the others
     wanted = {cell.key for cell in cells}
     records = [record for record in store.records() if record.cell.key in wanted]
-    for each in results(records):
-        show(each, console)
-    complain(cells, store)
+    report(records)
+    _raise_for_failures(cells, store)
     return records
-
-
-def demo(folder: Path, full: bool, console: Console) -> None:
-    """Run base-to-new with the three methods on all embedded groups, show the table, write the report."""
-    names = [name for name in DATASETS.names() if name.startswith("emoji/")]
-    quick = () if full else ("coop-quick", "cocoop-quick")
-    seeds = (1, 2, 3) if full else (1, 2)
-    run("base-to-new", datasets=names, seeds=seeds, folder=folder, presets=quick, console=console)
-    console.print(f"report: {html.write(Store(folder))}", soft_wrap=True, highlight=False)
-
-
-def choose(
-    methods: Sequence[str], presets: Sequence[str], overrides: Sequence[str]
-) -> tuple[MethodChoice, ...]:
-    """Resolve method names, preset names and "METHOD.FIELD=VALUE" words. Raises UsageError."""
-    known = all_presets()
-    chosen: dict[str, str] = {}
-    for name in presets:
-        if name not in known:
-            raise unknown("preset", name, known)
-        method = known[name][0]
-        if method not in methods:
-            raise UsageError(f"preset {name!r} is for {method}, which is not among the methods")
-        if method in chosen:
-            raise UsageError(f"two presets for {method}: {chosen[method]} and {name}")
-        chosen[method] = name
-    values = parse_overrides(overrides)
-    if stray := set(values) - set(methods):
-        raise unknown("method in --set", sorted(stray)[0], methods)
-    return tuple(resolve(method, chosen.get(method), values.get(method)) for method in methods)
 
 
 def _place(device: str, precision: str, workers: str) -> tuple[str, Precision]:
@@ -184,40 +153,73 @@ def _place(device: str, precision: str, workers: str) -> tuple[str, Precision]:
     return str(where), choose_precision(precision, where)
 
 
-def _say_few(settings: Settings, console: Console) -> None:
-    """Say where classes have fewer images than the shots asked for."""
-    few = [
-        f"{name} ({found.fewest})"
-        for name, found in settings.facts.items()
-        if 0 < found.fewest < settings.shots
-    ]
-    if few:
-        console.print(
-            f"fewer than {settings.shots} training images in some classes, all of theirs are used: "
-            f"{', '.join(few)}",
-            highlight=False,
-        )
-
-
-def _say_plan(
-    settings: Settings,
+def _execute(
     cells: Sequence[Cell],
-    store: Store,
-    clip: Backbone,
-    root: str | Path | None,
-    budget: int | None,
+    setup: Setup,
+    backbone: Backbone | None,
     console: Console,
+    workers: str,
+    command: str | None,
+    group: Group = SINGLE,
 ) -> None:
-    """Say what would be run, with every setting resolved and an estimate of the work."""
+    """Run the cells that have no record yet; those that failed before are tried again.
+
+    Raises:
+        UsageError: `workers` is neither a number nor a Ray cluster.
+        CocoopError: the folder cannot be written, or worker processes ended early.
+    """
+    count, address = _parse_workers(workers)
+    store = Store(setup.folder)
     missing = [cell for cell in cells if not store.has(cell)]
-    console.print(f"{len(cells)} cells, {len(missing)} to run, into {store.folder}", soft_wrap=True)
-    sections = {"all methods": dryrun.common(clip, settings.seeds, settings.shots)}
-    sections |= {choice.label: dryrun.resolved(choice, clip) for choice in settings.methods}
-    for title, values in sections.items():
-        console.print(Text(f"\n{title}", style="bold"))
-        for name, value in values.items():
-            console.print(Text(f"  {name:14} {value}"), soft_wrap=True)
-    if missing:
-        console.print("")
-        for line in dryrun.in_words(estimate(missing, store, clip, root, budget)):
-            console.print(line, soft_wrap=True, highlight=False)
+    if not missing:
+        words = f"all {len(cells)} cells are finished in {store.folder}; nothing to run"
+        console.print(words, soft_wrap=True)
+        return
+    start = time.monotonic()
+    try:
+        sweep(store.folder)
+        store.claims.request(cells, command)
+        for cell in missing:
+            store.claims.clear_failure(cell)
+        with progress_bar(missing, store, console) as bar:
+            if not count:
+                run_on_ray(missing, setup, address, bar.look)
+            elif count == 1:
+                run_cells(missing, setup, bar.tell, backbone, group)
+            else:
+                codes = run_in_processes(missing, setup, count, bar.look)
+                if any(codes) and not all(map(store.settled, missing)):
+                    raise CocoopError(
+                        f"worker processes ended early, with exit codes {codes} (-9: killed, often for want "
+                        "of memory); what was finished is kept, and the same command goes on from there"
+                    )
+    except OSError as error:
+        raise CocoopError(f"cannot write to {store.folder}: {error}; what was finished is kept") from error
+    done, took = sum(map(store.has, missing)), time.monotonic() - start
+    words = f"{done} of {len(cells)} cells run in {took:.0f} s, records in {store.folder}"
+    console.print(words, soft_wrap=True)
+
+
+def _raise_for_failures(cells: Sequence[Cell], store: Store) -> None:
+    """Raise CocoopError, naming what failed and why, where cells have no record."""
+    left = [standing for standing in survey(cells, store) if standing.state != "done"]
+    if not left:
+        return
+    lines = [
+        f"{standing.cell.title}: {standing.note or standing.state}" for standing in left[:FAILURES_SHOWN]
+    ]
+    more = [f"and {len(left) - FAILURES_SHOWN} more"] if len(left) > FAILURES_SHOWN else []
+    raise CocoopError(
+        "\n  ".join([f"{len(left)} of {len(cells)} cells have no record:", *lines, *more])
+        + f"\nThe same command tries them again; all about them: cocoop status {store.folder}"
+    )
+
+
+def _parse_workers(workers: str) -> tuple[int, str | None]:
+    """Return the number of processes, or 0 and the address of a Ray cluster, if one is named."""
+    kind, _, address = workers.partition(":")
+    if kind == "ray":
+        return 0, address or None
+    if not (workers.isdecimal() and int(workers)):
+        raise UsageError(f"--workers takes a number of processes, ray or ray:ADDRESS, not {workers!r}")
+    return int(workers), None

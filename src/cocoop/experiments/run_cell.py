@@ -1,6 +1,6 @@
 """One cell to one record: train the prompt where it is missing, test it, write it down."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -16,19 +16,20 @@ from cocoop.backbones.features import FeatureCache, ImageEncoder
 from cocoop.data import Dataset, Item, open_dataset
 from cocoop.data.splits import draw, select, subset_labels
 from cocoop.errors import CocoopError
-from cocoop.experiments.cell import Cell, Training
+from cocoop.experiments.cell import Cell
 from cocoop.experiments.claims import Notify
-from cocoop.experiments.store import Record, Store
+from cocoop.experiments.record import Record
+from cocoop.experiments.store import Store
 from cocoop.experiments.tracking import NONE, tracked
 from cocoop.methods import Method
 from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import from_dict
-from cocoop.training.checkpoint import Snapshot, Trace
+from cocoop.training.checkpoint import Snapshot
 from cocoop.training.classifier import Classifier
-from cocoop.training.distributed import Team
-from cocoop.training.loop import Epoch, fit, others
+from cocoop.training.distributed import Group
+from cocoop.training.loop import Epoch, OnEpoch, train
 from cocoop.training.metrics import evaluate
-from cocoop.training.prompt_file import PromptCard, build_method, save_prompt
+from cocoop.training.prompt_file import PromptCard, save_prompt
 from cocoop.utils.environment import environment, peak_memory_mb
 from cocoop.utils.files import digest
 
@@ -75,7 +76,7 @@ class Runner:
         notify: told what is going on.
         environment: for the records.
         tracker: of the curves.
-        team: the processes that share each fit.
+        group: the processes that share each fit.
     """
 
     store: Store
@@ -86,10 +87,10 @@ class Runner:
     notify: Notify
     environment: dict[str, str]
     tracker: str
-    team: Team
+    group: Group
 
     @classmethod
-    def of(cls, setup: Setup, notify: Notify, backbone: Backbone | None, team: Team) -> "Runner":
+    def of(cls, setup: Setup, notify: Notify, backbone: Backbone | None, group: Group) -> "Runner":
         """Make ready what the setup describes; the backbone may be loaded already."""
         if setup.threads:
             torch.set_num_threads(setup.threads)
@@ -97,7 +98,7 @@ class Runner:
         images = ImageEncoder(backbone, FeatureCache(setup.cache))
         opened = lru_cache(maxsize=2)(partial(open_dataset, root=setup.root))  # ImageNet's lists take seconds
         store, budget = Store(setup.folder), setup.memory_budget
-        return cls(store, backbone, images, budget, opened, notify, environment(), setup.tracker, team)
+        return cls(store, backbone, images, budget, opened, notify, environment(), setup.tracker, group)
 
     def noting(self, note: Notify) -> "Runner":
         """Tell whoever watches the folder too."""
@@ -114,124 +115,101 @@ class Runner:
         Raises:
             CocoopError: the training diverged, or an image or a file cannot be read.
         """
-        trained_on, method, card = self._prompt(cell)
+        method, card, images = self._trained(cell)
         dataset = self.open(cell.testing.dataset)
         items, names = cell.testing.choose(dataset)
         self.notify(cell, "testing", 0.0)
         zimg = replace(self.images, decode=dataset.decode).test(dataset.root, items)
-        logits = Classifier(self.backbone, method, names, self.budget).predict(zimg, _seen(zimg, cell))
+        logits = Classifier(self.backbone, method, names, self.budget).predict(zimg)
         truth = torch.tensor([item.label for item in items])
         values = dict(evaluate(logits, truth))
-        steps = len(card.loss)
         record = Record(
             cell=cell,
             correct=int(values.pop("correct")),
             total=int(values.pop("total")),
             metrics=values,
             class_names=names,
-            train_images=len(trained_on),
+            train_images=len(images),
             parameters=sum(parameter.numel() for parameter in method.parameters()),
             lr=card.lr,
-            loss=Trace(card.lr, card.loss).epoch_losses,
-            seconds_per_step=card.seconds / steps if steps else 0.0,
+            loss=card.log.epoch_losses,
+            seconds_per_step=card.log.seconds_per_step,
             peak_memory_mb=peak_memory_mb(),
-            files=digest(*(repr(tuple(item)) for item in (*trained_on, *items))),
+            files=digest(*(repr(tuple(item)) for item in (*images, *items))),
             environment=self.environment,
-            note=self.open(cell.training.dataset).note if cell.training.recipe else "",
+            note=self.open(cell.training.dataset).note if cell.training.shots else "",
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
         self.store.write(record, _top(logits) | {"labels": truth.to(torch.int32)})
 
-    def _prompt(self, cell: Cell) -> tuple[tuple[Item, ...], Method, PromptCard]:
-        """Return the training items, the trained method and its card, from the store where it is there."""
+    def take_part(self, cell: Cell, resume: Snapshot | None) -> None:
+        """Do this process's share of a fit that the first process of the group has begun."""
+        with suppress(CocoopError):  # the first process meets it too, and writes it down
+            self._train(cell, resume, lambda epoch: None)
+
+    def _trained(self, cell: Cell) -> tuple[Method, PromptCard, tuple[Item, ...]]:
+        """Return the trained method, its card and its images, from the store where it is there."""
         training = cell.training
         path, checkpoint = self.store.prompt_path(training), self.store.checkpoint(training)
-        dataset, items, card = self._untrained(cell)
         if path.exists():
             checkpoint.delete()  # a process may have been killed before it could
-            return (items, *self.store.prompt(training, self.backbone))
-        method = build_method(card, self.backbone)
-        if training.recipe:
-            resume = checkpoint.load()
-            with tracked(self.tracker, self.store.folder / "tracking", training) as track:
+            return (*self.store.prompt(training, self.backbone), self._data(cell)[1])
+        if not training.learns:
+            return self._train(cell, None, lambda epoch: None)
+        resume = checkpoint.load()
+        with tracked(self.tracker, self.store.folder / "tracking", training) as track:
 
-                def on_epoch(epoch: Epoch) -> None:
-                    checkpoint.save(epoch.snapshot)
-                    self.notify(cell, f"loss {epoch.loss:.3f}", epoch.done / epoch.total)
-                    track(epoch)
+            def on_epoch(epoch: Epoch) -> None:
+                checkpoint.save(epoch.snapshot)
+                self.notify(cell, f"loss {epoch.loss:.3f}", epoch.done / epoch.total)
+                track(epoch)
 
-                self.team.call((cell, resume))
-                trace = self._fit(cell, dataset, items, method, card.class_names, on_epoch, resume)
-            card = card.model_copy(update={"lr": trace.lr, "loss": trace.loss, "seconds": trace.seconds})
-            save_prompt(path, method, card)
-            checkpoint.delete()
-        return items, method, card
+            self.group.call((cell, resume))
+            method, card, images = self._train(cell, resume, on_epoch)
+        save_prompt(path, method, card)
+        checkpoint.delete()
+        return method, card, images
 
-    def take_part(self, cell: Cell, resume: Snapshot | None) -> None:
-        """Do this process's share of a fit that the leader of the team has begun."""
-        dataset, items, card = self._untrained(cell)
-        method = build_method(card, self.backbone)
-        with suppress(CocoopError):  # the leader meets it too, and writes it down
-            self._fit(cell, dataset, items, method, card.class_names, lambda epoch: None, resume)
-
-    def _untrained(self, cell: Cell) -> tuple[Dataset, tuple[Item, ...], PromptCard]:
+    def _train(
+        self, cell: Cell, resume: Snapshot | None, on_epoch: OnEpoch
+    ) -> tuple[Method, PromptCard, tuple[Item, ...]]:
         training = cell.training
-        dataset = self.open(training.dataset if training.recipe else cell.testing.dataset)
-        items, names = _training_items(dataset, training)
-        card = PromptCard(
-            method=training.method,
-            config=training.config,
-            backbone=training.backbone,
-            weights=training.weights,
-            template=dataset.template,
-            class_names=names,
-            seed=training.seed,
-            notes={"training": training.model_dump()},
-        )
-        return dataset, items, card
-
-    def _fit(
-        self,
-        cell: Cell,
-        dataset: Dataset,
-        items: Sequence[Item],
-        method: Method,
-        names: Sequence[str],
-        on_epoch: Callable[[Epoch], None],
-        resume: Snapshot | None,
-    ) -> Trace:
-        training = cell.training
-        recipe: Recipe = from_dict(Recipe, training.recipe or {})
+        dataset, items, names = self._data(cell)
         images = replace(self.images, decode=dataset.decode)
-
-        def views(epoch: int) -> Tensor:
-            return images.train(dataset.root, items, epoch, training.seed)
-
-        return fit(
-            Classifier(self.backbone, method, names, self.budget),
-            views,
-            torch.tensor([item.label for item in items]),
-            recipe,
-            training.seed,
-            on_epoch,
-            resume,
-            self.team,
+        method, card = train(
+            PromptCard(
+                method=training.method,
+                config=training.config,
+                backbone=training.backbone,
+                weights=training.weights,
+                template=dataset.template,
+                class_names=names,
+                seed=training.seed,
+                notes={"training": training.model_dump()},
+            ),
+            from_dict(Recipe, training.recipe) if training.recipe else None,
+            self.backbone,
+            lambda epoch: images.train(dataset.root, items, epoch, training.seed),
+            torch.tensor([item.label for item in items], dtype=torch.long),
+            memory_budget=self.budget,
+            on_epoch=on_epoch,
+            resume=resume,
+            group=self.group,
         )
+        return method, card, items
 
+    def _data(self, cell: Cell) -> tuple[Dataset, tuple[Item, ...], list[str]]:
+        """Return the dataset, the images and the class names of a training.
 
-def _training_items(dataset: Dataset, training: Training) -> tuple[tuple[Item, ...], list[str]]:
-    """Draw the shots over all classes, then cut the subset, as the published protocol does."""
-    labels = subset_labels(range(len(dataset.class_names)), training.subset)
-    names = [dataset.class_names[label] for label in labels]
-    if not training.recipe:
-        return (), names
-    return select(draw(dataset.splits, training.shots, training.seed)["train"], labels), names
-
-
-def _seen(zimg: Tensor, cell: Cell) -> Tensor:
-    """Return what the prompts of the test images are made from: the images themselves, but in an ablation."""
-    recipe = cell.training.recipe or {}
-    return others(zimg, cell.training.seed, recipe["epochs"]) if recipe.get("shuffled") else zimg
+        Shots are drawn over all classes, then the subset is cut, as in the published protocol.
+        """
+        training = cell.training
+        dataset = self.open(training.dataset if training.shots else cell.testing.dataset)
+        labels = subset_labels(range(len(dataset.class_names)), training.subset)
+        names = [dataset.class_names[label] for label in labels]
+        if not training.shots:
+            return dataset, (), names
+        return dataset, select(draw(dataset.splits, training.shots, training.seed)["train"], labels), names
 
 
 def _top(logits: Tensor) -> dict[str, Tensor]:

@@ -8,19 +8,19 @@ from cocoop.errors import CocoopError
 from cocoop.experiments.cell import Cell
 from cocoop.experiments.claims import Notify
 from cocoop.experiments.run_cell import Runner, Setup
-from cocoop.training.distributed import ALONE, Team
+from cocoop.training.distributed import SINGLE, Group
 
 WAIT = 0.5  # seconds until a training that another process is at is looked at again
 
 
-def run(
+def run_cells(
     cells: Sequence[Cell],
     setup: Setup,
     notify: Notify = lambda cell, doing, share: None,
     backbone: Backbone | None = None,
-    team: Team = ALONE,
+    group: Group = SINGLE,
 ) -> None:
-    """Bring every cell to a record or to a failure in the ledger; the others go on when one fails.
+    """Bring every cell to a record or to a failure in the run folder; the others go on when one fails.
 
     Cells of one training share its prompt, which is kept in the store too. They are claimed together, so
     any number of processes may run the same cells. What another one is at is waited for, and taken over
@@ -31,17 +31,17 @@ def run(
         setup: how to run them.
         notify: told what is going on.
         backbone: the setup's, where it is already loaded.
-        team: of which this process is the leader.
+        group: of which this process is the leader.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    runner = Runner.of(setup, notify, backbone, team)
+    runner = Runner.of(setup, notify, backbone, group)
     jobs = by_training(cell for cell in cells if not runner.store.settled(cell))
     while jobs:
         taken = []
         for job in jobs:
-            with runner.store.ledger.claim(job[0].training) as note:
+            with runner.store.claims.claim(job[0].training) as note:
                 if note is None:
                     taken.append(job)
                     continue
@@ -54,10 +54,10 @@ def run(
         jobs = taken
 
 
-def assist(setup: Setup, team: Team) -> None:
-    """Take part in every fit that the leader of the team begins, until it has no more."""
-    runner = Runner.of(setup, lambda cell, doing, share: None, None, team)
-    for cell, resume in team.calls():
+def assist(setup: Setup, group: Group) -> None:
+    """Take part in every fit that the leader of the group begins, until it has no more."""
+    runner = Runner.of(setup, lambda cell, doing, share: None, None, group)
+    for cell, resume in group.calls():
         runner.take_part(cell, resume)
 
 
@@ -77,9 +77,9 @@ def _run_job(runner: Runner, cells: Sequence[Cell]) -> None:
         try:
             runner.run(cell)
         except Exception as error:  # whatever it is, the other cells go on
-            if runner.team.size > 1 and not isinstance(error, CocoopError):
+            if runner.group.size > 1 and not isinstance(error, CocoopError):
                 raise  # the others are in the middle of a fit, and end with this process
-            untrained = cell.training.recipe and not runner.store.prompt_path(cell.training).exists()
+            untrained = cell.training.learns and not runner.store.prompt_path(cell.training).exists()
             for failed in cells if untrained else [cell]:
                 if not runner.store.has(failed):
-                    runner.store.ledger.fail(failed, error)
+                    runner.store.claims.fail(failed, error)

@@ -43,8 +43,8 @@ def survey(cells: Iterable[Cell], store: Store) -> list[Standing]:
             return Standing(cell, "done")
         key = cell.training.key
         if key not in works:
-            works[key] = store.ledger.work(cell.training)
-        if failure := store.ledger.failure(cell):
+            works[key] = store.claims.work(cell.training)
+        if failure := store.claims.failure(cell):
             return Standing(cell, "failed", failure.message)
         if work := works[key]:
             by = f"{work.process} since {work.since}"
@@ -61,7 +61,7 @@ def show(folder: Path, as_json: bool, console: Console) -> None:
         CocoopError: nothing was ever run there.
     """
     store = Store(folder)
-    plans = store.ledger.plans()
+    plans = store.claims.requests()
     cells = {cell.key: cell for plan in plans for cell in plan.cells}
     cells |= {record.cell.key: record.cell for record in store.records() if record.cell.key not in cells}
     if not cells:

@@ -4,10 +4,8 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any
 
-from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -15,80 +13,19 @@ from torch import Tensor
 from cocoop.backbones.clip import Backbone
 from cocoop.errors import CocoopError
 from cocoop.experiments.cell import Cell, Training
-from cocoop.experiments.claims import Ledger
+from cocoop.experiments.claims import Claims
+from cocoop.experiments.record import SCHEMA, Predictions, Record
 from cocoop.methods import Method
 from cocoop.training.checkpoint import Checkpoint
 from cocoop.training.prompt_file import PromptCard, load_prompt
-from cocoop.utils.files import data_digest, write_bytes, write_json, write_text
-from cocoop.utils.sealed import seal, unseal
-
-SCHEMA = 3
-
-
-Count = Annotated[int, Field(ge=0, le=10**12)]
-
-
-class Record(BaseModel):
-    """The result of one cell.
-
-    Attributes:
-        schema_version: of this format.
-        cell: what was trained and what it was tested on.
-        correct: test images whose highest logit is the true class.
-        total: test images.
-        metrics: accuracy, macro F1 and calibration error, between 0 and 1.
-        class_names: the candidates, in label order.
-        train_images: images trained on.
-        parameters: numbers learned.
-        lr: learning rate of every epoch.
-        loss: mean training loss of every epoch.
-        seconds_per_step: mean wall time of a training step.
-        peak_memory_mb: highest resident memory of the process until now.
-        files: digest of the training and test lists (path, label, name).
-        predictions: SHA-256 of the file with them.
-        environment: versions, commit and machine.
-        note: what must be known of the training data, if anything.
-        created: when, in UTC.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    schema_version: Annotated[int, Field(ge=SCHEMA, le=SCHEMA)] = SCHEMA
-    cell: Cell
-    correct: Count
-    total: Annotated[Count, Field(ge=1)]
-    metrics: dict[str, float]
-    class_names: list[str]
-    train_images: int
-    parameters: int
-    lr: list[float]
-    loss: list[float]
-    seconds_per_step: float
-    peak_memory_mb: float
-    files: str
-    predictions: str = ""
-    environment: dict[str, str]
-    note: str = ""
-    created: str
-
-    @property
-    def accuracy(self) -> float:
-        """Percent of test images classified correctly."""
-        return 100 * self.correct / self.total
-
-
-class Predictions(NamedTuple):
-    """The highest logits of every test image.
-
-    Attributes:
-        classes: the classes they are of, the likeliest first.
-        probabilities: of these classes.
-        labels: the true classes.
-    """
-
-    classes: Int[Tensor, "n k"]
-    probabilities: Float[Tensor, "n k"]
-    labels: Int[Tensor, " n"]
+from cocoop.utils.files import (
+    checked_json,
+    data_digest,
+    read_checked_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 class Store:
@@ -98,7 +35,7 @@ class Store:
         folder: made when something is first written.
 
     Attributes:
-        ledger: of the cells without a record.
+        claims: on the cells without a record.
 
     Raises:
         CocoopError: the folder holds runs of another format.
@@ -106,7 +43,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ledger = Ledger(folder)
+        self.claims = Claims(folder)
         self._check_format()
 
     def has(self, cell: Cell) -> bool:
@@ -120,7 +57,7 @@ class Store:
         predictions = save(top)
         write_bytes(self._predictions_path(record.cell), predictions)
         record = record.model_copy(update={"predictions": data_digest(predictions)})
-        write_text(self._record_path(record.cell), seal(record))
+        write_text(self._record_path(record.cell), checked_json(record))
         return record
 
     def records(self) -> Iterator[Record]:
@@ -131,7 +68,7 @@ class Store:
         """
         for path in sorted((self.folder / "records").glob("*/*/*.json")):
             try:
-                record = unseal(Record, path.read_bytes())
+                record = read_checked_json(Record, path.read_bytes())
                 if path != self._record_path(record.cell):
                     raise ValueError("is the record of another cell")
                 yield record
@@ -173,7 +110,7 @@ class Store:
 
     def settled(self, cell: Cell) -> bool:
         """Whether nothing is left to do for a cell: it is finished, or it was tried and failed."""
-        return self.has(cell) or self.ledger.failure(cell) is not None
+        return self.has(cell) or self.claims.failure(cell) is not None
 
     def _record_path(self, cell: Cell) -> Path:
         train, test = cell.training, cell.testing
@@ -203,7 +140,7 @@ class Store:
 
     def _asked(self) -> str:
         """A command that asked for cells of this folder."""
-        commands = [plan.command for plan in self.ledger.plans() if plan.command]
+        commands = [plan.command for plan in self.claims.requests() if plan.command]
         return commands[0] if commands else f"cocoop run PROTOCOL --out {self.folder}"
 
 

@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cocoop.backbones.clip import Backbone
-from cocoop.methods._recipe import Preset
+from cocoop.methods._facts import Facts, Paper
+from cocoop.methods._recipe import Preset, Recipe
 from cocoop.text.prompt import Prompt
 from cocoop.utils.registry import Registry
 
@@ -20,12 +21,14 @@ class Method(Protocol):
     loads strictly for any other class names.
 
     Attributes:
+        facts: what it declares about itself.
         config_type: frozen dataclass of the method's settings.
         presets: named settings, the default first.
         prompts: the prompt, or the prompts of an ensemble, that the vectors are put into.
         transferable: whether the learned vectors fit other class names.
     """
 
+    facts: ClassVar[Facts]
     config_type: ClassVar[type]
     presets: ClassVar[Mapping[str, Preset]]
     prompts: tuple[Prompt, ...]
@@ -61,6 +64,7 @@ class Method(Protocol):
 
 
 METHODS: Registry[type[Any]] = Registry("method", __name__)
+DEFAULT = "cocoop"  # for whoever asks for no method
 
 
 def build(name: str, config: Any, backbone: Backbone, *, template: str, n_classes: int, seed: int) -> Method:
@@ -69,5 +73,39 @@ def build(name: str, config: Any, backbone: Backbone, *, template: str, n_classe
     Raises:
         UsageError: there is no such method, or the backbone cannot take its settings.
     """
-    method: nn.Module = METHODS.get(name)(config, backbone, template=template, n_classes=n_classes, seed=seed)
+    kind = METHODS.get(name)
+    method: nn.Module = kind(config, backbone, template=template, n_classes=n_classes, seed=seed)
     return cast(Method, method.to(backbone.device))
+
+
+def ordered() -> list[str]:
+    """All methods: what the others are measured by first, then in the order in which they were published."""
+    return sorted(METHODS.names(), key=place)
+
+
+def place(name: str) -> tuple[bool, str, str]:
+    """Return what methods are sorted by; one that is not registered here comes last."""
+    if name not in METHODS.names():
+        return (True, "9999", name)
+    facts: Facts = METHODS.get(name).facts
+    return (not facts.baseline, facts.paper.date, name)
+
+
+def baseline() -> str:
+    """Return the method that the others are measured by."""
+    return next(name for name in METHODS.names() if METHODS.get(name).facts.baseline)
+
+
+__all__ = [
+    "DEFAULT",
+    "METHODS",
+    "Facts",
+    "Method",
+    "Paper",
+    "Preset",
+    "Recipe",
+    "baseline",
+    "build",
+    "ordered",
+    "place",
+]

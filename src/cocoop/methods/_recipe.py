@@ -1,7 +1,8 @@
 """How a prompt is trained: optimiser settings, the paper's learning-rate schedule, named presets."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from cocoop.errors import UsageError
@@ -19,8 +20,6 @@ class Recipe:
         warmup_lr: learning rate of the warm-up.
         momentum: of SGD, without dampening.
         weight_decay: on every learned parameter.
-        shuffled: an ablation: the prompts of an image are made from another image's feature, drawn anew
-            for every epoch and for the test.
     """
 
     epochs: int = 10
@@ -30,7 +29,6 @@ class Recipe:
     warmup_lr: float = 1e-5
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    shuffled: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -61,10 +59,12 @@ class Preset:
 
     Attributes:
         config: the method's own `Config`.
-        recipe: how it is trained; None where nothing is learned.
+        recipe: how it is trained; None where it takes no steps.
         source: where the values come from.
+        by_dataset: the `Config` in place of `config` on single datasets, by their registered names.
     """
 
     config: Any
     recipe: Recipe | None
     source: str
+    by_dataset: Mapping[str, Any] = field(default_factory=dict)

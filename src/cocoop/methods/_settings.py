@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from cocoop.errors import UsageError, unknown
-from cocoop.methods import METHODS
+from cocoop.methods import METHODS, Facts, ordered
 from cocoop.methods._recipe import Preset, Recipe
 
 
@@ -21,7 +21,8 @@ class MethodChoice:
         preset: name of the preset that the settings started from.
         label: name for tables: the method, and what differs from its default preset.
         config: the method's `Config`.
-        recipe: how it is trained; None where nothing is learned.
+        recipe: how it is trained; None where it takes no steps.
+        by_dataset: its `Config` on single datasets, where the preset has one and nothing was overridden.
     """
 
     method: str
@@ -29,6 +30,17 @@ class MethodChoice:
     label: str
     config: Any
     recipe: Recipe | None
+    by_dataset: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def on(self, dataset: str) -> "MethodChoice":
+        """Return the choice for one dataset."""
+        return dataclasses.replace(self, config=self.by_dataset.get(dataset, self.config))
+
+    @property
+    def facts(self) -> Facts:
+        """What the method declares about itself."""
+        facts: Facts = METHODS.get(self.method).facts
+        return facts
 
     def variant(self, words: str, **changes: Any) -> "MethodChoice":
         """Return the choice with some attributes changed, and what that is in words in its label."""
@@ -36,10 +48,10 @@ class MethodChoice:
         return dataclasses.replace(self, label=marks, **changes)
 
 
-def presets() -> dict[str, tuple[str, Preset]]:
+def all_presets() -> dict[str, tuple[str, Preset]]:
     """All presets by name: (method, preset)."""
-    found = ((name, method) for method in METHODS.names() for name in METHODS.get(method).presets)
-    return {name: (method, METHODS.get(method).presets[name]) for name, method in found}
+    methods = ((name, METHODS.get(name).presets) for name in ordered())
+    return {preset: (name, presets[preset]) for name, presets in methods for preset in presets}
 
 
 def resolve(
@@ -73,7 +85,34 @@ def resolve(
             )
     changes = [f"{field}={value}" for field, value in (overrides or {}).items()]
     marks = ([] if name == default else [name.removeprefix(f"{method}-")]) + changes
-    return MethodChoice(method, name, f"{method} ({', '.join(marks)})" if marks else method, config, recipe)
+    label = f"{method} ({', '.join(marks)})" if marks else method
+    by_dataset = base.by_dataset if config == base.config else {}
+    return MethodChoice(method, name, label, config, recipe, by_dataset)
+
+
+def choose(
+    methods: Sequence[str], presets: Sequence[str], overrides: Sequence[str]
+) -> tuple[MethodChoice, ...]:
+    """Resolve method names, preset names and "METHOD.FIELD=VALUE" words.
+
+    Raises:
+        UsageError: an unknown method, preset or field, or two presets for one method.
+    """
+    known = all_presets()
+    chosen: dict[str, str] = {}
+    for name in presets:
+        if name not in known:
+            raise unknown("preset", name, known)
+        method = known[name][0]
+        if method not in methods:
+            raise UsageError(f"preset {name!r} is for {method}, which is not among the methods")
+        if method in chosen:
+            raise UsageError(f"two presets for {method}: {chosen[method]} and {name}")
+        chosen[method] = name
+    values = parse_overrides(overrides)
+    if stray := set(values) - set(methods):
+        raise unknown("method in --set", sorted(stray)[0], methods)
+    return tuple(resolve(method, chosen.get(method), values.get(method)) for method in methods)
 
 
 def parse_overrides(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:

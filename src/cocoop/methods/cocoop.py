@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cocoop.backbones.clip import Backbone
 from cocoop.errors import UsageError
 from cocoop.methods import METHODS
+from cocoop.methods._facts import Facts, Paper
 from cocoop.methods._recipe import Preset, Recipe
 from cocoop.text.prompt import Prompt, context_template, init_context
 from cocoop.utils.seeding import seeded
@@ -35,10 +36,27 @@ class Config:
             raise UsageError(f"reduction must be at least 1, not {self.reduction}")
 
 
+PAPER = Paper(
+    title="Conditional Prompt Learning for Vision-Language Models",
+    authors="Zhou et al.",
+    venue="CVPR 2022",
+    date="2022-03",
+    link="https://arxiv.org/abs/2203.05557",
+    code="https://github.com/KaiyangZhou/CoOp",
+)
+
+
 @METHODS.register("cocoop")
-class CoCoOp(nn.Module):
+class Model(nn.Module):
     """Context conditioned on each image: v_m(x) = v_m + h(x), h the Meta-Net (section 3.2)."""
 
+    facts = Facts(
+        name="CoCoOp",
+        summary="shifts the learned vectors by what a small network, the Meta-Net, sees in each image",
+        paper=PAPER,
+        conditional=True,
+        extends="coop",
+    )
     config_type: ClassVar[type] = Config
     presets: ClassVar[Mapping[str, Preset]] = {
         "cocoop-paper": Preset(Config(), Recipe(epochs=10, batch_size=1), "the CoCoOp paper, section 4.1"),

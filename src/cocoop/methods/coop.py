@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cocoop.backbones.clip import Backbone
 from cocoop.methods import METHODS
+from cocoop.methods._facts import Facts, Paper
 from cocoop.methods._recipe import Preset, Recipe
 from cocoop.text.prompt import Position, Prompt, context_template, init_context
 
@@ -31,9 +32,21 @@ class Config:
 
 
 @METHODS.register("coop")
-class CoOp(nn.Module):
-    """Learned context, the same for all images."""
+class Model(nn.Module):
+    """Learned context, the same for all images (section 3.2)."""
 
+    facts = Facts(
+        name="CoOp",
+        summary="replaces its words by vectors learned from a few labelled images",
+        paper=Paper(
+            title="Learning to Prompt for Vision-Language Models",
+            authors="Zhou et al.",
+            venue="IJCV 2022",
+            date="2021-09",
+            link="https://arxiv.org/abs/2109.01134",
+            code="https://github.com/KaiyangZhou/CoOp",
+        ),
+    )
     config_type: ClassVar[type] = Config
     presets: ClassVar[Mapping[str, Preset]] = {
         "coop-paper": Preset(

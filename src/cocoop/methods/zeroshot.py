@@ -1,4 +1,4 @@
-"""Zero-shot CLIP: nothing is learned, the prompt is a hand-written template (Radford et al., 2021)."""
+"""Zero-shot CLIP: nothing is learned, the prompt is a hand-written template (Radford et al., ICML 2021)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cocoop.backbones.clip import Backbone
 from cocoop.errors import UsageError
 from cocoop.methods import METHODS
+from cocoop.methods._facts import Facts, Paper
 from cocoop.methods._recipe import Preset
 from cocoop.text.prompt import Prompt
 
@@ -51,14 +52,32 @@ class Config:
 
 
 @METHODS.register("zeroshot")
-class ZeroShot(nn.Module):
+class Model(nn.Module):
     """Hand-written templates; nothing is learned."""
 
+    facts = Facts(
+        name="zero-shot CLIP",
+        summary="uses a sentence written by hand, and learns nothing",
+        paper=Paper(
+            title="Learning Transferable Visual Models From Natural Language Supervision",
+            authors="Radford et al.",
+            venue="ICML 2021",
+            date="2021-02",
+            link="https://arxiv.org/abs/2103.00020",
+            code="https://github.com/openai/CLIP",
+        ),
+        images=False,
+        training="none",
+        baseline=True,
+    )
     config_type: ClassVar[type] = Config
     presets: ClassVar[Mapping[str, Preset]] = {
         "zeroshot": Preset(Config(), None, "CLIP (Radford et al., 2021), the dataset's own template"),
         "zeroshot-select7": Preset(
-            Config(("select7", DATASET)), None, "seven templates and the dataset's own, as in CoOp's code"
+            Config(("select7", DATASET)),
+            None,
+            "seven templates and the dataset's own, on ImageNet the seven alone, as in CoOp's code",
+            by_dataset={"imagenet": Config(("select7",))},
         ),
         "zeroshot-imagenet80": Preset(Config(("imagenet80",)), None, "CLIP's 80 templates for ImageNet"),
     }

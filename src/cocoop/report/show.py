@@ -39,17 +39,17 @@ def report(folder: Path, format: str, console: Console, root: str | Path | None 
         elif format == "md":
             table = tables.markdown(each.frame, each.learned)
             lines = map(markdown, notes)
-            _print("\n\n".join([f"## {each.plan.title}", table, *lines]) + "\n", console)
+            _print("\n\n".join([f"## {each.protocol.title}", table, *lines]) + "\n", console)
         else:
-            _print(latex(each.frame, each.plan.title, notes, each.learned) + "\n", console)
+            _print(latex(each.frame, each.protocol.title, notes, each.learned) + "\n", console)
 
 
 def show(found: Results, console: Console) -> None:
     """Print one table and what belongs to it."""
     if found.frame.empty:
-        console.print(f"{found.plan.title}: no complete rows yet")
+        console.print(f"{found.protocol.title}: no complete rows yet")
         return
-    console.print(tables.terminal(found.frame, found.plan.title, found.learned, console.width))
+    console.print(tables.terminal(found.frame, found.protocol.title, found.learned, console.width))
     for line in tables.notes(found.frame, found.records):
         console.print(line, highlight=False)
 

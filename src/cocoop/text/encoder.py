@@ -18,8 +18,7 @@ from cocoop.backbones.clip import Backbone
 from cocoop.backbones.device import DTYPES
 from cocoop.text.attention import attend, sight
 from cocoop.text.fp16 import scaled
-from cocoop.text.heap import release_free_memory
-from cocoop.text.memory import Plan, available_memory, plan
+from cocoop.text.memory import Chunking, available_memory, choose_chunking, release_free_memory
 from cocoop.text.prompt import Prompt, Slot
 from cocoop.text.replay import Replayed
 from cocoop.text.tower import TextTower
@@ -56,7 +55,7 @@ class TextEncoder:
         # sorted, so that names that start alike share a chunk
         self._orders = [sorted(range(len(slots)), key=slots.__getitem__) for slots in self._slots]
         self._back = [torch.tensor(order, device=backbone.device).argsort() for order in self._orders]
-        self._plans: dict[tuple[int, int, bool], Plan] = {}
+        self._chunkings: dict[tuple[int, int, bool], Chunking] = {}
         self._chunks: dict[tuple[int, int, int], Replayed] = {}
 
     def __call__(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
@@ -80,7 +79,7 @@ class TextEncoder:
 
     def _encode_prompt(self, index: int, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
         grad = torch.is_grad_enabled() and contexts.requires_grad
-        layout = self._plan(index, contexts, grad)
+        layout = self._chunking(index, contexts, grad)
         parts = []
         for images in contexts.split(layout.images):
             columns = []
@@ -94,12 +93,14 @@ class TextEncoder:
             parts.append(torch.cat(columns, dim=1))
         return torch.cat(parts)[:, self._back[index]]
 
-    def _plan(self, index: int, contexts: Tensor, grad: bool) -> Plan:
+    def _chunking(self, index: int, contexts: Tensor, grad: bool) -> Chunking:
         key = (index, len(contexts), grad)
-        if key not in self._plans:
+        if key not in self._chunkings:
             budget = self.memory_budget or available_memory(contexts.device) // 2
-            self._plans[key] = plan(self._slots[index], self._tower, len(contexts), budget, grad)
-        return self._plans[key]
+            self._chunkings[key] = choose_chunking(
+                self._slots[index], self._tower, len(contexts), budget, grad
+            )
+        return self._chunkings[key]
 
     def _chunk(self, index: int, start: int, size: int) -> Replayed:
         key = (index, start, size)

@@ -1,5 +1,6 @@
 """How much memory a token tree needs, and how to cut the work so that it fits a budget."""
 
+import ctypes
 import gc
 import os
 from collections.abc import Callable, Sequence
@@ -11,14 +12,13 @@ import torch
 
 from cocoop.errors import UsageError
 from cocoop.text.attention import BLOCK
-from cocoop.text.heap import release_free_memory, resident_memory
 from cocoop.text.prompt import Slot
 from cocoop.text.tower import TextTower
 from cocoop.text.tree import build_tree
 
 
 @dataclass(frozen=True)
-class Plan:
+class Chunking:
     """How the work is cut.
 
     Attributes:
@@ -34,7 +34,9 @@ class Plan:
     limit: int = 0
 
 
-def plan(slots: Sequence[tuple[Slot, ...]], tower: TextTower, images: int, budget: int, grad: bool) -> Plan:
+def choose_chunking(
+    slots: Sequence[tuple[Slot, ...]], tower: TextTower, images: int, budget: int, grad: bool
+) -> Chunking:
     """Choose the largest chunks whose activations stay within `budget` bytes.
 
     Images are split first: a chunk of all classes shares every token it can. Only where one image alone
@@ -53,13 +55,14 @@ def plan(slots: Sequence[tuple[Slot, ...]], tower: TextTower, images: int, budge
 
     classes = len(ordered)
     if images * need(classes) <= budget:
-        return Plan(images, classes, recompute=False)
+        return Chunking(images, classes, recompute=False)
     if need(classes) <= budget:
         images = max(1, budget // (need(classes) * CHUNKS_IN_BUDGET))
     else:
         images, classes = 1, _most(classes, need, budget)
-    limit = _limit(budget, images * need(classes)) if grad else 0
-    return Plan(images, classes, recompute=grad, limit=limit)
+    device = tower.token_embedding.device
+    limit = _limit(budget, images * need(classes), device) if grad else 0
+    return Chunking(images, classes, recompute=grad, limit=limit)
 
 
 def _most(classes: int, need: Callable[[int], int], budget: int) -> int:
@@ -80,7 +83,13 @@ def _chunk_bytes(slots: Sequence[tuple[Slot, ...]], tower: TextTower, grad: bool
     residual = RESIDUAL_PER_NODE * tree.varying * tower.token_embedding.element_size()
     kept = residual + (KEPT_PER_NODE * tree.varying + KEPT_PER_KEY * keys) * tower.dtype.itemsize
     working = residual + (WORKING_PER_NODE * tree.varying + WORKING_PER_KEY * keys) * tower.dtype.itemsize
-    return int(HELD_PER_USED * (kept * (len(tower.blocks) if grad else 0) + working) * tower.width)
+    used = (kept * (len(tower.blocks) if grad else 0) + working) * tower.width
+    return int(used * _held_per_used(tower.token_embedding.device))
+
+
+def _held_per_used(device: torch.device) -> float:
+    """What the allocator holds for every byte in use, by measurement; blocks of unequal size leave gaps."""
+    return 1.25 if device.type == "cuda" else 2.0  # torch's own allocator, the C library's
 
 
 # In units of one vector of the tower's width. Kept for the backward pass: of the residual stream the input
@@ -91,8 +100,6 @@ KEPT_PER_NODE = 6
 KEPT_PER_KEY = 2
 WORKING_PER_NODE = 12
 WORKING_PER_KEY = 4
-# What the allocator holds for every byte in use, by measurement; blocks of unequal size leave gaps.
-HELD_PER_USED = 2.0
 CHUNKS_IN_BUDGET = 4  # of images: the memory of earlier ones stays at hand
 
 
@@ -106,8 +113,34 @@ def available_memory(device: torch.device) -> int:
     return int(limit) if limit else int(psutil.virtual_memory().available)
 
 
-def _limit(budget: int, chunk: int) -> int:
+def _limit(budget: int, chunk: int, device: torch.device) -> int:
     """Return what the process may hold when a chunk begins: its needs so far and what the chunk leaves."""
     gc.collect()
     release_free_memory()
-    return resident_memory() + int(budget - chunk / HELD_PER_USED)
+    return resident_memory() + int(budget - chunk / _held_per_used(device))
+
+
+def resident_memory() -> int:
+    """Bytes that the process holds."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def release_free_memory(limit: int = 0) -> None:
+    """Ask the C library to hand freed memory back, where the process holds more than `limit` bytes.
+
+    Chunks of unequal size fragment what is freed, so that it grows. But to get all of it anew for
+    every chunk takes time.
+    """
+    libc = _glibc()
+    if libc is not None and resident_memory() > limit:
+        libc.malloc_trim(0)
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.malloc_trim  # noqa: B018  (an AttributeError elsewhere than in glibc)
+    except (OSError, AttributeError):
+        return None
+    return libc

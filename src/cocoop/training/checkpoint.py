@@ -5,7 +5,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,30 +14,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from cocoop.methods import Method
+from cocoop.training.log import TrainingLog
 from cocoop.utils.files import digest, write_bytes
 
 SHARE = 0.02  # of the time of a fit that writing checkpoints may take
-
-
-@dataclass
-class Trace:
-    """What happened in a fit: one learning rate an epoch, one loss a step, and the time it took."""
-
-    lr: list[float] = field(default_factory=list)
-    loss: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def seconds_per_step(self) -> float:
-        """Mean wall time of a step."""
-        return self.seconds / max(1, len(self.loss))
-
-    @property
-    def epoch_losses(self) -> list[float]:
-        """Mean loss of every epoch; all have equally many steps."""
-        size = len(self.loss) // max(1, len(self.lr))
-        parts = (self.loss[start : start + size] for start in range(0, size * len(self.lr), size or 1))
-        return [sum(part) / size for part in parts]
 
 
 @dataclass(frozen=True)
@@ -48,25 +28,25 @@ class Snapshot:
 
     Attributes:
         tensors: "learned.NAME" from the method, "optimizer.INDEX.NAME" from SGD.
-        trace: of the epochs done.
+        log: of the epochs done.
     """
 
     tensors: dict[str, Tensor]
-    trace: Trace
+    log: TrainingLog
 
 
-def take(method: Method, optimizer: torch.optim.SGD, trace: Trace) -> Snapshot:
+def take(method: Method, optimizer: torch.optim.SGD, log: TrainingLog) -> Snapshot:
     """Copy the state of a fit."""
     tensors = {f"learned.{name}": value for name, value in method.state_dict().items()}
     for index, buffers in optimizer.state_dict()["state"].items():
         tensors |= {
             f"optimizer.{index}.{name}": value for name, value in buffers.items() if value is not None
         }
-    return Snapshot({name: _copy(value) for name, value in tensors.items()}, copy.deepcopy(trace))
+    return Snapshot({name: _copy(value) for name, value in tensors.items()}, copy.deepcopy(log))
 
 
-def restore(snapshot: Snapshot, method: Method, optimizer: torch.optim.SGD) -> Trace:
-    """Put a state back into a method and its optimiser, and return the trace to go on with."""
+def restore(snapshot: Snapshot, method: Method, optimizer: torch.optim.SGD) -> TrainingLog:
+    """Put a state back into a method and its optimiser, and return the log to go on with."""
     learned: dict[str, Tensor] = {}
     buffers: dict[int, dict[str, Tensor]] = {}
     for key, value in snapshot.tensors.items():
@@ -78,7 +58,7 @@ def restore(snapshot: Snapshot, method: Method, optimizer: torch.optim.SGD) -> T
             buffers.setdefault(int(index), {})[name] = _copy(value)
     method.load_state_dict(learned, strict=True)
     optimizer.load_state_dict({"state": buffers, "param_groups": optimizer.state_dict()["param_groups"]})
-    return copy.deepcopy(snapshot.trace)
+    return copy.deepcopy(snapshot.log)
 
 
 class Checkpoint:
@@ -102,10 +82,10 @@ class Checkpoint:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError):
             return None
-        trace = header.get("trace", "")
-        if header.get("sha256") != self._digest(tensors, trace):
+        log = header.get("trace", "")
+        if header.get("sha256") != self._digest(tensors, log):
             return None
-        return Snapshot(tensors, Trace(**json.loads(trace)))
+        return Snapshot(tensors, TrainingLog(**json.loads(log)))
 
     def save(self, snapshot: Callable[[], Snapshot]) -> None:
         """Write a snapshot, unless the last one was written so lately that it would slow the fit down."""
@@ -113,8 +93,8 @@ class Checkpoint:
         if start < self._next:
             return
         taken = snapshot()
-        trace = json.dumps(dataclasses.asdict(taken.trace))
-        header = {"trace": trace, "sha256": self._digest(taken.tensors, trace)}
+        log = json.dumps(dataclasses.asdict(taken.log))
+        header = {"trace": log, "sha256": self._digest(taken.tensors, log)}
         write_bytes(self._path, save(taken.tensors, header))
         end = time.monotonic()
         self._next = end + (end - start) / SHARE
@@ -123,8 +103,8 @@ class Checkpoint:
         """Remove the file."""
         self._path.unlink(missing_ok=True)
 
-    def _digest(self, tensors: dict[str, Tensor], trace: str) -> str:
-        return digest(self._key, trace, save(tensors))
+    def _digest(self, tensors: dict[str, Tensor], log: str) -> str:
+        return digest(self._key, log, save(tensors))
 
 
 def _copy(tensor: Tensor) -> Tensor:

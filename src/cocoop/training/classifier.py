@@ -52,39 +52,22 @@ class Classifier:
         self.device = backbone.device
         self.encode_text = TextEncoder(backbone, method.prompts, class_names, memory_budget)
 
-    def __call__(
-        self, zimg: Float[Tensor, "b d"], seen: Float[Tensor, "b d"] | None = None
-    ) -> Float[Tensor, "b c"]:
-        """Return exp(logit scale) * cos(image, prompt) for every image and class.
-
-        Args:
-            zimg: L2-normalised image features.
-            seen: the features that the prompts are made from; None for the images' own.
-        """
+    def __call__(self, zimg: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
+        """Return exp(logit scale) * cos(image, prompt) for L2-normalised image features and every class."""
         zimg = zimg.to(self.device)
-        return self._score(
-            zimg, self.encode_text(self.method(zimg if seen is None else seen.to(self.device)))
-        )
+        return self._score(zimg, self.encode_text(self.method(zimg)))
 
     @torch.no_grad()
-    def predict(
-        self, zimg: Float[Tensor, "n d"], seen: Float[Tensor, "n d"] | None = None
-    ) -> Float[Tensor, "n c"]:
-        """Return the logits of many images on the CPU, computed in pieces that keep memory bounded.
-
-        `seen` is as for a call.
-        """
+    def predict(self, zimg: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """Return the logits of many images on the CPU, computed in pieces that keep memory bounded."""
         rows = [torch.empty(0, len(self.class_names))]
-        pairs = (
-            features.to(self.device).split(IMAGES_AT_ONCE)
-            for features in (zimg, zimg if seen is None else seen)
-        )
-        for images, conditions in zip(*pairs, strict=True):
-            contexts = self.method(conditions)
-            size = len(images) if len(contexts) == 1 else max(1, TEXTS_AT_ONCE // len(self.class_names))
-            pieces = [contexts] if len(contexts) == 1 else contexts.split(size)
-            for some, context in zip(images.split(size), pieces, strict=True):
-                rows.append(self._score(some, self.encode_text(context)).cpu())
+        for images in zimg.to(self.device).split(IMAGES_AT_ONCE):
+            contexts = self.method(images)
+            conditional = self.method.facts.conditional
+            size = max(1, TEXTS_AT_ONCE // len(self.class_names)) if conditional else len(images)
+            pieces = contexts.split(size) if conditional else [contexts]
+            for piece, context in zip(images.split(size), pieces, strict=True):
+                rows.append(self._score(piece, self.encode_text(context)).cpu())
         return torch.cat(rows)
 
     def _score(self, zimg: Float[Tensor, "b d"], ztxt: Float[Tensor, "#b c d"]) -> Float[Tensor, "b c"]:

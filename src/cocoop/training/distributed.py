@@ -18,7 +18,7 @@ LONGEST_WAIT = timedelta(hours=12)  # of the others, while the first process tes
 
 
 @dataclass(frozen=True)
-class Team:
+class Group:
     """The processes of one fit, seen from one of them.
 
     Attributes:
@@ -57,21 +57,21 @@ class Team:
             yield message
 
 
-ALONE = Team()
+SINGLE = Group()
 
 
-def join(device: str) -> tuple[Team, str]:
-    """Join the processes that a launcher started, if it did; return the team and where to compute.
+def join_group(device: str) -> tuple[Group, str]:
+    """Join the processes that a launcher started, if it did; return the group and where to compute.
 
     Each process takes a GPU of its own, or they share the processors where `device` says so or there is none.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return ALONE, device
+        return SINGLE, device
     from accelerate import PartialState
 
     on_cpu = device == "cpu" or not torch.cuda.is_available()
     state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
-    return Team(state.num_processes, state.process_index), str(state.device)
+    return Group(state.num_processes, state.process_index), str(state.device)
 
 
 def _broadcast(message: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The only training loop: SGD on cross-entropy over the training classes, by a recipe."""
+"""The only training: a method over its classes, and the loop of SGD on cross-entropy by a recipe."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,11 +11,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from cocoop.backbones.clip import Backbone
 from cocoop.errors import CocoopError, UsageError
+from cocoop.methods import Method
 from cocoop.methods._recipe import Recipe
-from cocoop.training.checkpoint import Snapshot, Trace, restore, take
+from cocoop.training.checkpoint import Snapshot, restore, take
 from cocoop.training.classifier import Classifier
-from cocoop.training.distributed import ALONE, Team
+from cocoop.training.distributed import SINGLE, Group
+from cocoop.training.log import TrainingLog
+from cocoop.training.prompt_file import PromptCard, build_method
 
 Views = Callable[[int], Float[Tensor, "n d"]]  # epoch -> features of that epoch's augmented views
 
@@ -39,16 +43,56 @@ class Epoch:
     snapshot: Callable[[], Snapshot]
 
 
+OnEpoch = Callable[[Epoch], None]
+
+
+def train(
+    card: PromptCard,
+    recipe: Recipe | None,
+    backbone: Backbone,
+    views: Views,
+    labels: Int[Tensor, " n"],
+    *,
+    memory_budget: int | None = None,
+    on_epoch: OnEpoch = lambda epoch: None,
+    resume: Snapshot | None = None,
+    group: Group = SINGLE,
+) -> tuple[Method, PromptCard]:
+    """Build the method that a card describes and fit it; return it with the card that tells of the training.
+
+    Args:
+        card: the method, its settings, class names, template and seed.
+        recipe: how it is fitted; None where it takes no steps, and is only built.
+        backbone: the frozen CLIP.
+        views: image features of each epoch.
+        labels: class of every image, an index into the card's class names.
+        memory_budget: bytes for the text encoder; None for what the machine allows.
+        on_epoch: called after every epoch.
+        resume: where a fit with the same arguments was interrupted.
+        group: the processes that share the images of every batch.
+
+    Raises:
+        UsageError: bad class names.
+        CocoopError: training diverged, or there are no images.
+    """
+    method = build_method(card, backbone)
+    if recipe is None:
+        return method, card
+    classifier = Classifier(backbone, method, card.class_names, memory_budget)
+    log = fit(classifier, views, labels, recipe, card.seed, on_epoch, resume, group)
+    return method, card.model_copy(update=log.by_step())
+
+
 def fit(
     classifier: Classifier,
     views: Views,
     labels: Int[Tensor, " n"],
     recipe: Recipe,
     seed: int,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_epoch: OnEpoch = lambda epoch: None,
     resume: Snapshot | None = None,
-    team: Team = ALONE,
-) -> Trace:
+    group: Group = SINGLE,
+) -> TrainingLog:
     """Train the classifier's method in place.
 
     Args:
@@ -60,17 +104,17 @@ def fit(
         on_epoch: called after every epoch.
         resume: where a fit with the same arguments was interrupted; it ends with the weights of an
             unbroken one, on the CPU bit for bit.
-        team: the processes that share the images of every batch; all call this with the same arguments.
+        group: the processes that share the images of every batch; all call this with the same arguments.
 
     Raises:
         CocoopError: the loss is no finite number any more, or there are no images.
-        UsageError: a batch has fewer images than the team has processes.
+        UsageError: a batch has fewer images than there are processes.
     """
     if not len(labels):
         raise CocoopError("there are no training images; check the dataset's split and the class subset")
-    if team.size > min(recipe.batch_size, len(labels)):
+    if group.size > min(recipe.batch_size, len(labels)):
         raise UsageError(
-            f"{team.size} processes cannot share batches of {min(recipe.batch_size, len(labels))} image(s); "
+            f"{group.size} processes cannot share batches of {min(recipe.batch_size, len(labels))} image(s); "
             "set a larger batch_size, or give each process cells of its own: --workers"
         )
     labels = labels.to(classifier.device)
@@ -80,53 +124,39 @@ def fit(
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
     )
-    trace = restore(resume, classifier.method, optimizer) if resume else Trace()
-    snapshot = partial(take, classifier.method, optimizer, trace)
-    for epoch in range(len(trace.lr), recipe.epochs):
+    log = restore(resume, classifier.method, optimizer) if resume else TrainingLog()
+    snapshot = partial(take, classifier.method, optimizer, log)
+    for epoch in range(len(log.lr), recipe.epochs):
         features = views(epoch)
-        seen = others(features, seed, epoch) if recipe.shuffled else features
         start = time.perf_counter()
         rate = recipe.lr_at(epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        trace.lr.append(rate)
-        first = len(trace.loss)
+        for parameters in optimizer.param_groups:
+            parameters["lr"] = rate
+        log.lr.append(rate)
+        first = len(log.loss)
         for batch in batches(len(labels), recipe.batch_size, seed, epoch):
-            part = team.part(batch)
-            loss = F.cross_entropy(classifier(features[part], seen[part]), labels[part]) * (
-                len(part) / len(batch)
-            )
+            part = group.part(batch)
+            loss = F.cross_entropy(classifier(features[part]), labels[part]) * (len(part) / len(batch))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            loss = team.sum(loss, list(classifier.method.parameters()))
-            _guard(loss, classifier, labels[batch], epoch, len(trace.loss))
+            loss = group.sum(loss, list(classifier.method.parameters()))
+            _check_finite(loss, classifier, labels[batch], epoch, len(log.loss))
             optimizer.step()
-            trace.loss.append(loss.item())
-        trace.seconds += time.perf_counter() - start
-        on_epoch(Epoch(epoch + 1, recipe.epochs, rate, float(np.mean(trace.loss[first:])), snapshot))
-    return trace
+            log.loss.append(loss.item())
+        log.seconds += time.perf_counter() - start
+        on_epoch(Epoch(epoch + 1, recipe.epochs, rate, float(np.mean(log.loss[first:])), snapshot))
+    return log
 
 
 def batches(count: int, size: int, seed: int, epoch: int) -> Iterator[Int[Tensor, " b"]]:
     """Yield index batches of one epoch, shuffled by (seed, epoch); a short last one only if it is alone."""
     last = count - count % size if count >= size else count
-    yield from _order(count, seed, epoch)[:last].split(size)
-
-
-def others(features: Float[Tensor, "n d"], seed: int, epoch: int) -> Float[Tensor, "n d"]:
-    """Give every image the feature of another one, drawn by (seed, epoch) as one cycle through them all."""
-    order = _order(len(features), seed, epoch)
-    shuffled = torch.empty_like(features)
-    shuffled[order] = features[order.roll(1)]
-    return shuffled
-
-
-def _order(count: int, seed: int, epoch: int) -> Int[Tensor, " n"]:
     state = int(np.random.SeedSequence((seed, epoch, count)).generate_state(1)[0])
-    return torch.randperm(count, generator=torch.Generator().manual_seed(state))
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(state))
+    yield from order[:last].split(size)
 
 
-def _guard(loss: Tensor, classifier: Classifier, labels: Tensor, epoch: int, step: int) -> None:
+def _check_finite(loss: Tensor, classifier: Classifier, labels: Tensor, epoch: int, step: int) -> None:
     if not torch.isfinite(loss):
         names = ", ".join(sorted({classifier.class_names[label] for label in labels.tolist()}))
         raise CocoopError(

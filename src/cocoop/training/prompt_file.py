@@ -13,8 +13,8 @@ from cocoop.backbones.clip import Backbone
 from cocoop.errors import CocoopError
 from cocoop.methods import METHODS, Method, build
 from cocoop.methods._settings import from_dict
-from cocoop.utils.files import data_digest, write_bytes
-from cocoop.utils.sealed import seal, unseal
+from cocoop.training.log import TrainingLog
+from cocoop.utils.files import checked_json, data_digest, read_checked_json, write_bytes
 
 SCHEMA = 2
 
@@ -46,6 +46,11 @@ class PromptCard(BaseModel):
     seconds: float = 0.0
     notes: dict[str, Any] = {}
 
+    @property
+    def log(self) -> TrainingLog:
+        """What happened in the training."""
+        return TrainingLog(self.lr, self.loss, self.seconds)
+
 
 class Header(BaseModel):
     """The text in the header of a prompt file: its card, and a digest of the tensors."""
@@ -70,7 +75,7 @@ def prompt_bytes(method: Method, card: PromptCard) -> bytes:
     """Return the content of a prompt file: the learned tensors, the card, and a digest of both."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
     header = Header(card=card, tensors=data_digest(save(tensors)))
-    return save(tensors, {"cocoop": seal(header)})  # one entry: several would have no fixed order
+    return save(tensors, {"cocoop": checked_json(header)})  # one entry: several would have no fixed order
 
 
 def load_prompt(path: str | Path, backbone: Backbone) -> tuple[Method, PromptCard]:
@@ -93,7 +98,7 @@ def load_prompt(path: str | Path, backbone: Backbone) -> tuple[Method, PromptCar
     """
     try:
         with safe_open(path, "pt") as file:
-            header = unseal(Header, (file.metadata() or {})["cocoop"].encode())
+            header = read_checked_json(Header, (file.metadata() or {})["cocoop"].encode())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if header.tensors != data_digest(save(tensors)):
             raise ValueError("its tensors were changed")

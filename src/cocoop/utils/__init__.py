@@ -1,1 +1,1 @@
-"""utils."""
+"""What knows nothing of the field: files, text for people, registries, seeds."""

@@ -35,6 +35,11 @@ def brief(text: str) -> str:
     return repr(text) if len(text) <= LONGEST else f"{text[:LONGEST]!r}… ({len(text):,} characters)"
 
 
+def short(text: str, limit: int) -> str:
+    """Cut a text that is too long for its place."""
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
 def reason(error: BaseException) -> str:
     """Return what another library's error says, as a part of a message: one line that a person reads."""
     return str(error).strip().partition("\n")[0][:LONGEST] or repr(error)[:LONGEST]

@@ -7,9 +7,15 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from cocoop.errors import UsageError
+
+DIGEST = "sha256"  # the last field of checked JSON: a digest over all others
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -37,6 +43,33 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def checked_json(value: BaseModel) -> str:
+    """Return a value as indented JSON with a digest, so that it cannot be changed or cut off unnoticed."""
+    body = value.model_dump(mode="json")
+    return json.dumps(body | {DIGEST: _body_digest(body)}, indent=2, ensure_ascii=False) + "\n"
+
+
+def read_checked_json(kind: type[Model], data: bytes) -> Model:
+    """Read back what `checked_json` wrote.
+
+    Raises:
+        ValueError: it was changed or cut off since, or is no `kind`; the message says which, in a few words.
+    """
+    try:
+        body = json.loads(data)
+        whole = body.pop(DIGEST, None) == _body_digest(body)
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        whole = False
+    if not whole:
+        raise ValueError("was changed or cut off since it was written")
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"is not of this version of cocoop ({where}: {first['msg']})") from None
 
 
 def sweep(folder: Path, age: float = 3600.0) -> None:
@@ -100,3 +133,7 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _body_digest(body: dict[str, Any]) -> str:
+    return digest(json.dumps(body, sort_keys=True))

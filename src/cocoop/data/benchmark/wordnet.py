@@ -11,8 +11,7 @@ from cocoop.data.benchmark.spec import LabelFile, Labels, Splits
 from cocoop.data.dataset import Item
 from cocoop.data.images import SUFFIXES
 from cocoop.errors import CocoopError
-from cocoop.utils.files import default_cache, digest, write_text
-from cocoop.utils.sealed import seal, unseal
+from cocoop.utils.files import checked_json, default_cache, digest, read_checked_json, write_text
 
 CLASS_NAMES = LabelFile(
     "classnames.txt",
@@ -107,13 +106,13 @@ def list_images(folder: Path) -> Listing:
     state = [(part.name, when) for part, when in zip(parts, changed, strict=True)]
     cached = default_cache() / "listings" / f"{digest(str(folder.resolve()))}.json"
     with suppress(OSError, ValueError):  # absent or damaged: listed anew and overwritten
-        known = unseal(_Known, cached.read_bytes())
+        known = read_checked_json(_Known, cached.read_bytes())
         if known.state == state:
             return known.images
     images = {part.name: sorted(filter(_is_image, (path.name for path in part.iterdir()))) for part in parts}
     if time.time_ns() - max(changed) > SETTLED * 1e9:
         with suppress(OSError):
-            write_text(cached, seal(_Known(state=state, images=images)))
+            write_text(cached, checked_json(_Known(state=state, images=images)))
     return images
 
 

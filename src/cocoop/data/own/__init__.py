@@ -1,1 +1,1 @@
-"""own."""
+"""A person's own images: folders, tables and data sets of the Hub."""

@@ -11,8 +11,15 @@ from cocoop.data.images import read_file
 from cocoop.data.own.rows import SPLITS, Row
 from cocoop.errors import CocoopError, UsageError
 from cocoop.utils.display import brief
-from cocoop.utils.files import default_cache, digest, file_digest, write_bytes, write_text
-from cocoop.utils.sealed import seal, unseal
+from cocoop.utils.files import (
+    checked_json,
+    default_cache,
+    digest,
+    file_digest,
+    read_checked_json,
+    write_bytes,
+    write_text,
+)
 
 LABELS = ("label", "labels", "class", "category")  # of a text column; one of class labels may have any name
 Found = tuple[Path, list[Row]]
@@ -65,14 +72,14 @@ def _as_files(found: Any, name: str) -> Found:
     if index is None:
         rows = [row for split, part in parts.items() for row in _write(root, split, part, name)]
         index = Index(rows=rows, files=[file_digest(root / row.path) for row in rows])
-        write_text(path, seal(index))
+        write_text(path, checked_json(index))
     return root, index.rows
 
 
 def _read(path: Path) -> Index | None:
     """Return the index where it and all images are there and whole."""
     try:
-        index = unseal(Index, path.read_bytes())
+        index = read_checked_json(Index, path.read_bytes())
         found = [file_digest(path.parent / row.path) for row in index.rows]
     except (OSError, ValueError):
         return None

@@ -1,1 +1,1 @@
-"""A model and a list of class names as one ONNX file, with a runner that needs no torch."""
+"""A classifier over fixed names as one ONNX file, checked against PyTorch, with a runner that needs no torch."""

@@ -41,7 +41,7 @@ class Parity:
     batch: float
     pixels: float
 
-    def hold(self) -> None:
+    def check(self) -> None:
         """Raise CocoopError where the exported model is not the same as PyTorch's."""
         if self.same < self.images or max(self.probability, self.batch) > TOLERANCE:
             raise CocoopError(

@@ -37,14 +37,14 @@ def export(model: PromptClassifier, classes: Sequence[str] | None, out: Path, co
     check_place(out, FACTS, (FACTS, MODEL, RUNNER), "an export")
     try:
         from cocoop.deploy.onnx.check import compare, embedded_images
-        from cocoop.deploy.onnx.graph import conditioned, to_onnx
+        from cocoop.deploy.onnx.graph import to_onnx
     except ImportError as error:
         raise CocoopError(f"exporting needs more: pip install 'cocoop[export]' ({error})") from None
     classifier, clip = model.classifier(classes), model.load_backbone()
-    prompt, preprocess = model.facts_.prompt, asdict(clip.preprocess)
+    prompt, preprocess = model.info_.prompt, asdict(clip.preprocess)
     onnx = to_onnx(clip, classifier)
     parity = compare(clip, classifier, onnx, preprocess, embedded_images(classifier.class_names))
-    parity.hold()
+    parity.check()
     write_bytes(out / MODEL, onnx)
     write_bytes(out / RUNNER, (Path(__file__).parent / "runner.py").read_bytes())
     facts = {
@@ -53,11 +53,12 @@ def export(model: PromptClassifier, classes: Sequence[str] | None, out: Path, co
         "method": prompt.method,
         "backbone": prompt.backbone,
         "weights": prompt.weights,
-        "environment": model.facts_.environment,
+        "environment": model.info_.environment,
         "parity": asdict(parity),
     }
     write_json(out / FACTS, facts)
-    kind = "prompts computed from each image" if conditioned(clip, classifier) else "one matrix of prompts"
+    conditional = classifier.method.facts.conditional
+    kind = "prompts computed from each image" if conditional else "one matrix of prompts"
     lines = (
         f"{prompt.method} on {prompt.backbone}, {len(classifier.class_names)} classes, {kind}",
         f"checked with onnxruntime on {parity.images} test images of {parity.data}:",

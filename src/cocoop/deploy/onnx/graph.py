@@ -40,11 +40,6 @@ class ImageClassifier(nn.Module):
         return (self.logit_scale * cosines[:, 0]).softmax(-1)
 
 
-def conditioned(backbone: Backbone, classifier: Classifier) -> bool:
-    """Whether the prompts depend on the image."""
-    return len(classifier.method(torch.eye(2, backbone.embed_dim))) > 1
-
-
 @torch.no_grad()
 def to_onnx(backbone: Backbone, classifier: Classifier) -> bytes:
     """Return the classifier as an ONNX file.
@@ -58,7 +53,7 @@ def to_onnx(backbone: Backbone, classifier: Classifier) -> bytes:
     if (size := sum(p.nbytes for p in backbone.model.visual.parameters())) > LIMIT:
         raise UsageError(f"an ONNX file holds 2 GB, the image tower of {backbone.name} has {size / 1e9:.1f}")
     text: Text
-    if conditioned(backbone, classifier):
+    if classifier.method.facts.conditional:
         encode = classifier.encode_text.in_one_piece()
         text = lambda zimg: encode(classifier.method(zimg))  # noqa: E731
     else:

@@ -1,1 +1,1 @@
-"""`cocoop serve`: trained models and zero-shot CLIP side by side, as a page and an HTTP API."""
+"""Models behind a page and an HTTP API on this machine."""

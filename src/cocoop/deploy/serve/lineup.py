@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cocoop.estimator.estimator import PromptClassifier
-from cocoop.estimator.names import ZeroShot
+from cocoop.estimator import PromptClassifier, ZeroShot
+from cocoop.methods import baseline
 
 ZERO_SHOT = "zero-shot"
 
@@ -23,10 +23,10 @@ def with_zero_shot(models: Mapping[str, PromptClassifier]) -> dict[str, PromptCl
     first: dict[str, PromptClassifier] = {}  # of each backbone
     for model in models.values():
         first.setdefault(model.load_backbone().name, model)
-    taken = {model.load_backbone().name for model in models.values() if model.method == "zeroshot"}
+    taken = {model.load_backbone().name for model in models.values() if model.method == baseline()}
     zero = {
         ZERO_SHOT if len(first) == 1 else f"{ZERO_SHOT} ({name})": ZeroShot(
-            model.load_backbone(), template=model.facts_.prompt.template
+            model.load_backbone(), template=model.info_.prompt.template
         )
         for name, model in first.items()
         if name not in taken

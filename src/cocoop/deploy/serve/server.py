@@ -12,7 +12,7 @@ from cocoop.deploy.serve.answers import SideBySide
 from cocoop.deploy.serve.limits import Limits
 from cocoop.deploy.serve.lineup import name_models
 from cocoop.errors import CocoopError
-from cocoop.estimator.names import load
+from cocoop.estimator import load
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

@@ -10,13 +10,13 @@ from cocoop.backbones.device import Precision
 from cocoop.data.splits import Subset
 from cocoop.errors import UsageError
 from cocoop.experiments.cell import Cell, Testing, training
-from cocoop.experiments.store import Record
+from cocoop.experiments.record import Record
 from cocoop.methods._settings import MethodChoice
 from cocoop.utils.registry import Registry
 
 
 @dataclass(frozen=True)
-class Facts:
+class DatasetSummary:
     """What protocols ask about a dataset.
 
     Attributes:
@@ -45,7 +45,7 @@ class Settings:
         weights: digest of its weights.
         precision: of its matrix products.
         source: the dataset that protocols of transfer train on; None for their own choice.
-        facts: of the datasets, by name.
+        summaries: of the datasets, by name.
     """
 
     datasets: tuple[str, ...]
@@ -56,7 +56,7 @@ class Settings:
     weights: str
     precision: Precision = "fp32"
     source: str | None = None
-    facts: Mapping[str, Facts] = field(default_factory=dict)
+    summaries: Mapping[str, DatasetSummary] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("datasets", "methods", "seeds"):
@@ -75,6 +75,7 @@ class Protocol:
     Attributes:
         title: for headings.
         paper: where the paper has it.
+        order: place among the protocols, in the order of the paper.
         about: what it does, in a few sentences for a reader of the results.
         cells: settings to the cells to run; raises UsageError where they make no sense for it.
         table: records, told apart by label, to the protocol's table: numbers unrounded, "X_std" beside "X"
@@ -88,7 +89,12 @@ class Protocol:
     cells: Callable[[Settings], list[Cell]]
     table: Callable[[Sequence[Record]], pd.DataFrame]
     varies: Literal["methods", "shots", "settings"] = "methods"
+    order: int = 100
 
+
+# What the CoCoOp paper compares, with so many images a class.
+PAPER_METHODS = ("zeroshot", "coop", "cocoop")
+PAPER_SHOTS = 16
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol", __name__)
 
@@ -117,17 +123,18 @@ def grid(
     tests = list(tests)
     for choice in methods or settings.methods:
         for seed in settings.seeds:
-            trained = training(
-                choice,
-                backbone=settings.backbone,
-                weights=settings.weights,
-                precision=settings.precision,
-                dataset=dataset,
-                subset=subset,
-                shots=shots or settings.shots,
-                seed=seed,
-            )
-            yield from (Cell(protocol=protocol, training=trained, testing=test) for test in tests)
+            for test in tests:
+                trained = training(
+                    choice.on(dataset if choice.facts.images else test.dataset),
+                    backbone=settings.backbone,
+                    weights=settings.weights,
+                    precision=settings.precision,
+                    dataset=dataset,
+                    subset=subset,
+                    shots=shots or settings.shots,
+                    seed=seed,
+                )
+                yield Cell(protocol=protocol, training=trained, testing=test)
 
 
 def unique(cells: Iterable[Cell]) -> list[Cell]:

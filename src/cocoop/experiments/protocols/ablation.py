@@ -14,7 +14,7 @@ from cocoop.experiments.aggregate import with_averages
 from cocoop.experiments.cell import Cell
 from cocoop.experiments.protocols import PROTOCOLS, Protocol, Settings, grid, unique
 from cocoop.experiments.protocols.base_to_new import rows, tests
-from cocoop.experiments.store import Record
+from cocoop.experiments.record import Record
 from cocoop.methods import METHODS
 from cocoop.methods._settings import MethodChoice
 
@@ -38,7 +38,7 @@ def variants(settings: Settings) -> Iterator[MethodChoice]:
 
     Contexts are no longer than the names of all the datasets leave room for.
     """
-    room = min((facts.room for facts in settings.facts.values()), default=LONGEST)
+    room = min((summary.room for summary in settings.summaries.values()), default=LONGEST)
     for choice in settings.methods:
         yield choice
         if choice.method == "coop":
@@ -46,7 +46,7 @@ def variants(settings: Settings) -> Iterator[MethodChoice]:
         if choice.method == "cocoop":
             yield from (random_context(choice, length) for length in LENGTHS if length <= room)
             yield without_meta_net(choice)
-            yield shuffled(choice)
+            yield other_image(choice)
 
 
 def random_context(choice: MethodChoice, length: int) -> MethodChoice:
@@ -61,10 +61,9 @@ def without_meta_net(choice: MethodChoice) -> MethodChoice:
     return choice.variant("no Meta-Net", method="coop", config=config)
 
 
-def shuffled(choice: MethodChoice) -> MethodChoice:
+def other_image(choice: MethodChoice) -> MethodChoice:
     """Show the Meta-Net another image, in training and testing."""
-    assert choice.recipe
-    return choice.variant("other images", recipe=dataclasses.replace(choice.recipe, shuffled=True))
+    return choice.variant("other images", method="cocoop-other-image")
 
 
 def table(records: Sequence[Record]) -> pd.DataFrame:
@@ -78,6 +77,7 @@ PROTOCOLS.register(NAME)(
     Protocol(
         title="Ablations",
         paper="Figure 4 and Table 5",
+        order=6,
         about="Base-to-new with one thing changed at a time. M is the number of context vectors, which start "
         "from random values instead of words. “No Meta-Net” trains and tests CoCoOp without the network that "
         "looks at the image; “other images” shows that network another image than the one to recognise.",

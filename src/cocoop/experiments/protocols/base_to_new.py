@@ -13,7 +13,7 @@ from cocoop.data.splits import Subset
 from cocoop.experiments.aggregate import Row, grouped, harmonic_mean, over_seeds, with_averages
 from cocoop.experiments.cell import Cell, Testing
 from cocoop.experiments.protocols import PROTOCOLS, Protocol, Settings, grid, unique
-from cocoop.experiments.store import Record
+from cocoop.experiments.record import Record
 
 NAME = "base-to-new"
 HALVES: tuple[Subset, Subset] = ("base", "new")
@@ -58,6 +58,7 @@ PROTOCOLS.register(NAME)(
     Protocol(
         title="Base-to-new generalization",
         paper="Table 1",
+        order=1,
         about="Prompts are trained on half of the classes of a dataset, base, and tested on these and on the "
         "other half, new, which they have never seen. Test images of a half are told apart among the classes "
         "of that half. H is the harmonic mean of the two accuracies: it is high only where both are.",

@@ -9,7 +9,7 @@ from cocoop.experiments.aggregate import Row, grouped, over_seeds, with_averages
 from cocoop.experiments.cell import Cell, Testing
 from cocoop.experiments.protocols import PROTOCOLS, Protocol, Settings, grid, unique
 from cocoop.experiments.protocols.base_to_new import HALVES
-from cocoop.experiments.store import Record
+from cocoop.experiments.record import Record
 
 NAME = "class-incremental"
 
@@ -55,6 +55,7 @@ PROTOCOLS.register(NAME)(
     Protocol(
         title="Class-incremental test",
         paper="Table 4",
+        order=4,
         about="The prompts of base-to-new, trained on the base classes, are tested among the names of base "
         "and new classes together, so an image of a new class can be taken for a base one, and vice versa. "
         "The paper reports the accuracy over all test images; that over the images of each half stands "

@@ -8,7 +8,7 @@ from cocoop.errors import UsageError
 from cocoop.experiments.aggregate import Row, grouped, over_seeds, with_averages
 from cocoop.experiments.cell import Cell, Testing
 from cocoop.experiments.protocols import PROTOCOLS, Protocol, Settings, grid, unique
-from cocoop.experiments.store import Record
+from cocoop.experiments.record import Record
 
 NAME = "cross-dataset"
 PREFERRED = "imagenet"  # the paper's source
@@ -68,6 +68,7 @@ PROTOCOLS.register(NAME)(
     Protocol(
         title="Cross-dataset transfer",
         paper="Table 2",
+        order=2,
         about="Prompts are trained on all classes of one dataset, the source, and tested as they are on the "
         "other datasets, the targets, whose classes they have never seen.",
         cells=cells,

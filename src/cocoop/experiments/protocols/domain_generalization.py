@@ -41,14 +41,15 @@ def cells(settings: Settings) -> list[Cell]:
 def domains(source: str, settings: Settings) -> Iterator[Testing]:
     """Yield the tests in the shifted domains of a source."""
     yield from map(whole, VARIANTS.get(source, ()))
-    if source in settings.facts:
-        yield from (whole(source, split) for split in settings.facts[source].domains)
+    if source in settings.summaries:
+        yield from (whole(source, split) for split in settings.summaries[source].domains)
 
 
 PROTOCOLS.register(NAME)(
     Protocol(
         title="Domain generalization",
         paper="Table 3",
+        order=3,
         about="Prompts are trained on all classes of a dataset, the source, and tested on images of the same "
         "classes from other domains, the targets: sketches of what was photographed, or monochrome drawings "
         "of what was in colour.",

@@ -8,7 +8,7 @@ from cocoop.experiments.aggregate import Row, grouped, over_seeds, with_averages
 from cocoop.experiments.cell import Cell
 from cocoop.experiments.protocols import PROTOCOLS, Protocol, Settings, grid, unique
 from cocoop.experiments.protocols.cross_dataset import whole
-from cocoop.experiments.store import Record
+from cocoop.experiments.record import Record
 
 NAME = "few-shot"
 SHOTS = (1, 2, 4, 8, 16)
@@ -29,7 +29,7 @@ def cells(settings: Settings) -> list[Cell]:
 
 
 def _shots(dataset: str, settings: Settings) -> Iterator[int]:
-    most = settings.facts[dataset].most if dataset in settings.facts else settings.shots
+    most = settings.summaries[dataset].most if dataset in settings.summaries else settings.shots
     yield from (shots for shots in SHOTS if shots < min(most, settings.shots))
     yield settings.shots
 
@@ -40,13 +40,13 @@ def table(records: Sequence[Record]) -> pd.DataFrame:
     Columns: dataset, method, one for every number of shots with its deviation, seeds. A method that learns
     nothing has the same value in all of them.
     """
-    found = {record.cell.training.shots for record in records if record.cell.training.recipe}
+    found = {record.cell.training.shots for record in records if record.cell.training.shots}
     columns = {shots: column(shots) for shots in sorted(found)} or {0: "accuracy"}
     rows: list[Row] = []
     for (dataset, method), group in grouped(
         records, lambda record: (record.cell.testing.dataset, record.cell.training.label)
     ):
-        learned = any(record.cell.training.recipe for record in group)
+        learned = any(record.cell.training.shots for record in group)
         accuracies = {
             name: [r.accuracy for r in group if not learned or r.cell.training.shots == shots]
             for shots, name in columns.items()
@@ -65,6 +65,7 @@ PROTOCOLS.register(NAME)(
     Protocol(
         title="Few-shot learning",
         paper="the CoOp paper's curves",
+        order=5,
         about="Prompts are trained and tested on all classes of a dataset, with more and more labelled "
         "images of each class, the shots.",
         cells=cells,

@@ -4,11 +4,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from cocoop.errors import CocoopError
 from cocoop.experiments.aggregate import grouped
 from cocoop.experiments.cell import Testing
-from cocoop.experiments.store import Predictions, Record, Store
-from cocoop.report.tables.blocks import kind
+from cocoop.experiments.record import Predictions, Record
+from cocoop.experiments.store import Store
+from cocoop.report.tables.blocks import newest
 from cocoop.report.tables.results import tested
 from cocoop.report.tables.tables import rank
 
@@ -35,7 +38,7 @@ class Confusion:
 
 
 def confusions(store: Store, records: Sequence[Record]) -> Iterator[Confusion]:
-    """Yield the most confused pairs of every test: those of CoCoOp, or of the last method that was run.
+    """Yield the most confused pairs of every test: those of the newest method.
 
     Shares are over the images of the true class and all seeds. Tests whose predictions are missing or damaged
     are left out.
@@ -48,7 +51,7 @@ def confusions(store: Store, records: Sequence[Record]) -> Iterator[Confusion]:
         except CocoopError:
             continue
         methods = sorted(shares, key=rank)
-        main = next((label for label in methods if kind(label) == "cocoop"), methods[-1])
+        main = newest(pd.DataFrame({"method": methods})) or methods[-1]
         worst = sorted(shares[main].items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
         pairs = tuple((pair, tuple(shares[label].get(pair, 0.0) for label in methods)) for pair, _ in worst)
         yield Confusion(testing, main, tuple(methods), pairs)

@@ -13,7 +13,8 @@ from cocoop.data import Dataset, Item, open_dataset
 from cocoop.data.images import open_image
 from cocoop.errors import CocoopError
 from cocoop.experiments.cell import Testing
-from cocoop.experiments.store import Record, Store
+from cocoop.experiments.record import Record
+from cocoop.experiments.store import Store
 from cocoop.report.tables.results import tested
 from cocoop.report.tables.tables import rank
 from cocoop.utils.files import digest
@@ -81,7 +82,7 @@ def _lowest_seeds(records: Sequence[Record]) -> list[Record]:
 
 
 def _group(store: Store, testing: Testing, records: Sequence[Record], root: str | Path | None) -> Group:
-    seeds = {r.cell.training.label: r.cell.training.seed for r in records if r.cell.training.recipe}
+    seeds = {r.cell.training.label: r.cell.training.seed for r in records if r.cell.training.learns}
     right = {r.cell.training.label: r.correct for r in records}
     try:
         examples = tuple(_examples(store, testing, records, root))

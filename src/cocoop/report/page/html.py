@@ -1,6 +1,7 @@
 """A run folder as one page: tables, plots, examples and how it was run, in a single file."""
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cocoop.experiments.aggregate import AVERAGE
-from cocoop.experiments.store import Record, Store
+from cocoop.experiments.record import Record
+from cocoop.experiments.store import Store
+from cocoop.methods import METHODS, ordered
 from cocoop.report.page import examples
 from cocoop.report.page.confusion import confusions
-from cocoop.report.page.facts import facts
+from cocoop.report.page.settings import settings
 from cocoop.report.plots.figures import Colours, cost, figures
 from cocoop.report.plots.svg import DARK, SERIES
 from cocoop.report.tables import tables
-from cocoop.report.tables.blocks import first, kind, table_blocks
+from cocoop.report.tables.blocks import compared, kind, newest, table_blocks
 from cocoop.report.tables.results import Results, results
 from cocoop.report.tables.seeds import in_order
 from cocoop.utils.display import visible
@@ -43,9 +46,10 @@ def write(store: Store, root: str | Path | None = None) -> Path:
 
 def page(store: Store, root: str | Path | None = None) -> str:
     """Return the page as HTML: nothing is loaded from elsewhere, and nothing in it is a script."""
-    found = list(results(list(store.records())))
-    records = [record for each in found for record in each.records]
-    colours = _colours([r for each in found if each.plan.varies != "settings" for r in each.records])
+    protocols = list(results(list(store.records())))
+    records = [record for each in protocols for record in each.records]
+    methods = {record.cell.training.method for record in records}
+    hues = colours([r for each in protocols if each.protocol.varies != "settings" for r in each.records])
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -56,23 +60,23 @@ def page(store: Store, root: str | Path | None = None) -> str:
     )
     environment.filters["percent"] = _percent
     return environment.get_template("page.html.j2").render(
-        colours=colours,
+        colours=hues,
         palette=list(zip(SERIES, DARK, strict=True)),
-        methods={record.cell.training.method for record in records},
-        protocols=[_protocol(each, store, colours, root) for each in found],
-        facts=facts(records),
-        cost=list(cost(records, colours)),
+        methods=[METHODS.get(name).facts for name in ordered() if name in methods],
+        protocols=[_protocol(each, store, hues, root) for each in protocols],
+        settings=settings(records),
+        cost=list(cost(records, hues)),
         folder=store.folder.resolve().name,
     )
 
 
 def _protocol(found: Results, store: Store, colours: Colours, root: str | Path | None) -> dict[str, Any]:
     """Return what the page shows of one protocol."""
-    frame, compares = found.frame, found.plan.varies == "methods"
+    frame, compares = found.frame, found.protocol.varies == "methods"
     blocks = [] if frame.empty else list(table_blocks(frame, found.learned))
     return {
         "name": found.name,
-        "plan": found.plan,
+        "protocol": found.protocol,
         "columns": [] if frame.empty else tables.values(frame),
         "blocks": blocks,
         "summary": list(_summary(frame)) if compares and not frame.empty else [],
@@ -85,22 +89,17 @@ def _protocol(found: Results, store: Store, colours: Colours, root: str | Path |
     }
 
 
-def _colours(records: Sequence[Record]) -> Colours:
-    """Number the methods' colours: the paper's have their own on every page, others take what is left."""
-    ordered = sorted({record.cell.training.label for record in records}, key=tables.rank)
-    own = {"zeroshot": 0, "coop": 1, "cocoop": 2}
-    colours: dict[str, int] = {}
-    for label in ordered:
-        place = own.pop(kind(label), None)
-        if place is not None:
-            colours[label] = place
-    free = (index for index in range(3, 3 + len(ordered)))
-    return {label: colours[label] if label in colours else next(free) for label in ordered}
+def colours(records: Sequence[Record]) -> Colours:
+    """Number the methods' colours: each has its own on every page, further variants take what is left."""
+    own = {name: number for number, name in enumerate(ordered())}
+    free = count(len(own))
+    labels = sorted({record.cell.training.label for record in records}, key=tables.rank)
+    return {label: own.pop(kind(label)) if kind(label) in own else next(free) for label in labels}
 
 
 def _summary(frame: pd.DataFrame) -> Iterator[str]:
     """Put the main comparison of a table into words: accuracy on what was not trained on, and H."""
-    method = first(frame, "cocoop") or first(frame, "coop")
+    method = newest(frame)
     score = next((name for name in _SCORES if name in frame), None)
     if not method or not score:
         return
@@ -115,8 +114,8 @@ def _summary(frame: pd.DataFrame) -> Iterator[str]:
     where = f"On average over {count} datasets" if count > 1 else f"On {only}"
     h = f", with H at {average['H'][method]:.2f}" if "H" in names else ""
     yield f"{where}, {method} has {average[score][method]:.2f} % of {_SCORES[score]} right{h}"
-    for other in (first(frame, "coop"), first(frame, "zeroshot")):
-        if other and other != method and covered.get(other) == count:
+    for other in compared(frame, method):
+        if other != method and covered.get(other) == count:
             gains = [_points(average[name][method] - average[name][other]) for name in names]
             yield f"{' and '.join(gains)} points against {other}"
 

@@ -1,1 +1,1 @@
-"""plots."""
+"""Plots as SVG, the same bytes each time."""

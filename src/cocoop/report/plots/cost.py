@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from cocoop.experiments.store import Record
-from cocoop.report.plots.svg import INK, WIDTH, Colours, axes, canvas, drawing, hue, render, short
+from cocoop.experiments.record import Record
+from cocoop.report.plots.svg import INK, WIDTH, Colours, axes, canvas, drawing, hue, render
+from cocoop.utils.display import short
 
 
 def cost(records: Sequence[Record], colours: Colours) -> str | None:

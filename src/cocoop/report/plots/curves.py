@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cocoop.experiments.aggregate import AVERAGE
 from cocoop.experiments.protocols.few_shot import column
-from cocoop.experiments.store import Record
+from cocoop.experiments.record import Record
 from cocoop.report.plots.svg import (
     ROW,
     RULE,
@@ -25,8 +25,8 @@ from cocoop.report.plots.svg import (
     legend,
     point,
     render,
-    short,
 )
+from cocoop.utils.display import short
 
 MEASURES = {"base": 3, "new": 4, "H": 5}  # column of an ablation -> number of its colour
 
@@ -63,7 +63,7 @@ def shots(frame: pd.DataFrame, records: Sequence[Record], colours: Colours) -> s
             for row in part.to_dict("records"):
                 _curve(ax, row, places, colours[row["method"]])
             _shot_axis(ax, places)
-        learned = {record.cell.training.label for record in records if record.cell.training.recipe}
+        learned = {record.cell.training.label for record in records if record.cell.training.learns}
         styles = {m: point(colours[m]) if m in learned else _level(colours[m]) for m in methods}
         legend(figure, [(short(method, 52), style) for method, style in styles.items()])
         words = "accuracy, %"
@@ -73,7 +73,7 @@ def shots(frame: pd.DataFrame, records: Sequence[Record], colours: Colours) -> s
 
 
 def lengths(frame: pd.DataFrame, records: Sequence[Record]) -> str | None:
-    """Plot base, new and H of CoCoOp over the number of random context vectors; dashed: from words.
+    """Plot base, new and H over the number of random context vectors; dashed: from words.
 
     Averages where the table has them, else its only dataset.
 
@@ -81,16 +81,7 @@ def lengths(frame: pd.DataFrame, records: Sequence[Record]) -> str | None:
         The SVG, or None where fewer than two lengths are there.
     """
     whole = frame[frame["dataset"] == AVERAGE] if AVERAGE in set(frame["dataset"]) else frame
-    random: dict[int, pd.Series] = {}
-    words: list[pd.Series] = []
-    configs = {r.cell.training.label: r.cell.training for r in records if r.cell.training.method == "cocoop"}
-    for _, row in whole.iterrows():
-        training = configs.get(row["method"])
-        if training and not (training.recipe or {}).get("shuffled"):
-            if training.config["ctx_init"] is None:
-                random[training.config["n_ctx"]] = row
-            else:
-                words.append(row)
+    method, random, words = _by_length(whole, records)
     if len(random) < 2:
         return None
     with drawing():
@@ -109,14 +100,32 @@ def lengths(frame: pd.DataFrame, records: Sequence[Record]) -> str | None:
         ax.set_ylabel("accuracy or H, %")
         ax.grid(axis="y", color=RULE, linewidth=0.6)
         legend(figure, [(name, point(colour)) for name, colour in MEASURES.items()])
-        return render(figure, "Base and new accuracy and H of CoCoOp over the number of context vectors")
+        return render(figure, f"Base and new accuracy and H of {method} over the number of context vectors")
+
+
+def _by_length(
+    frame: pd.DataFrame, records: Sequence[Record]
+) -> tuple[str, dict[int, pd.Series], list[pd.Series]]:
+    """Return the method with the most lengths of random contexts, its rows by length, those from words."""
+    trainings = {record.cell.training.label: record.cell.training for record in records}
+    random: defaultdict[str, dict[int, pd.Series]] = defaultdict(dict)
+    words: defaultdict[str, list[pd.Series]] = defaultdict(list)
+    for _, row in frame.iterrows():
+        training = trainings[row["method"]]
+        config = training.config
+        if "ctx_init" in config and config["ctx_init"] is None:
+            random[training.method][config["n_ctx"]] = row
+        elif "ctx_init" in config:
+            words[training.method].append(row)
+    method = max(random, key=lambda name: len(random[name]), default="")
+    return method, random[method], words[method]
 
 
 def _images(records: Sequence[Record]) -> dict[str, dict[int, float]]:
     """Return dataset -> shots -> mean images a class that there were."""
     found: defaultdict[str, dict[int, float]] = defaultdict(dict)
     for record in records:
-        if record.cell.training.recipe:
+        if record.cell.training.shots:
             each = record.train_images / len(record.class_names)
             found[record.cell.testing.dataset][record.cell.training.shots] = each
     return dict(found)

@@ -10,16 +10,17 @@ from markupsafe import Markup
 
 from cocoop.errors import CocoopError
 from cocoop.experiments.protocols import PROTOCOLS
-from cocoop.experiments.store import Record, Store
+from cocoop.experiments.record import Record
+from cocoop.experiments.store import Store
+from cocoop.methods import METHODS, ordered
 from cocoop.report.plots import cost as costs
 from cocoop.report.plots.curves import lengths, shots
 from cocoop.report.plots.gains import gains
-from cocoop.report.plots.losses import losses
 from cocoop.report.plots.reliability import Outcomes, reliability
 from cocoop.report.plots.svg import Colours
 from cocoop.report.plots.tradeoff import tradeoff
 from cocoop.report.plots.variants import variants
-from cocoop.report.tables.blocks import first
+from cocoop.report.tables.blocks import compared, first
 from cocoop.report.tables.results import Results
 
 
@@ -36,7 +37,7 @@ def figures(found: Results, store: Store, colours: Colours) -> Iterator[Figure]:
     frame, records = found.frame, found.records
     if frame.empty:
         return
-    if found.plan.varies == "methods":
+    if found.protocol.varies == "methods":
         yield from _methods(frame, colours)
         drawn = reliability(_outcomes(store, records), colours)
         words = (
@@ -44,23 +45,21 @@ def figures(found: Results, store: Store, colours: Colours) -> Iterator[Figure]:
             "confidence are right."
         )
         yield from _figure(drawn, words)
-    if found.plan.varies == "shots":
+    if found.protocol.varies == "shots":
         words = (
             "Accuracy over training images a class, mean over seeds; the band is a standard deviation to "
             "each side. Dashed: nothing is learned."
         )
         yield from _figure(shots(frame, records, colours), words)
-    if found.plan.varies == "settings":
+    if found.protocol.varies == "settings":
         yield from _figure(variants(frame), "Every variant, averaged over the datasets.")
-        words = "CoCoOp with a longer context. Dashed: its context starts from words."
+        words = "A longer context, of random vectors. Dashed: the context starts from words."
         yield from _figure(lengths(frame, records), words)
 
 
 def cost(records: Sequence[Record], colours: Colours) -> Iterator[Figure]:
     """Yield the plots of how all methods were trained."""
     plain = [r for r in records if PROTOCOLS.get(r.cell.protocol).varies == "methods"]
-    words = "Training loss, the mean of each epoch and over seeds. Methods differ in epochs and batch size."
-    yield from _figure(losses(plain, colours), words)
     words = (
         "Time a training image is the mean over trainings. Memory is the highest that the process had held "
         "until the test was done, so what ran before in the same process counts too."
@@ -77,12 +76,11 @@ def _methods(frame: pd.DataFrame, colours: Colours) -> Iterator[Figure]:
     words = "Base against new classes. Thin lines join one dataset, light curves points of equal H."
     if "H" in frame:
         yield from _figure(tradeoff(frame, colours), words)
-    method = first(frame, "cocoop")
-    for other in (first(frame, "coop"), first(frame, "zeroshot")):
-        if method and other:
-            yield from _figure(
-                gains(frame, method, other, colours), f"What {method} gains over {other}, by dataset."
-            )
+    labels = (first(frame, name) for name in reversed(ordered()) if not METHODS.get(name).facts.baseline)
+    for method in filter(None, labels):
+        for other in compared(frame, method):
+            words = f"What {method} gains over {other}, by dataset."
+            yield from _figure(gains(frame, method, other, colours), words)
 
 
 def _outcomes(store: Store, records: Sequence[Record]) -> dict[str, dict[str, Outcomes]]:

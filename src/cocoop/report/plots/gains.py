@@ -21,8 +21,8 @@ from cocoop.report.plots.svg import (
     hue,
     legend,
     render,
-    short,
 )
+from cocoop.utils.display import short
 
 # columns of tables that a gain is shown in, the first two that there are
 SHOWN = {

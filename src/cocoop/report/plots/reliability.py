@@ -16,8 +16,8 @@ from cocoop.report.plots.svg import (
     legend,
     point,
     render,
-    short,
 )
+from cocoop.utils.display import short
 
 BINS = 10
 FEWEST = 10  # images that a bin needs to be shown

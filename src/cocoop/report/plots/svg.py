@@ -133,8 +133,3 @@ def _tag(tag: str, mark: str) -> str:
     for hue, name in _TOKENS.items():
         tag = re.sub(rf"{hue}\b", f"var(--{name}, {hue})", tag)
     return tag
-
-
-def short(text: str, limit: int) -> str:
-    """Cut a text that is too long for its place."""
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"

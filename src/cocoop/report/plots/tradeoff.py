@@ -21,8 +21,8 @@ from cocoop.report.plots.svg import (
     legend,
     point,
     render,
-    short,
 )
+from cocoop.utils.display import short
 
 
 def tradeoff(frame: pd.DataFrame, colours: Colours) -> str | None:

@@ -6,7 +6,8 @@ import pandas as pd
 
 from cocoop.experiments.aggregate import AVERAGE
 from cocoop.report.plots.curves import MEASURES
-from cocoop.report.plots.svg import ROW, RULE, WIDTH, axes, canvas, drawing, legend, point, render, short
+from cocoop.report.plots.svg import ROW, RULE, WIDTH, axes, canvas, drawing, legend, point, render
+from cocoop.utils.display import short
 
 
 def variants(frame: pd.DataFrame) -> str | None:

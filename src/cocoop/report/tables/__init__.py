@@ -1,1 +1,1 @@
-"""tables."""
+"""Protocol tables in the terminal, in Markdown, LaTeX and CSV, beside published numbers."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from cocoop.experiments.aggregate import AVERAGE
+from cocoop.methods import METHODS, baseline
 from cocoop.report.tables import tables
 from cocoop.report.tables.published import PREFIX
 
@@ -53,6 +54,21 @@ def kind(label: str) -> str:
 def first(frame: pd.DataFrame, method: str) -> str | None:
     """Return the first label of a method in table order, or None."""
     return next((label for label in frame["method"] if kind(label) == method), None)
+
+
+def newest(frame: pd.DataFrame) -> str | None:
+    """Return the label of the latest method of an ordered table that is compared with others, or None."""
+    labels = [label for label in frame["method"].unique() if kind(label) in METHODS.names()]
+    plain = {kind(label): label for label in reversed(labels) if not METHODS.get(kind(label)).facts.ablation}
+    plain.pop(baseline(), None)
+    return next(iter(plain.values()), None)
+
+
+def compared(frame: pd.DataFrame, method: str) -> list[str]:
+    """Return the labels that a method's gains are shown over: of what it improves on, and of zero-shot."""
+    others = (METHODS.get(kind(method)).facts.extends, baseline())
+    labels = (first(frame, other) for other in others if other)
+    return [label for label in labels if label and label != method]
 
 
 def table_blocks(frame: pd.DataFrame, learned: set[str]) -> Iterator[Block]:

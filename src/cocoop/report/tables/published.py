@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cocoop.experiments.aggregate import AVERAGE, harmonic_mean
-from cocoop.experiments.store import Record
+from cocoop.experiments.record import Record
 from cocoop.methods import METHODS
 from cocoop.methods._settings import from_dict
 
@@ -68,7 +68,6 @@ def _comparable(records: Sequence[Record]) -> dict[str, str]:
         for label, training in trainings.items()
         if training.backbone.replace("/", "-") in backbones
         and training.shots in (0, published()["shots"])
-        and not (training.recipe or {}).get("shuffled")
         and _is_default(training.method, training.config)
     }
 

@@ -6,22 +6,12 @@ from functools import cached_property
 
 import pandas as pd
 
-from cocoop.experiments.aggregate import grouped, told_apart
+from cocoop.experiments.aggregate import disambiguate, grouped
 from cocoop.experiments.cell import Testing
 from cocoop.experiments.protocols import PROTOCOLS, Protocol
-from cocoop.experiments.store import Record
+from cocoop.experiments.record import Record
 from cocoop.report.tables import tables
 from cocoop.report.tables.published import join
-
-# in the order of the paper; others follow by name
-_ORDER = (
-    "base-to-new",
-    "cross-dataset",
-    "domain-generalization",
-    "class-incremental",
-    "few-shot",
-    "ablation",
-)
 
 
 @dataclass(frozen=True)
@@ -37,26 +27,26 @@ class Results:
     records: tuple[Record, ...]
 
     @property
-    def plan(self) -> Protocol:
+    def protocol(self) -> Protocol:
         """The protocol."""
         return PROTOCOLS.get(self.name)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
         """The table in reading order, with the paper's columns where they are of the same thing."""
-        frame = tables.in_order(self.plan.table(self.records))
+        frame = tables.in_order(self.protocol.table(self.records))
         return frame if frame.empty else join(frame, self.name, self.records)
 
     @cached_property
     def learned(self) -> set[str]:
         """Labels of the methods that are trained."""
-        return {record.cell.training.label for record in self.records if record.cell.training.recipe}
+        return {record.cell.training.label for record in self.records if record.cell.training.learns}
 
 
 def results(records: Sequence[Record]) -> Iterator[Results]:
     """Yield the results of every protocol, in the order of the paper."""
     for (_, name), own in grouped(records, lambda record: _place(record.cell.protocol)):
-        yield Results(name, tuple(told_apart(own, shots=PROTOCOLS.get(name).varies != "shots")))
+        yield Results(name, tuple(disambiguate(own, shots=PROTOCOLS.get(name).varies != "shots")))
 
 
 def tested(records: Sequence[Record]) -> Iterator[tuple[Testing, list[Record]]]:
@@ -76,4 +66,4 @@ def tested(records: Sequence[Record]) -> Iterator[tuple[Testing, list[Record]]]:
 
 
 def _place(name: str) -> tuple[int, str]:
-    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)
+    return (PROTOCOLS.get(name).order, name)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from cocoop.experiments.store import Record
+from cocoop.experiments.record import Record
 from cocoop.report.tables import tables
 from cocoop.report.tables.results import Results
 from cocoop.utils.display import harmless
@@ -41,7 +41,7 @@ def _row(record: Record) -> dict[str, object]:
     train, test = record.cell.training, record.cell.testing
     return {
         "protocol": record.cell.protocol,
-        "trained_on": f"{train.dataset} {train.subset}" if train.recipe else "",
+        "trained_on": f"{train.dataset} {train.subset}" if train.shots else "",
         "dataset": test.dataset,
         "split": test.split,
         "images": test.subset,
@@ -49,8 +49,8 @@ def _row(record: Record) -> dict[str, object]:
         "method": train.label,
         "preset": train.preset,
         "backbone": train.backbone,
-        "shots": train.shots if train.recipe else None,
-        "seed": train.seed if train.recipe else None,
+        "shots": train.shots if train.shots else None,
+        "seed": train.seed if train.learns else None,
         "parameters": record.parameters,
         "correct": record.correct,
         "total": record.total,

@@ -10,12 +10,11 @@ from rich.text import Text
 
 from cocoop.data.splits import subset_labels
 from cocoop.experiments.aggregate import AVERAGE
-from cocoop.experiments.store import Record
+from cocoop.experiments.record import Record
+from cocoop.methods import baseline, place
 from cocoop.report.tables.published import PREFIX, published
 from cocoop.utils import display as escaping
 
-# Zero-shot first, then the paper's two methods, then the rest by name.
-_ORDER = ("zeroshot", "coop", "cocoop")
 _NOT_SHOWN = ("dataset", "method", "seeds", "mean_H", "paper mean_H", "datasets")
 COUNTS = ("params",)  # columns of whole numbers, of which more is not better
 UNSEEN = ("new", "target")  # columns of accuracy on what a prompt was not trained on
@@ -24,14 +23,14 @@ MARK = "▼"  # a learned prompt below zero-shot there
 
 
 def in_order(frame: pd.DataFrame) -> pd.DataFrame:
-    """Sort the rows: datasets and methods in the order of the paper, others as they come, averages last."""
+    """Sort the rows: datasets as the paper has them, methods as they were published, averages last."""
     if frame.empty:
         return frame
     known = [name for table in published()["tables"].values() for name in table["rows"]]
     names = sorted(
         frame["dataset"].unique(), key=lambda name: known.index(name) if name in known else len(known)
     )
-    places = {name: place for place, name in enumerate(names)}
+    places = {name: index for index, name in enumerate(names)}
     keys = frame.assign(
         _average=frame["dataset"].eq(AVERAGE),
         _place=frame["dataset"].map(places),
@@ -41,11 +40,10 @@ def in_order(frame: pd.DataFrame) -> pd.DataFrame:
     return keys.drop(columns=["_average", "_place", "_rank"]).reset_index(drop=True)
 
 
-def rank(label: str) -> tuple[int, tuple[tuple[str, int], ...]]:
-    """Return what labels are sorted by: the paper's methods first, and 8 before 16."""
-    name = label.split(" ")[0]
+def rank(label: str) -> tuple[tuple[bool, str, str], tuple[tuple[str, int], ...]]:
+    """Return what labels are sorted by: their methods as `cocoop.methods.place` has them, and 8 before 16."""
     parts = tuple((words, int(number or 0)) for words, number in re.findall(r"(\D+)(\d*)", label))
-    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), parts)
+    return (place(label.split(" ")[0]), parts)
 
 
 def values(frame: pd.DataFrame) -> list[str]:
@@ -107,8 +105,8 @@ def terminal(frame: pd.DataFrame, title: str, learned: Collection[str], width: i
         table.add_column(head, justify="right", no_wrap=True, min_width=_widest(shown[name]))
     for dataset, part in shown.groupby("dataset", sort=False):
         table.add_row(Text(str(dataset), style="bold"))
-        for place, row in enumerate(part[["method", *columns]].itertuples(index=False), start=1):
-            table.add_row(*(Text(str(value)) for value in row), end_section=place == len(part))
+        for index, row in enumerate(part[["method", *columns]].itertuples(index=False), start=1):
+            table.add_row(*(Text(str(value)) for value in row), end_section=index == len(part))
     return table
 
 
@@ -134,7 +132,7 @@ def markdown(frame: pd.DataFrame, learned: Collection[str] = ()) -> str:
 
 def notes(frame: pd.DataFrame, records: Sequence[Record]) -> list[str]:
     """Return what must be known to read the table: seeds, shots, spread, averages, marks and sources."""
-    trained = [record.cell.training for record in records if record.cell.training.recipe]
+    trained = [record.cell.training for record in records if record.cell.training.learns]
     seeds = sorted({training.seed for training in trained})
     shots = sorted({training.shots for training in trained})
     backbones = sorted({record.cell.training.backbone for record in records})
@@ -151,7 +149,7 @@ def notes(frame: pd.DataFrame, records: Sequence[Record]) -> list[str]:
         lines.append(f"Average rows: H of the average base and new. Mean of the datasets' H instead: {each}.")
     if below(frame, {training.label for training in trained}).any(axis=None):
         lines.append(f"{MARK} below zero-shot on what the prompt was not trained on.")
-    if not any(record.cell.training.method == "zeroshot" for record in records):
+    if not any(record.cell.training.method == baseline() for record in records):
         lines.append(
             "Zero-shot CLIP is missing: run the protocol again to have it beside the learned prompts."
         )
@@ -180,7 +178,7 @@ def _has_few(record: Record) -> bool:
     """Whether a training on the tested dataset had fewer images than its shots ask for."""
     training, test = record.cell.training, record.cell.testing
     if (
-        training.recipe is None
+        not training.shots
         or training.dataset != test.dataset
         or test.candidates not in ("all", training.subset)
     ):

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cocoop.experiments.store import Record
+from cocoop.experiments.record import Record
 from cocoop.report.tables.tables import rank
 
 
-def facts(records: Sequence[Record]) -> dict[str, Any]:
+def settings(records: Sequence[Record]) -> dict[str, Any]:
     """Return what the page says on how the records were made.
 
     Keys: "general" (name to value), "methods" (one entry for each settings of a label) and "data" (one
@@ -18,23 +18,23 @@ def facts(records: Sequence[Record]) -> dict[str, Any]:
 
 def _general(records: Sequence[Record]) -> dict[str, str]:
     trainings = [record.cell.training for record in records]
-    learned = [training for training in trainings if training.recipe]
-    found = {
+    learned = [training for training in trainings if training.learns]
+    values = {
         "backbone": _list(f"{training.backbone} (weights {training.weights[:12]})" for training in trainings),
         "seeds": ", ".join(map(str, sorted({training.seed for training in learned}))),
         "shots": _list(training.shots for training in learned),
     }
     environments = [record.environment for record in records]
     for name in ("machine", "commit"):
-        found[name] = _list(each[name] for each in environments if name in each)
-    packages = dict.fromkeys(name for each in environments for name in each if name not in found)
+        values[name] = _list(each[name] for each in environments if name in each)
+    packages = dict.fromkeys(name for each in environments for name in each if name not in values)
     versions = {name: _list(each[name] for each in environments if name in each) for name in packages}
-    found["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
+    values["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
     days = sorted({record.created[:10] for record in records})
-    found["run on"] = " to ".join(dict.fromkeys(days[:1] + days[-1:]))
+    values["run on"] = " to ".join(dict.fromkeys(days[:1] + days[-1:]))
     if records:
-        found["peak memory"] = f"{max(record.peak_memory_mb for record in records):,.0f} MiB"
-    return {name: value for name, value in found.items() if value}
+        values["peak memory"] = f"{max(record.peak_memory_mb for record in records):,.0f} MiB"
+    return {name: value for name, value in values.items() if value}
 
 
 def _methods(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -92,7 +92,7 @@ def _data(records: Sequence[Record]) -> list[dict[str, Any]]:
             "dataset": dataset,
             "classes": f"{len(group[0].class_names)} {subset}" + (f", {split}" if split != "test" else ""),
             "test": _list(record.total for record in group),
-            "train": _list(record.train_images for record in group if record.cell.training.recipe) or "–",
+            "train": _list(record.train_images for record in group if record.cell.training.shots) or "–",
         }
         for (dataset, subset, split), group in sorted(groups.items())
     ]

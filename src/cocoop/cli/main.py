@@ -1,0 +1,141 @@
+"""The command `cocoop`."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from cocoop.cli.data import app as data_app
+from cocoop.cli.export import app as export_app
+from cocoop.cli.options import parse_bytes
+from cocoop.cli.own import app as own_app
+from cocoop.cli.run import app as run_app
+from cocoop.cli.run import called
+from cocoop.cli.serve import app as serve_app
+from cocoop.errors import CocoopError, in_words
+from cocoop.utils.display import terminal
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Prompt learning for CLIP: zero-shot CLIP, CoOp and CoCoOp.",
+)
+app.add_typer(run_app)
+app.add_typer(own_app)
+app.add_typer(export_app)
+app.add_typer(serve_app)
+app.add_typer(data_app, name="data")
+out = terminal()
+err = terminal(stderr=True)
+
+
+class Listing(str, Enum):
+    """What can be listed."""
+
+    methods = "methods"
+    presets = "presets"
+    datasets = "datasets"
+    protocols = "protocols"
+    backbones = "backbones"
+
+
+class Learned(str, Enum):
+    """Methods that the released code trains."""
+
+    coop = "coop"
+    cocoop = "cocoop"
+
+
+class Place(str, Enum):
+    """Where a class name stands in its prompt."""
+
+    end = "end"
+    middle = "middle"
+    front = "front"
+
+
+@app.callback()
+def _global(debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False) -> None:
+    if debug:
+        os.environ["COCOOP_DEBUG"] = "1"
+
+
+@app.command("list")
+def list_(what: Annotated[Listing | None, typer.Argument(help="One kind; all by default.")] = None) -> None:
+    """List methods, presets, datasets, protocols and backbones."""
+    from cocoop.cli import list as listing
+
+    for kind in [what] if what else list(Listing):
+        out.print(listing.table(kind.value, full=what is not None))
+
+
+@app.command("import-official")
+def import_official(
+    file: Annotated[Path, typer.Argument(help="prompt_learner/model.pth.tar-N of a run.")],
+    folder: Annotated[Path, typer.Option("--out", help="Where the prompt file goes.")],
+    backbone: Annotated[str, typer.Option(help="What it was trained with.")] = "ViT-B-16/openai",
+    method: Annotated[Learned | None, typer.Option(help="Refuse a file of another method.")] = None,
+    dataset: Annotated[str, typer.Option(help="What it was trained on, for its template.")] = "imagenet",
+    classes: Annotated[
+        Path | None, typer.Option(help="File with the names it was trained on, one a line, in label order.")
+    ] = None,
+    position: Annotated[Place, typer.Option(help="Where the class name stands; CoOp only.")] = Place.end,
+) -> None:
+    """Turn a checkpoint of the released CoOp or CoCoOp code into a prompt file; nothing in it is run."""
+    from cocoop.backbones.clip import load_backbone
+    from cocoop.data.benchmark.catalog import template_of
+    from cocoop.training import released as official
+    from cocoop.utils.files import read_lines
+
+    path = official.import_official(
+        file,
+        folder,
+        load_backbone(backbone),
+        method=method.value if method else None,
+        template=template_of(dataset),
+        class_names=read_lines(classes) if classes else (),
+        position=position.value,
+    )
+    out.print(f"{path}\nuse it with: cocoop.load_prompt({str(path)!r}, backbone)", soft_wrap=True)
+
+
+@app.command()
+def cache(
+    prune: Annotated[
+        str | None, typer.Option(help="Delete the longest unused beyond this size, e.g. 1GB.")
+    ] = None,
+) -> None:
+    """Show the size of the image-feature cache, or prune it."""
+    from cocoop.backbones.features import FeatureCache
+    from cocoop.utils.files import default_cache
+
+    features = FeatureCache(default_cache())
+    limit = parse_bytes(prune)
+    if limit is not None:
+        out.print(f"freed {features.prune(limit) / 1e6:.1f} MB")
+    out.print(f"{features.folder}: {len(features.entries())} entries, {features.size() / 1e6:.1f} MB")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit: 0 done, 1 the run failed, 2 the call was wrong, 130 interrupted."""
+    logging.basicConfig(level=logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of an image that it reads all the same, or refuses
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        called.set(tuple(words))
+        app(args=words)
+    except Exception as error:
+        said = in_words(error)
+        if said is None or os.environ.get("COCOOP_DEBUG"):
+            raise
+        err.print(Text.assemble(("error: ", "bold red"), said), soft_wrap=True)
+        sys.exit(error.exit_code if isinstance(error, CocoopError) else 1)

@@ -1,0 +1,75 @@
+"""The result of one cell, as it is kept in a run folder."""
+
+from typing import Annotated, NamedTuple
+
+from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from cocoop.experiments.cell import Cell
+
+SCHEMA = 3
+Count = Annotated[int, Field(ge=0, le=10**12)]
+
+
+class Record(BaseModel):
+    """The result of one cell.
+
+    Attributes:
+        schema_version: of this format.
+        cell: what was trained and what it was tested on.
+        correct: test images whose highest logit is the true class.
+        total: test images.
+        metrics: accuracy, macro F1 and calibration error, between 0 and 1.
+        class_names: the candidates, in label order.
+        train_images: images trained on.
+        parameters: numbers learned.
+        lr: learning rate of every epoch.
+        loss: mean training loss of every epoch.
+        seconds_per_step: mean wall time of a training step.
+        peak_memory_mb: highest resident memory of the process until now.
+        files: digest of the training and test lists (path, label, name).
+        predictions: SHA-256 of the file with them.
+        environment: versions, commit and machine.
+        note: what must be known of the training data, if anything.
+        created: when, in UTC.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Annotated[int, Field(ge=SCHEMA, le=SCHEMA)] = SCHEMA
+    cell: Cell
+    correct: Count
+    total: Annotated[Count, Field(ge=1)]
+    metrics: dict[str, float]
+    class_names: list[str]
+    train_images: int
+    parameters: int
+    lr: list[float]
+    loss: list[float]
+    seconds_per_step: float
+    peak_memory_mb: float
+    files: str
+    predictions: str = ""
+    environment: dict[str, str]
+    note: str = ""
+    created: str
+
+    @property
+    def accuracy(self) -> float:
+        """Percent of test images classified correctly."""
+        return 100 * self.correct / self.total
+
+
+class Predictions(NamedTuple):
+    """The highest logits of every test image.
+
+    Attributes:
+        classes: the classes they are of, the likeliest first.
+        probabilities: of these classes.
+        labels: the true classes.
+    """
+
+    classes: Int[Tensor, "n k"]
+    probabilities: Float[Tensor, "n k"]
+    labels: Int[Tensor, " n"]

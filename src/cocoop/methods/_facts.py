@@ -1,0 +1,67 @@
+"""What a method declares about itself: everything that tables, plots, cards and checks ask of a method."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Training = Literal["none", "steps", "closed form"]
+Cut = Literal["feature", "projection", "block", "pixels"]
+Selection = Literal["nothing", "few-shot validation", "full validation", "test"]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method was published.
+
+    Attributes:
+        title: of the paper.
+        authors: "Family et al.", as it is cited.
+        venue: with the year, e.g. "CVPR 2022".
+        date: year and month in which it first appeared, "2022-03"; tables and colours follow it.
+        link: to a page that stays.
+        code: the source that the presets and the arithmetic follow; empty where there is none.
+    """
+
+    title: str
+    authors: str
+    venue: str
+    date: str
+    link: str
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The declared facts of a method.
+
+    Attributes:
+        name: what the method is called, e.g. "CoCoOp".
+        summary: what it does, as the rest of a sentence that begins with the name.
+        paper: where it was published.
+        images: whether it uses labelled images of the classes.
+        training: whether it takes steps of an optimiser, is computed in closed form, or learns nothing.
+        conditional: whether its context vectors depend on the image.
+        cut: where the image tower stops being frozen; features are cached there.
+        selects_on: what its hyper-parameters are selected on.
+        sees_new_names: whether training sees the names of the classes that are tested as new.
+        extends: registered name of the method it improves on; reports show the gain over it.
+        baseline: whether the others are measured by it.
+        ablation: whether it exists to ask a question about another method.
+    """
+
+    name: str
+    summary: str
+    paper: Paper
+    images: bool = True
+    training: Training = "steps"
+    conditional: bool = False
+    cut: Cut = "feature"
+    selects_on: Selection = "nothing"
+    sees_new_names: bool = False
+    extends: str | None = None
+    baseline: bool = False
+    ablation: bool = False
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything is fitted, by steps or in closed form."""
+        return self.training != "none"
