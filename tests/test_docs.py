@@ -13,7 +13,7 @@ import typer.main
 import cocoop
 import cocoop.data.datasets
 import cocoop.experiments.protocols
-from cocoop.cli import app
+from cocoop.cli.main import app
 from cocoop.data import DATASETS
 from cocoop.experiments.protocols import PROTOCOLS
 from cocoop.methods import METHODS
@@ -97,6 +97,7 @@ def test_extensions_are_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     importlib.invalidate_caches()
     check_output("extend.md")
     check_python("extend.md")
+    assert "\n## gain\n" in docs_methods.reference()
     added = {name.rpartition(".")[2] for name in set(sys.modules) - before}
     assert {"gain", "fruit", "all_classes", "little"} <= added
     for name in set(sys.modules) - before:

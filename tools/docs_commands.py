@@ -3,7 +3,7 @@
 import typer.main
 from typer.cli import get_docs_for_click
 
-from cocoop.cli import app
+from cocoop.cli.main import app
 
 
 def reference() -> str:

@@ -16,7 +16,9 @@ LINES: dict[str, Callable[[Facts], str]] = {
     "Learns": lambda facts: {"none": "nothing", "steps": "in steps of an optimiser"}.get(
         facts.training, f"in {facts.training}"
     ),
-    "Context vectors": lambda facts: "made for each image" if facts.conditional else "the same for all images",
+    "Context vectors": lambda facts: (
+        "made for each image" if facts.conditional else "the same for all images"
+    ),
     "Image tower frozen up to": lambda facts: facts.cut if facts.cut != "feature" else "",
     "Hyper-parameters selected on": lambda facts: facts.selects_on if facts.selects_on != "nothing" else "",
     "Training sees the new names": lambda facts: "yes" if facts.sees_new_names else "",
