@@ -17,7 +17,7 @@ LINES: dict[str, Callable[[Facts], str]] = {
         facts.training, f"in {facts.training}"
     ),
     "Context vectors": lambda facts: (
-        "made for each image" if facts.conditional else "the same for all images"
+        "" if not facts.learns else "made for each image" if facts.conditional else "the same for all images"
     ),
     "Image tower frozen up to": lambda facts: facts.cut if facts.cut != "feature" else "",
     "Hyper-parameters selected on": lambda facts: facts.selects_on if facts.selects_on != "nothing" else "",
@@ -42,8 +42,13 @@ def _method(name: str, cls: type[Any]) -> Iterator[str]:
     lines = ((word, say(facts)) for word, say in LINES.items())
     yield "\n".join(f"* {word}: {words}." for word, words in lines if words)
     yield _settings(name, default)
+    head = (
+        "preset",
+        "settings",
+        *(("epochs", "batch", "learning rate") if facts.training == "steps" else ()),
+    )
     rows = ((f"`{key}`", *_preset(preset, default), preset.source) for key, preset in presets.items())
-    yield table(("preset", "settings", "epochs", "batch", "learning rate", "source"), rows)
+    yield table((*head, "source"), rows)
 
 
 def _paper(paper: Paper) -> str:
@@ -59,7 +64,7 @@ def _settings(name: str, default: Any) -> str:
     return table(("`--set`", "default", "what it is"), rows)
 
 
-def _preset(preset: Preset, default: Any) -> tuple[str, str, str, str]:
+def _preset(preset: Preset, default: Any) -> tuple[str, ...]:
     """Return what differs from the default preset, and the recipe in short."""
     config, recipe = preset.config, preset.recipe
     names = [field.name for field in dataclasses.fields(config)]
@@ -67,5 +72,5 @@ def _preset(preset: Preset, default: Any) -> tuple[str, str, str, str]:
     settings = ", ".join(f"`{name}={getattr(config, name)!r}`" for name in changed)
     settings += f" (others on {', '.join(preset.by_dataset)})" if preset.by_dataset else ""
     if recipe is None:
-        return settings, "", "", ""
+        return (settings,)
     return settings, str(recipe.epochs), str(recipe.batch_size), f"{recipe.lr:g}"
