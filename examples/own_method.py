@@ -36,9 +36,9 @@ class Stranger(nn.Module):
         self.cocoop = CoCoOp(cfg, backbone, **given)
         self.prompts = self.cocoop.prompts
 
-    def forward(self, zimg):
+    def forward(self, zimg, text):
         """Shift the context by what the Meta-Net says of another image."""
-        return self.cocoop(zimg.roll(len(zimg) // 2, dims=0))
+        return self.cocoop(zimg.roll(len(zimg) // 2, dims=0), text)
 
 
 records = cocoop.run(

@@ -6,7 +6,9 @@ from pathlib import Path
 
 if "COCOOP_TEST_GPU" not in os.environ:  # `make test-gpu` sets it; all else compares bits, which a CPU keeps
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: two threads each would wait for one another
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # workers share the cores; their threads would wait
     os.environ["OMP_NUM_THREADS"] = "1"
 
 import open_clip

@@ -32,12 +32,12 @@ def features_and_gradient(encode: Callable, contexts: torch.Tensor) -> tuple[tor
 
 
 def assert_same(
-    backbone: Backbone, prompt: Prompt, names: list[str], images: int, budget: int | None
+    backbone: Backbone, prompt: Prompt, names: list[str], images: int, budget: int | None, depth: int = 1
 ) -> None:
     classes = len(names) if prompt.class_specific else 1
     generator = torch.Generator().manual_seed(images)
     contexts = torch.randn(
-        images, classes, prompt.n_ctx, backbone.width, dtype=torch.float64, generator=generator
+        images, classes, depth * prompt.n_ctx, backbone.width, dtype=torch.float64, generator=generator
     )
     encoder = TextEncoder(backbone, [prompt], names, budget)
     ours = features_and_gradient(encoder, contexts)
@@ -55,6 +55,7 @@ def assert_same(
     class_specific=st.booleans(),
     images=st.integers(1, 3),
     budget=st.sampled_from([None, 150_000, 300_000, 10**9]),
+    depth=st.integers(1, 4),
 )
 def test_equal_to_the_reference(
     tower: Callable[[str], Backbone],
@@ -65,10 +66,12 @@ def test_equal_to_the_reference(
     class_specific: bool,
     images: int,
     budget: int | None,
+    depth: int,
 ) -> None:
+    depth = min(depth, len(tower(name).text_tower.transformer.resblocks))
     words = " ".join(["a", "photo", "of", "a"][:n_ctx])
     prompt = Prompt(f"{words} {{}}.", n_ctx, position, class_specific)  # type: ignore[arg-type]
-    assert_same(tower(name), prompt, names, images, budget)
+    assert_same(tower(name), prompt, names, images, budget, depth)
 
 
 @pytest.mark.parametrize("name", sorted(TOWERS))
@@ -97,6 +100,24 @@ def test_an_ensemble_averages_normalised_features(tower: Callable[[str], Backbon
     each = [TextEncoder(backbone, [prompt], NAMES)(none) for prompt in prompts]
     both = TextEncoder(backbone, prompts, NAMES)(none)
     torch.testing.assert_close(both, F.normalize((each[0] + each[1]) / 2, dim=-1))
+
+
+def test_deeper_rows_that_equal_the_undisturbed_states_change_nothing(
+    tower: Callable[[str], Backbone],
+) -> None:
+    backbone = tower("clip-gelu-deep")
+    context = torch.randn(1, 1, 1, backbone.width, dtype=torch.float64)
+    encoder = TextEncoder(backbone, [Prompt("a {}.", 1)], ["dog"])
+    states: list[torch.Tensor] = []
+    hooks = [
+        block.register_forward_pre_hook(lambda module, args: states.append(args[0][:, 1]))
+        for block in backbone.text_tower.transformer.resblocks
+    ]
+    ReferenceEncoder(backbone, Prompt("a {}.", 1), ["dog"])(context)
+    for hook in hooks:
+        hook.remove()
+    deep = torch.cat([context, *(state[None, None] for state in states[1:])], dim=2)
+    torch.testing.assert_close(encoder(deep), encoder(context), rtol=1e-9, atol=1e-12)
 
 
 def test_equal_names_keep_their_own_place(tower: Callable[[str], Backbone]) -> None:

@@ -18,6 +18,12 @@ from cocoop.experiments.store import Store
 from cocoop.methods import build
 from cocoop.methods._settings import MethodChoice, all_presets
 
+OPTIMIZERS = {
+    "sgd": "SGD, no dampening, no Nesterov",
+    "adam": "Adam, weight decay added to the gradient",
+    "adamw": "AdamW, weight decay apart from the gradient",
+}
+
 
 def print_few_shots(settings: Settings, console: Console) -> None:
     """Say where classes have fewer images than the shots asked for."""
@@ -78,7 +84,7 @@ def resolved(choice: MethodChoice, clip: Backbone) -> dict[str, str]:
     sizes = [f"{name} {tuple(value.shape)}" for name, value in method.state_dict().items()]
     return values | {
         **{name: _value(value) for name, value in dataclasses.asdict(choice.recipe).items()},
-        "optimizer": "SGD, no dampening, no Nesterov",
+        "optimizer": OPTIMIZERS[choice.recipe.optimizer],
         "schedule": "constant warm-up, then cosine; a step an epoch",
         "rates": ", ".join(f"{rate:.5g}" for rate in shown)
         + (" (first two, last)" if shown != rates else ""),

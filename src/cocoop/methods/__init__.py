@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cocoop.backbones.clip import Backbone
 from cocoop.methods._facts import Facts, Paper
+from cocoop.methods._hooks import NO_TEXT, Text
 from cocoop.methods._recipe import Preset, Recipe
 from cocoop.text.prompt import Prompt
 from cocoop.utils.registry import Registry
@@ -46,8 +47,13 @@ class Method(Protocol):
         """
         ...
 
-    def __call__(self, zimg: Float[Tensor, "b d"]) -> Float[Tensor, "#b #c m w"]:
-        """Return context vectors; 1 in the first place: for all images, in the second: for all classes."""
+    def __call__(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "#b #c m w"]:
+        """Return context vectors; 1 in the first place: for all images, in the second: for all classes.
+
+        Args:
+            zimg: L2-normalised image features.
+            text: frozen text features, where it asks for some; see `cocoop.methods._hooks`.
+        """
         ...
 
     def parameters(self) -> Iterator[nn.Parameter]:

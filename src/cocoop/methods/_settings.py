@@ -22,7 +22,7 @@ class MethodChoice:
         label: name for tables: the method, and what differs from its default preset.
         config: the method's `Config`.
         recipe: how it is trained; None where it takes no steps.
-        by_dataset: its `Config` on single datasets, where the preset has one and nothing was overridden.
+        by_dataset: what differs on single datasets and was not overridden: dataset -> field -> value.
     """
 
     method: str
@@ -30,11 +30,18 @@ class MethodChoice:
     label: str
     config: Any
     recipe: Recipe | None
-    by_dataset: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    by_dataset: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     def on(self, dataset: str) -> "MethodChoice":
-        """Return the choice for one dataset."""
-        return dataclasses.replace(self, config=self.by_dataset.get(dataset, self.config))
+        """Return the choice with the settings that it has on one dataset."""
+        changes = self.by_dataset.get(dataset, {})
+        config = {name: value for name, value in changes.items() if name in _fields(self.config)}
+        recipe = {name: value for name, value in changes.items() if name not in config}
+        return dataclasses.replace(
+            self,
+            config=dataclasses.replace(self.config, **config),
+            recipe=dataclasses.replace(self.recipe, **recipe) if self.recipe else None,
+        )
 
     @property
     def facts(self) -> Facts:
@@ -86,7 +93,11 @@ def resolve(
     changes = [f"{field}={value}" for field, value in (overrides or {}).items()]
     marks = ([] if name == default else [name.removeprefix(f"{method}-")]) + changes
     label = f"{method} ({', '.join(marks)})" if marks else method
-    by_dataset = base.by_dataset if config == base.config else {}
+    given = set(overrides or {})
+    by_dataset = {
+        dataset: {field: value for field, value in changes.items() if field not in given}
+        for dataset, changes in base.by_dataset.items()
+    }
     return MethodChoice(method, name, label, config, recipe, by_dataset)
 
 

@@ -12,6 +12,7 @@ from cocoop.backbones.clip import Backbone
 from cocoop.errors import UsageError
 from cocoop.methods import METHODS
 from cocoop.methods._facts import Facts, Paper
+from cocoop.methods._hooks import NO_TEXT, Text
 from cocoop.methods._recipe import Preset, Recipe
 from cocoop.text.prompt import Prompt, context_template, init_context
 from cocoop.utils.seeding import seeded
@@ -81,6 +82,6 @@ class Model(nn.Module):
                 )
             )
 
-    def forward(self, zimg: Float[Tensor, "b d"]) -> Float[Tensor, "b 1 m w"]:
+    def forward(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "b 1 m w"]:
         """Shift every context vector by the Meta-Net's answer to the image."""
         return (self.ctx + self.meta_net(zimg)[:, None])[:, None]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cocoop.backbones.clip import Backbone
 from cocoop.methods import METHODS, cocoop
 from cocoop.methods._facts import Facts
+from cocoop.methods._hooks import NO_TEXT, Text
 from cocoop.methods._recipe import Preset
 
 
@@ -49,9 +50,9 @@ class Model(nn.Module):
         # kept with what is learned, so that an interrupted training goes on with the same pairs
         self.register_buffer("previous", torch.zeros(1, backbone.embed_dim))
 
-    def forward(self, zimg: Float[Tensor, "b d"]) -> Float[Tensor, "b 1 m w"]:
+    def forward(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "b 1 m w"]:
         """Return CoCoOp's context vectors for the other images."""
-        return self.cocoop(self._others(zimg))
+        return self.cocoop(self._others(zimg), text)
 
     def _others(self, zimg: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         if len(zimg) == 1:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cocoop.backbones.clip import Backbone
 from cocoop.methods import METHODS
 from cocoop.methods._facts import Facts, Paper
+from cocoop.methods._hooks import NO_TEXT, Text
 from cocoop.methods._recipe import Preset, Recipe
 from cocoop.text.prompt import Position, Prompt, context_template, init_context
 
@@ -70,6 +71,6 @@ class Model(nn.Module):
         self.transferable = not cfg.class_specific
         self.ctx = nn.Parameter(ctx.repeat(n_classes if cfg.class_specific else 1, 1, 1))  # (1 or c, m, w)
 
-    def forward(self, zimg: Float[Tensor, "b d"]) -> Float[Tensor, "1 #c m w"]:
+    def forward(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "1 #c m w"]:
         """Return the context, the same for all images."""
         return self.ctx[None]

@@ -12,10 +12,10 @@ from cocoop.backbones.clip import Backbone
 from cocoop.errors import UsageError
 from cocoop.methods import METHODS
 from cocoop.methods._facts import Facts, Paper
+from cocoop.methods._hooks import NO_TEXT, Text
+from cocoop.methods._parts import DATASET
 from cocoop.methods._recipe import Preset
 from cocoop.text.prompt import Prompt
-
-DATASET = "dataset"  # in place of a template: the dataset's own
 
 # the lists published with CLIP, which open_clip carries
 LISTS = {
@@ -77,7 +77,7 @@ class Model(nn.Module):
             Config(("select7", DATASET)),
             None,
             "seven templates and the dataset's own, on ImageNet the seven alone, as in CoOp's code",
-            by_dataset={"imagenet": Config(("select7",))},
+            by_dataset={"imagenet": {"templates": ("select7",)}},
         ),
         "zeroshot-imagenet80": Preset(Config(("imagenet80",)), None, "CLIP's 80 templates for ImageNet"),
     }
@@ -88,6 +88,6 @@ class Model(nn.Module):
         self.width = backbone.width
         self.prompts = tuple(Prompt(text) for text in cfg.texts(template))
 
-    def forward(self, zimg: Float[Tensor, "b d"]) -> Float[Tensor, "1 1 0 w"]:
+    def forward(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "1 1 0 w"]:
         """Return no context vectors."""
         return zimg.new_empty(1, 1, 0, self.width)

@@ -35,6 +35,7 @@ class TextEncoder:
         memory_budget: bytes the encoder may use beyond the loaded model; None takes half of what
             the machine has free. Where all activations do not fit, the work is cut into chunks of
             images and classes that are recomputed in the backward pass.
+        normalised: whether features have unit length; an ensemble's always have.
 
     Raises:
         CocoopError: the text tower is not one the token tree is exact for.
@@ -47,7 +48,9 @@ class TextEncoder:
         prompts: Sequence[Prompt],
         class_names: Sequence[str],
         memory_budget: int | None = None,
+        normalised: bool = True,
     ) -> None:
+        self._normalise = normalised or len(prompts) > 1
         self.class_names = tuple(class_names)
         self.memory_budget = memory_budget
         self._tower = TextTower(backbone.model, DTYPES.get(backbone.precision))
@@ -59,11 +62,12 @@ class TextEncoder:
         self._chunks: dict[tuple[int, int, int], Replayed] = {}
 
     def __call__(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
-        """Return the L2-normalised text feature of every class, for every image's contexts.
+        """Return the text feature of every class, for every image's contexts.
 
         Args:
             contexts: the learned vectors; 1 in the first place means the same for all images, 1 in the
-                second the same for all classes.
+                second the same for all classes. Of J M vectors the first M enter the tower, and the
+                next M each overwrite the states at their nodes before the next transformer block.
         """
         if self._tower.dtype == torch.float16:
             return scaled(self._encode, contexts)
@@ -71,7 +75,7 @@ class TextEncoder:
 
     def in_one_piece(self) -> Callable[[Tensor], Tensor]:
         """Return the same function without a plan: one tree of all classes, a fixed graph for export."""
-        trees = [_Chunk(self._tower, slots) for slots in self._slots]
+        trees = [_Chunk(self._tower, slots, self._normalise) for slots in self._slots]
         return lambda contexts: _average([tree(contexts) for tree in trees])
 
     def _encode(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
@@ -106,7 +110,7 @@ class TextEncoder:
         key = (index, start, size)
         if key not in self._chunks:
             slots, labels = self._slots[index], self._orders[index][start : start + size]
-            chunk = _Chunk(self._tower, [slots[label] for label in labels])
+            chunk = _Chunk(self._tower, [slots[label] for label in labels], self._normalise)
             self._chunks[key] = Replayed(chunk, chunk.varying * self._tower.dtype.itemsize)
         return self._chunks[key]
 
@@ -131,8 +135,9 @@ def _compact(chunk: Callable[[Tensor], Tensor], limit: int) -> Callable[[Tensor]
 class _Chunk:
     """The token tree of some classes, with the states of its constant nodes."""
 
-    def __init__(self, tower: TextTower, slots: Sequence[Sequence[Slot]]) -> None:
+    def __init__(self, tower: TextTower, slots: Sequence[Sequence[Slot]], normalise: bool) -> None:
         self._tower = tower
+        self._normalise = normalise
         tree = build_tree(slots)
         self.varying = tree.varying
         device = tower.token_embedding.device
@@ -145,6 +150,7 @@ class _Chunk:
         learned = tree.ctx[varying] >= 0
         self._learned = learned.nonzero()[:, 0].to(device)
         self._ctx = tree.ctx[varying][learned].to(device)
+        self._n_ctx = int(tree.ctx.max()) + 1
         self._cls = tree.cls[varying][learned].clamp(min=0).to(device)
         with torch.no_grad():
             embedded = tower.token_embedding[tree.token.clamp(min=0).to(device)]
@@ -158,22 +164,31 @@ class _Chunk:
         if self._fixed is not None:
             features = self._fixed[None]
         else:
-            features = self._tower.project(self._run(self._insert(contexts)))
-        return F.normalize(features, dim=-1)[:, self._prompt_of]
+            features = self._tower.project(self._run(*self._insert(contexts)))
+        features = F.normalize(features, dim=-1) if self._normalise else features
+        return features[:, self._prompt_of]
 
-    def _insert(self, contexts: Float[Tensor, "b classes m w"]) -> Float[Tensor, "b n w"]:
-        """Put the learned vectors at their nodes."""
+    def _insert(
+        self, contexts: Float[Tensor, "b classes m w"]
+    ) -> tuple[Float[Tensor, "b n w"], list[Float[Tensor, "b l w"]]]:
+        """Put the learned vectors at their nodes; return those that overwrite them in deeper blocks too."""
         cls = self._cls if contexts.shape[1] > 1 else torch.zeros_like(self._cls)
-        learned = contexts[:, cls, self._ctx] + self._positions
+        first, *deeper = (rows[:, cls, self._ctx] for rows in contexts.split(self._n_ctx, dim=2))
         nodes = self._embedded.to(contexts.dtype).expand(contexts.shape[0], -1, -1)
-        return nodes.index_copy(1, self._learned, learned)
+        return nodes.index_copy(1, self._learned, first + self._positions), deeper
 
-    def _run(self, x: Float[Tensor, "b n w"]) -> Float[Tensor, "b u w"]:
+    def _run(
+        self, x: Float[Tensor, "b n w"], deeper: Sequence[Float[Tensor, "b l w"]]
+    ) -> Float[Tensor, "b u w"]:
         """Run the varying nodes through all blocks; return the states at EOT."""
         *blocks, last = self._tower.blocks
-        for block, past in zip(blocks, self._past, strict=False):
+        rows: list[Tensor | None] = [None, *deeper, *[None] * (len(blocks) - len(deeper))]
+        for block, past, row in zip(blocks, self._past, rows, strict=False):
+            x = x if row is None else x.index_copy(1, self._learned, row)
             q, kv = block.qkv(x).split((x.shape[-1], 2 * x.shape[-1]), dim=-1)
             x = block.finish(x, attend(q, _join(past, kv), self._sight, self._tower.heads))
+        if (row := rows[len(blocks)]) is not None:
+            x = x.index_copy(1, self._learned, row)
         ends = x[:, self._leaves]
         kv = _join(self._past[-1], last.kv(x))
         return last.finish(ends, attend(last.q(ends), kv, self._last_sight, self._tower.heads))

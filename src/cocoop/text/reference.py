@@ -37,6 +37,7 @@ class ReferenceEncoder:
                     tokens[row, column] = slot.token
         self._embedded = backbone.token_embedding[tokens.to(backbone.device)]
         self._ends = torch.tensor([len(prompt_slots) - 1 for prompt_slots in slots], device=backbone.device)
+        self._n_ctx = max(1, prompt.n_ctx)
         self._learned = torch.tensor(learned, device=backbone.device).view(-1, 4).unbind(1)
 
     def __call__(self, contexts: Float[Tensor, " b #c m w"]) -> Float[Tensor, "b c d"]:
@@ -46,9 +47,14 @@ class ReferenceEncoder:
     def _one_image(self, context: Float[Tensor, "#c m w"]) -> Float[Tensor, "c d"]:
         text = self._backbone.text_tower
         rows, columns, classes, vectors = self._learned
-        x = self._embedded.index_put((rows, columns), context[classes, vectors])
+        first, *deeper = context.split(self._n_ctx, dim=1)
+        x = self._embedded.index_put((rows, columns), first[classes, vectors])
         x = x + text.positional_embedding
-        x = text.ln_final(text.transformer(x, attn_mask=text.attn_mask))
+        for number, block in enumerate(text.transformer.resblocks):
+            if 0 < number <= len(deeper):
+                x = x.index_put((rows, columns), deeper[number - 1][classes, vectors])
+            x = block(x, attn_mask=text.attn_mask)
+        x = text.ln_final(x)
         x = x[torch.arange(len(x), device=x.device), self._ends]
         projection = text.text_projection
         if projection is not None:

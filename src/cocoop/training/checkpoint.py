@@ -27,7 +27,7 @@ class Snapshot:
     Augmented views and the order of the images are functions of (seed, epoch): no generator has a state.
 
     Attributes:
-        tensors: "learned.NAME" from the method, "optimizer.INDEX.NAME" from SGD.
+        tensors: "learned.NAME" from the method, "optimizer.INDEX.NAME" from the optimiser.
         log: of the epochs done.
     """
 
@@ -35,7 +35,7 @@ class Snapshot:
     log: TrainingLog
 
 
-def take(method: Method, optimizer: torch.optim.SGD, log: TrainingLog) -> Snapshot:
+def take(method: Method, optimizer: torch.optim.Optimizer, log: TrainingLog) -> Snapshot:
     """Copy the state of a fit."""
     tensors = {f"learned.{name}": value for name, value in method.state_dict().items()}
     for index, buffers in optimizer.state_dict()["state"].items():
@@ -45,7 +45,7 @@ def take(method: Method, optimizer: torch.optim.SGD, log: TrainingLog) -> Snapsh
     return Snapshot({name: _copy(value) for name, value in tensors.items()}, copy.deepcopy(log))
 
 
-def restore(snapshot: Snapshot, method: Method, optimizer: torch.optim.SGD) -> TrainingLog:
+def restore(snapshot: Snapshot, method: Method, optimizer: torch.optim.Optimizer) -> TrainingLog:
     """Put a state back into a method and its optimiser, and return the log to go on with."""
     learned: dict[str, Tensor] = {}
     buffers: dict[int, dict[str, Tensor]] = {}

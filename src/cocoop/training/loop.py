@@ -1,7 +1,7 @@
-"""The only training: a method over its classes, and the loop of SGD on cross-entropy by a recipe."""
+"""The only training: a method over its classes, and the loop over its loss by a recipe."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from cocoop.backbones.clip import Backbone
 from cocoop.errors import CocoopError, UsageError
 from cocoop.methods import Method
+from cocoop.methods._hooks import WithGradientRule, WithLoss
 from cocoop.methods._recipe import Recipe
 from cocoop.training.checkpoint import Snapshot, restore, take
 from cocoop.training.classifier import Classifier
@@ -118,12 +119,7 @@ def fit(
             "set a larger batch_size, or give each process cells of its own: --workers"
         )
     labels = labels.to(classifier.device)
-    optimizer = torch.optim.SGD(
-        classifier.method.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-    )
+    optimizer = recipe.optimizer_of(classifier.method.parameters())
     log = restore(resume, classifier.method, optimizer) if resume else TrainingLog()
     snapshot = partial(take, classifier.method, optimizer, log)
     for epoch in range(len(log.lr), recipe.epochs):
@@ -136,9 +132,9 @@ def fit(
         first = len(log.loss)
         for batch in batches(len(labels), recipe.batch_size, seed, epoch):
             part = group.part(batch)
-            loss = F.cross_entropy(classifier(features[part]), labels[part]) * (len(part) / len(batch))
+            terms = losses(classifier, features[part], labels[part])
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss = backward(classifier.method, terms, len(part) / len(batch))
             loss = group.sum(loss, list(classifier.method.parameters()))
             _check_finite(loss, classifier, labels[batch], epoch, len(log.loss))
             optimizer.step()
@@ -146,6 +142,35 @@ def fit(
         log.seconds += time.perf_counter() - start
         on_epoch(Epoch(epoch + 1, recipe.epochs, rate, float(np.mean(log.loss[first:])), snapshot))
     return log
+
+
+def losses(
+    classifier: Classifier, zimg: Float[Tensor, "b d"], labels: Int[Tensor, " b"]
+) -> dict[str, Float[Tensor, ""]]:
+    """Return the terms of the loss by name: the method's own, or cross-entropy alone."""
+    out = classifier.output(zimg)
+    if isinstance(classifier.method, WithLoss):
+        return classifier.method.loss(out, labels)
+    return {"cross-entropy": F.cross_entropy(out.logits, labels)}
+
+
+def backward(method: Method, terms: Mapping[str, Tensor], share: float) -> Float[Tensor, ""]:
+    """Put the gradients of all that is learned in place, and return the sum of the terms.
+
+    Args:
+        method: whose parameters they are; it may combine the gradients of its terms by a rule of its own.
+        terms: of the loss.
+        share: of the batch that this process has; its losses and gradients are scaled by it.
+    """
+    loss = torch.stack(list(terms.values())).sum() * share
+    if not isinstance(method, WithGradientRule):
+        loss.backward()
+        return loss
+    learned = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    each = [torch.autograd.grad(term * share, learned, retain_graph=True) for term in terms.values()]
+    for parameter, *gradients in zip(learned, *each, strict=True):
+        parameter.grad = method.combine(gradients)
+    return loss
 
 
 def batches(count: int, size: int, seed: int, epoch: int) -> Iterator[Int[Tensor, " b"]]:

@@ -1,1 +1,1 @@
-"""A classifier over fixed names as one ONNX file, checked against PyTorch, with a runner that needs no torch."""
+"""A classifier over fixed names as one ONNX file, and a runner that needs no torch."""

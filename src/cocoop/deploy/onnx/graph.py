@@ -16,7 +16,7 @@ from cocoop.errors import UsageError
 from cocoop.training.classifier import Classifier
 
 LIMIT = 2 * 1000**3  # bytes of one ONNX file, which is one protobuf message
-Text = Callable[[Float[Tensor, "b d"]], Tensor]
+Features = Callable[[Float[Tensor, "b d"]], Tensor]
 
 
 class ImageClassifier(nn.Module):
@@ -24,20 +24,19 @@ class ImageClassifier(nn.Module):
 
     Args:
         backbone: the frozen CLIP.
-        text: image features (b, d) to L2-normalised text features (b or 1, c, d).
+        classifier: over the names.
+        ztxt: image features (b, d) to L2-normalised text features (b or 1, c, d).
     """
 
-    def __init__(self, backbone: Backbone, text: Text) -> None:
+    def __init__(self, backbone: Backbone, classifier: Classifier, ztxt: Features) -> None:
         super().__init__()
         self.visual = backbone.model.visual
-        self.text = text
-        self.logit_scale = backbone.logit_scale
+        self.classifier, self.ztxt = classifier, ztxt
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (b, 3, s, s) to probabilities (b, c)."""
         zimg = F.normalize(self.visual(images), dim=-1)
-        cosines = zimg[:, None] @ self.text(zimg).transpose(1, 2)
-        return (self.logit_scale * cosines[:, 0]).softmax(-1)
+        return self.classifier.score(zimg, self.ztxt(zimg)).softmax(-1)
 
 
 @torch.no_grad()
@@ -52,17 +51,18 @@ def to_onnx(backbone: Backbone, classifier: Classifier) -> bytes:
     """
     if (size := sum(p.nbytes for p in backbone.model.visual.parameters())) > LIMIT:
         raise UsageError(f"an ONNX file holds 2 GB, the image tower of {backbone.name} has {size / 1e9:.1f}")
-    text: Text
+    ztxt: Features
     if classifier.method.facts.conditional:
         encode = classifier.encode_text.in_one_piece()
-        text = lambda zimg: encode(classifier.method(zimg))  # noqa: E731
+        ztxt = lambda zimg: encode(classifier.method(zimg, classifier.text))  # noqa: E731
     else:
-        fixed = classifier.encode_text(classifier.method(torch.zeros(1, backbone.embed_dim)))
-        text = lambda zimg: fixed  # noqa: E731
-    edge = backbone.preprocess.size
+        nothing = torch.zeros(1, backbone.embed_dim)
+        fixed = classifier.encode_text(classifier.method(nothing, classifier.text))
+        ztxt = lambda zimg: fixed  # noqa: E731
+    model, edge = ImageClassifier(backbone, classifier, ztxt), backbone.preprocess.size
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         program = torch.onnx.export(
-            ImageClassifier(backbone, text).eval(),  # a module in training mode makes the exporter warn
+            model.eval(),  # a module in training mode makes the exporter warn
             (torch.zeros(2, 3, edge, edge),),
             input_names=["images"],
             output_names=["probabilities"],

@@ -1,0 +1,261 @@
+"""Every method is its formula: a plain reference of each, written from the papers and released code, in fp64.
+
+References encode text with open_clip's own `encode_text`, or with the padded path, image by image.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cocoop import Backbone
+from cocoop.errors import UsageError
+from cocoop.methods import METHODS, build
+from cocoop.methods._recipe import Recipe
+from cocoop.methods._settings import resolve
+from cocoop.text.prompt import Prompt
+from cocoop.text.reference import ReferenceEncoder
+from cocoop.training.classifier import Classifier
+from cocoop.training.loop import backward, losses
+from tests.conftest import make_tower
+
+NAMES = ["red apple", "green tea", "dog", "dog house"]
+TEMPLATE = "a type of pet, a photo of a {}."
+LABELS = torch.tensor([0, 3, 1, 2, 3])
+SCALE = 100.0
+
+Terms = dict[str, Tensor]
+Reference = Callable[[Any, Backbone, Any, Tensor], tuple[Tensor, Terms]]
+
+
+@pytest.fixture(scope="module")
+def deep() -> Backbone:
+    clip = make_tower("clip-gelu-deep")
+    clip.logit_scale = SCALE  # as in the released weights
+    return clip
+
+
+def images(backbone: Backbone) -> Tensor:
+    return F.normalize(
+        torch.randn(5, backbone.embed_dim, generator=torch.Generator().manual_seed(1)).double(), dim=1
+    )
+
+
+def words(backbone: Backbone, template: str) -> Tensor:
+    """Raw text features of hand-written prompts, by open_clip."""
+    rows = [backbone.tokenize(template.replace("{}", name)) for name in NAMES]
+    return backbone.model.encode_text(
+        torch.tensor([row + [0] * (backbone.context_length - len(row)) for row in rows])
+    )
+
+
+def learned(backbone: Backbone, prompt: Prompt, context: Tensor) -> Tensor:
+    """Normalised text features under context vectors, by the padded path."""
+    return ReferenceEncoder(backbone, prompt, NAMES)(context[None, None])[0]
+
+
+def of_zeroshot(method: Any, clip: Backbone, cfg: Any, zimg: Tensor) -> tuple[Tensor, Terms]:
+    return SCALE * zimg @ F.normalize(words(clip, TEMPLATE), dim=1).T, {}
+
+
+def of_coop(method: Any, clip: Backbone, cfg: Any, zimg: Tensor) -> tuple[Tensor, Terms]:
+    logits = SCALE * zimg @ learned(clip, Prompt("a photo of a {}.", 4), method.ctx[0]).T
+    return logits, {"cross-entropy": F.cross_entropy(logits, LABELS)}
+
+
+def of_cocoop(method: Any, clip: Backbone, cfg: Any, zimg: Tensor) -> tuple[Tensor, Terms]:
+    net = method.meta_net
+    rows = []
+    for image in zimg:
+        shift = net.linear2.weight @ (net.linear1.weight @ image + net.linear1.bias).clamp(min=0)
+        rows.append(
+            SCALE
+            * learned(clip, Prompt("a photo of a {}.", 4), method.ctx + shift + net.linear2.bias)
+            @ image
+        )
+    logits = torch.stack(rows)
+    return logits, {"cross-entropy": F.cross_entropy(logits, LABELS)}
+
+
+def of_kgcoop(method: Any, clip: Backbone, cfg: Any, zimg: Tensor) -> tuple[Tensor, Terms]:
+    ztxt, teacher = learned(clip, Prompt("a photo of a {}.", 4), method.ctx), words(clip, TEMPLATE)
+    logits = SCALE * zimg @ ztxt.T
+    distance = (ztxt - teacher / teacher.norm(dim=1, keepdim=True)).pow(2).sum(1).mean()  # equation 4
+    return logits, {
+        "cross-entropy": F.cross_entropy(logits, LABELS),
+        "knowledge": cfg.weight * distance / 2,
+    }
+
+
+def of_prograd(method: Any, clip: Backbone, cfg: Any, zimg: Tensor) -> tuple[Tensor, Terms]:
+    # eight words, nine tokens: the last "a" stays a token between the vectors and the name
+    prompt = Prompt("X X X X X X X X a type of pet, a photo of a {}.", 16)
+    logits = SCALE * zimg @ learned(clip, prompt, method.ctx).T
+    teacher = words(clip, TEMPLATE)
+    zero = SCALE * zimg @ (teacher / teacher.norm(dim=1, keepdim=True)).T
+    target = (zero / cfg.temperature).exp() / (zero / cfg.temperature).exp().sum(1, keepdim=True)
+    ours = torch.log((logits / cfg.temperature).softmax(1))
+    return logits, {
+        "cross-entropy": F.cross_entropy(logits, LABELS),
+        "distillation": -(cfg.temperature**2) * (target * ours).sum(1).mean(),
+    }
+
+
+def of_deep_language(method: Any, clip: Backbone, cfg: Any, zimg: Tensor) -> tuple[Tensor, Terms]:
+    rows = torch.cat([method.ctx, *method.deeper])
+    logits = SCALE * zimg @ learned(clip, Prompt("a photo of a {}.", 4), rows).T
+    return logits, {"cross-entropy": F.cross_entropy(logits, LABELS)}
+
+
+def of_taskres(method: Any, clip: Backbone, cfg: Any, zimg: Tensor) -> tuple[Tensor, Terms]:
+    weights = words(clip, TEMPLATE) + cfg.alpha * method.residual
+    logits = SCALE * zimg @ (weights / weights.norm(dim=1, keepdim=True)).T
+    return logits, {"cross-entropy": F.cross_entropy(logits, LABELS)}
+
+
+REFERENCES: dict[str, Reference] = {
+    "zeroshot": of_zeroshot,
+    "coop": of_coop,
+    "cocoop": of_cocoop,
+    "kgcoop": of_kgcoop,
+    "prograd": of_prograd,
+    "deep-language": of_deep_language,
+    "taskres": of_taskres,
+}
+
+
+def prepared(name: str, clip: Backbone, **settings: Any) -> tuple[Any, Any]:
+    """A method in fp64 with values that no symmetry hides, and its settings."""
+    cfg = dataclasses.replace(resolve(name).config, **settings)
+    method: Any = build(name, cfg, clip, template=TEMPLATE, n_classes=len(NAMES), seed=0)
+    method.double()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in method.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator).double())
+    return method, cfg
+
+
+def gradients(terms: Terms, parameters: list[Tensor]) -> list[list[Tensor]]:
+    return [list(torch.autograd.grad(term, parameters, retain_graph=True)) for term in terms.values()]
+
+
+def test_every_method_has_a_reference() -> None:
+    ablations = {name for name in METHODS.names() if METHODS.get(name).facts.ablation}
+    assert REFERENCES.keys() == set(METHODS.names()) - ablations
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_logits_terms_and_gradients(name: str, deep: Backbone) -> None:
+    method, cfg = prepared(name, deep)
+    zimg = images(deep)
+    expected, terms = REFERENCES[name](method, deep, cfg, zimg)
+    classifier = Classifier(deep, method, NAMES)
+    torch.testing.assert_close(classifier(zimg), expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(classifier.predict(zimg), expected.detach(), rtol=1e-9, atol=1e-9)
+    parameters = list(method.parameters())
+    if not parameters:
+        return
+    ours = losses(classifier, zimg, LABELS)
+    torch.testing.assert_close(ours, terms, rtol=1e-9, atol=1e-12)
+    for mine, theirs in zip(gradients(ours, parameters), gradients(terms, parameters), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
+
+
+def stepped(name: str, value: Tensor, gradient: Tensor, recipe: Recipe) -> Tensor:
+    """A parameter after the first step of its optimiser, by hand."""
+    gradient = gradient + (recipe.weight_decay * value if recipe.optimizer != "adamw" else 0)
+    if recipe.optimizer == "sgd":
+        return value - recipe.lr * gradient  # the first step has no momentum yet
+    if recipe.optimizer == "adamw":
+        value = value - recipe.lr * recipe.weight_decay * value
+    return value - recipe.lr * gradient / (gradient.abs() + recipe.eps)  # both moments are the gradient's
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("name", [name for name in REFERENCES if METHODS.get(name).facts.training == "steps"])
+def test_one_step(name: str, optimizer: Any, deep: Backbone) -> None:
+    method, cfg = prepared(name, deep)
+    recipe = Recipe(lr=0.01, optimizer=optimizer, eps=1e-3)
+    _, terms = REFERENCES[name](method, deep, cfg, images(deep))
+    parameters = list(method.parameters())
+    each = gradients(terms, parameters)
+    if name == "prograd":
+        ours, teacher = each
+        against = [bool((g * h).sum() < 0) for g, h in zip(ours, teacher, strict=True)]
+        total = [
+            g - cfg.strength * (g * h).sum() / (h * h).sum() * h if conflict else g
+            for g, h, conflict in zip(ours, teacher, against, strict=True)
+        ]
+    else:
+        total = [torch.stack(parts).sum(0) for parts in zip(*each, strict=True)]
+    expected = [stepped(name, p.detach(), g, recipe) for p, g in zip(parameters, total, strict=True)]
+    stepper = recipe.optimizer_of(method.parameters())
+    backward(method, losses(Classifier(deep, method, NAMES), images(deep), LABELS), share=1.0)
+    stepper.step()
+    torch.testing.assert_close([p.detach() for p in parameters], expected, rtol=1e-8, atol=1e-10)
+
+
+def test_prograd_takes_away_what_goes_against_the_teacher(deep: Backbone) -> None:
+    method, _ = prepared("prograd", deep)
+    teacher = torch.tensor([[3.0, 4.0]])
+    against, along = torch.tensor([[-1.0, 0.0]]), torch.tensor([[1.0, 0.0]])
+    kept = method.combine([against, teacher])
+    assert torch.isclose((kept * teacher).sum(), torch.tensor(0.0), atol=1e-6)
+    torch.testing.assert_close(kept, against + torch.tensor([[0.36, 0.48]]))
+    assert torch.equal(method.combine([along, teacher]), along)
+
+
+@pytest.mark.parametrize(("name", "setting"), [("kgcoop", {"weight": 0.0}), ("prograd", {"strength": 0.0})])
+def test_without_its_term_it_is_coop(name: str, setting: dict[str, Any], deep: Backbone) -> None:
+    method, _ = prepared(name, deep, **setting)
+    backward(method, losses(Classifier(deep, method, NAMES), images(deep), LABELS), share=1.0)
+    logits = SCALE * images(deep) @ learned(deep, method.prompts[0], method.ctx).T
+    (expected,) = torch.autograd.grad(F.cross_entropy(logits, LABELS), method.ctx)
+    torch.testing.assert_close(method.ctx.grad, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_taskres_without_a_residual_is_zero_shot(deep: Backbone) -> None:
+    method, _ = prepared("taskres", deep, alpha=0.0)
+    zero = build("zeroshot", resolve("zeroshot").config, deep, template=TEMPLATE, n_classes=4, seed=0)
+    ours, theirs = (Classifier(deep, each, NAMES).predict(images(deep)) for each in (method, zero))
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_prograd_starts_from_zeros_and_the_words(deep: Backbone) -> None:
+    method: Any = build("prograd", resolve("prograd").config, deep, template=TEMPLATE, n_classes=4, seed=0)
+    assert not method.ctx[:8].any()
+    torch.testing.assert_close(method.ctx[8:].double(), deep.embed_words("a type of pet, a photo of a")[:8])
+    with pytest.raises(UsageError, match="n_ctx must be at least 8"):
+        prepared("prograd", deep, n_ctx=7)
+
+
+@pytest.mark.parametrize(
+    ("preset", "recipe", "config"),
+    [
+        ("kgcoop-released", ("sgd", 0.002, 128, 100), {"weight": 8.0, "ctx_init": "a photo of a"}),
+        ("prograd-released", ("sgd", 0.002, 32, 100), {"n_ctx": 16, "strength": 1.0, "temperature": 1.0}),
+        ("deep-language-released", ("sgd", 0.0025, 4, 5), {"n_ctx": 4, "depth": 12}),
+        ("taskres-released", ("adam", 0.002, 256, 200), {"alpha": 0.5}),
+    ],
+)
+def test_released_values(preset: str, recipe: tuple, config: dict[str, Any]) -> None:
+    choice = resolve(preset.rpartition("-")[0], preset)
+    assert choice.recipe is not None
+    values = (choice.recipe.optimizer, choice.recipe.lr, choice.recipe.batch_size, choice.recipe.epochs)
+    assert values == recipe
+    assert config.items() <= dataclasses.asdict(choice.config).items()
+
+
+def test_values_of_single_datasets() -> None:
+    assert resolve("kgcoop").on("dtd").config.teacher == "a photo of a {}, a type of texture."
+    assert resolve("prograd").on("food101").config.template == "a type of food, a photo of {}."
+    on_imagenet = resolve("taskres").on("imagenet")
+    assert on_imagenet.recipe is not None
+    assert (on_imagenet.recipe.lr, on_imagenet.config.templates) == (2e-4, ("select7", "dataset"))
+    assert resolve("taskres", None, {"alpha": 2.0}).on("oxford_flowers").config.alpha == 2.0
+    assert resolve("taskres").on("oxford_flowers").config.alpha == 1.0
