@@ -81,7 +81,7 @@ class Classifier:
         """Return the logits of L2-normalised image and text features."""
         if isinstance(self.method, WithLogits):
             return self.method.logits(zimg, ztxt, self.text, self.logit_scale)
-        if len(ztxt) == 1:
+        if ztxt.shape[0] == 1:
             return self.logit_scale * zimg @ ztxt[0].T
         return self.logit_scale * torch.einsum("bd,bcd->bc", zimg, ztxt)
 
