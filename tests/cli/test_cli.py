@@ -48,9 +48,9 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not folder.exists()
 
 
-def test_templates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_template_ensemble(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["run", "base-to-new", *FAST[:-4], "--methods", "zeroshot", "--out", str(tmp_path)]
-    assert call(*arguments, "--templates", "select7") == 0
+    assert call(*arguments, "--preset", "zeroshot-select7") == 0
     assert call(*arguments) == 0
     assert call("report", str(tmp_path), "--format", "csv") == 0
     shown = capsys.readouterr().out

@@ -285,7 +285,7 @@ def test_the_page_has_a_section_for_every_protocol(finished: Path) -> None:
     sections = re.findall(r'<section id="([^"]+)">', page)
     assert sections[:4] == ["base-to-new", "cross-dataset", "domain-generalization", "class-incremental"]
     assert re.findall(r'<a href="#([^"]+)">', page) == sections
-    for words in ("Most confused classes", "confidence in the likeliest name", "training images a class"):
+    for words in ("Most confused classes", "Calibration", "training images a class"):
         assert words in page
     for words in ("context vectors M", "time a training image", "emoji/activities → mono", "5,"):
         assert words in page

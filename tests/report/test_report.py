@@ -244,7 +244,7 @@ def test_any_choice_of_methods(tmp_path: Path, labels: list[str]) -> None:
     page = Tags(html.page(store_of(tmp_path, published(labels))))
     drawn = sum(tag == "svg" for tag, _ in page.tags)
     gains = {("zeroshot", "cocoop"): 1}.get(tuple(labels), 0)
-    assert drawn == 1 + gains + (labels != ["zeroshot"])  # base against new, gains, cost
+    assert drawn == 1 + gains + (labels != ["zeroshot"])  # base against new, gains, training time
     body = page.text[page.text.index("Base-to-new") :]
     assert "average" not in body.lower()  # over one dataset it says nothing new
 
@@ -286,13 +286,13 @@ def test_examples_prefer_disagreement_and_are_right_about_it(tmp_path: Path) -> 
     store, records = predicted(tmp_path, rules)
     (group,) = examples.groups(store, records)
     assert (group, group.problem) == (*examples.groups(store, records), "")
-    rights = [tuple(guess.right for guess in example.guesses) for example in group.examples]
-    assert rights == [(True, False), (False, True)] * 2 + [(True, True), (False, False)]
+    correct = [tuple(p.correct for p in example.predictions) for example in group.examples]
+    assert correct == [(True, False), (False, True)] * 2 + [(True, True), (False, False)]
     assert len({example.truth for example in group.examples}) == examples.SHOWN
     for example in group.examples:
-        for guess in example.guesses:
-            assert (guess.top[0][0] == example.truth) == guess.right
-            assert len(guess.top) == examples.TOP
+        for prediction in example.predictions:
+            assert (prediction.top[0][0] == example.truth) == prediction.correct
+            assert len(prediction.top) == examples.TOP
 
 
 def test_examples_fill_up_where_nothing_is_disputed(tmp_path: Path) -> None:

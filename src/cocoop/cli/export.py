@@ -1,6 +1,5 @@
 """The command `cocoop export`."""
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,17 +11,10 @@ from cocoop.utils.display import terminal
 app = typer.Typer()
 
 
-class Format(str, Enum):
-    """What a model is exported as."""
-
-    onnx = "onnx"
-
-
 @app.command()
 def export(
     model: Model,
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
-    format: Annotated[Format, typer.Option(help="What to write.")] = Format.onnx,
     classes: Classes = None,
     classes_file: ClassesFile = None,
 ) -> None:
@@ -30,9 +22,4 @@ def export(
     from cocoop.deploy.onnx.folder import export as run
     from cocoop.estimator import load
 
-    run(
-        load(model, device="cpu", precision="fp32"),
-        class_names(classes, classes_file),
-        out,
-        terminal(),
-    )
+    run(load(model, device="cpu", precision="fp32"), class_names(classes, classes_file), out, terminal())

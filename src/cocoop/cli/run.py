@@ -33,14 +33,6 @@ class Format(str, Enum):
     html = "html"
 
 
-class Templates(str, Enum):
-    """What zero-shot CLIP is prompted with."""
-
-    dataset = "dataset"
-    select7 = "select7"
-    imagenet80 = "imagenet80"
-
-
 @app.command()
 def run(
     protocols: Annotated[
@@ -62,11 +54,8 @@ def run(
     backbone: Backbone = "tiny-clip",
     folder: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs"),
     preset: Annotated[
-        list[str] | None, typer.Option(help="Settings by name, one a method; repeatable.")
+        list[str] | None, typer.Option(help="See `cocoop list presets`; one a method, repeatable.")
     ] = None,
-    templates: Annotated[
-        Templates, typer.Option(help="Of zero-shot: the dataset's own, or an ensemble.")
-    ] = Templates.dataset,
     set_: Settings = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -81,7 +70,7 @@ def run(
     ] = None,
     track: Annotated[
         str | None,
-        typer.Option(help="Where the curves go, e.g. wandb, or none. [default: tensorboard, if there]"),
+        typer.Option(help="Where the curves go: tensorboard or none. [default: tensorboard, if installed]"),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print every setting and estimate the work.")
@@ -101,10 +90,7 @@ def run(
             source=source,
             backbone=backbone,
             folder=folder,
-            presets=[
-                *(preset or []),
-                *([f"zeroshot-{templates.value}"] if templates.value != "dataset" else []),
-            ],
+            presets=preset or [],
             overrides=set_ or [],
             device=device,
             precision=precision,

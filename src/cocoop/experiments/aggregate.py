@@ -24,7 +24,7 @@ def harmonic_mean(base: float, new: float) -> float:
 
 
 def disambiguate(records: Sequence[Record], shots: bool = True) -> list[Record]:
-    """Add to the labels of methods what differs between the records in more than the seed.
+    """Add to the labels of methods the shots, backbone and precision, where the records differ in them.
 
     Args:
         records: of one protocol.
@@ -34,16 +34,16 @@ def disambiguate(records: Sequence[Record], shots: bool = True) -> list[Record]:
     several_shots = shots and len({training.shots for training in trainings if training.shots}) > 1
     several_backbones = len({training.weights for training in trainings}) > 1
     several_precisions = len({training.precision for training in trainings}) > 1
-    found = []
+    labelled = []
     for record in records:
         training = record.cell.training
-        marks = [f"{training.shots} shots"] if several_shots and training.shots else []
-        marks += [training.backbone] if several_backbones else []
-        marks += [training.precision] if several_precisions else []
-        label = f"{training.label} ({', '.join(marks)})" if marks else training.label
+        additions = [f"{training.shots} shots"] if several_shots and training.shots else []
+        additions += [training.backbone] if several_backbones else []
+        additions += [training.precision] if several_precisions else []
+        label = f"{training.label} ({', '.join(additions)})" if additions else training.label
         cell = record.cell.model_copy(update={"training": training.model_copy(update={"label": label})})
-        found.append(record.model_copy(update={"cell": cell}))
-    return found
+        labelled.append(record.model_copy(update={"cell": cell}))
+    return labelled
 
 
 def grouped(records: Sequence[Record], key: Callable[[Record], Key]) -> Iterator[tuple[Key, list[Record]]]:
@@ -52,6 +52,11 @@ def grouped(records: Sequence[Record], key: Callable[[Record], Key]) -> Iterator
     for record in records:
         groups.setdefault(key(record), []).append(record)
     yield from sorted(groups.items())
+
+
+def by_dataset_and_method(records: Sequence[Record]) -> Iterator[tuple[tuple[str, str], list[Record]]]:
+    """Yield the records of every tested dataset and method's label, sorted."""
+    return grouped(records, lambda record: (record.cell.testing.dataset, record.cell.training.label))
 
 
 def over_seeds(accuracies: Mapping[str, Sequence[float]]) -> Row | None:

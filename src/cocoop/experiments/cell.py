@@ -66,7 +66,7 @@ class Testing(BaseModel):
     Attributes:
         dataset: registered name.
         subset: images of these classes are tested.
-        candidates: the names they are told apart by; those of the images are among them.
+        candidates: the classes they are classified among; those of the images are among them.
         split: the dataset's list of test images.
     """
 

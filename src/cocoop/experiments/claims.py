@@ -1,4 +1,4 @@
-"""What a run folder knows of cells without a record: who works at them, what failed, what was planned."""
+"""Cells without a record: the requests that ask for them, the claims of who works at them, the failures."""
 
 import os
 import shlex
@@ -42,7 +42,7 @@ class Failure(BaseModel):
 
 
 class Work(BaseModel):
-    """What the holder of a claim is doing; at first it has not said.
+    """What the holder of a claim is doing; the defaults stand until its first note.
 
     Attributes:
         cell: key of the cell it is at.
@@ -67,10 +67,11 @@ class Work(BaseModel):
 
 
 class Request(BaseModel):
-    """The cells that one command asked for.
+    """The cells that one call of `cocoop run` asked for, kept in `plans/`.
 
     Attributes:
-        command: that finishes them; None where they were asked for from Python.
+        command: that asks for them again; None where they were asked for from Python.
+        cells: all of them, finished or not.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -81,15 +82,15 @@ class Request(BaseModel):
     @field_validator("command")
     @classmethod
     def _is_one_command(cls, command: str | None) -> str | None:
-        """A folder from elsewhere must not have people paste more than a call of ours."""
+        """A folder from elsewhere must not have people paste more than a call of cocoop."""
         words = shlex.split(command or "cocoop")
         if words[:1] != ["cocoop"] or (command and shlex.join(words) != command):
-            raise ValueError("no call of cocoop")
+            raise ValueError("not a call of cocoop")
         return command
 
 
 class Claims:
-    """Plans, claims and failures of one run folder.
+    """Requests, claims and failures of one run folder.
 
     A claim is an operating-system lock on a file: it ends with its process, however that ends, and it
     holds between machines where their shared file system has such locks.
@@ -153,8 +154,8 @@ class Claims:
     def requests(self) -> list[Request]:
         """Return all that was asked for."""
         paths = sorted((self._folder / "plans").glob("*.json"))
-        found = [(path.stem, _read(Request, path)) for path in paths]
-        return [plan for key, plan in found if plan and key == _request_key(plan.cells)]
+        read = [(path.stem, _read(Request, path)) for path in paths]
+        return [request for key, request in read if request and key == _request_key(request.cells)]
 
     def _claim(self, training: Training) -> Path:
         return self._folder / "claims" / f"{training.key}.lock"

@@ -69,5 +69,5 @@ def check_data(cells: Sequence[Cell], root: str | Path | None) -> None:
         lists = [dataset.items(split) for split in sorted(splits.get(name, ()))]
         if name in draws:
             dataset.items("train")  # refuses what is for testing only
-            lists += [draw(dataset.splits, *each)["train"] for each in draws[name]]
+            lists += [draw(dataset.splits, shots, seed)["train"] for shots, seed in draws[name]]
         require_images(dataset.root, (item for items in lists for item in items))

@@ -30,7 +30,7 @@ class Record(BaseModel):
         peak_memory_mb: highest resident memory of the process until now.
         files: digest of the training and test lists (path, label, name).
         predictions: SHA-256 of the file with them.
-        environment: versions, commit and machine.
+        environment: versions of packages, commit, machine and threads; see `cocoop.utils.environment`.
         note: what must be known of the training data, if anything.
         created: when, in UTC.
     """

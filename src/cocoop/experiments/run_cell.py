@@ -1,6 +1,5 @@
 """One cell to one record: train the prompt where it is missing, test it, write it down."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -27,7 +26,7 @@ from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import from_dict
 from cocoop.training.checkpoint import Snapshot
 from cocoop.training.classifier import Classifier
-from cocoop.training.distributed import Group
+from cocoop.training.distributed import SINGLE, Group
 from cocoop.training.loop import Epoch, OnEpoch, train
 from cocoop.training.metrics import evaluate
 from cocoop.training.prompt_file import PromptCard, save_prompt
@@ -39,7 +38,7 @@ TOP = 5  # predictions kept of every test image
 
 @dataclass(frozen=True)
 class Setup:
-    """How to run cells, in plain values, so that other processes can be told.
+    """How to run cells, in plain values that other processes can be given.
 
     Attributes:
         folder: the run folder.
@@ -64,64 +63,49 @@ class Setup:
     tracker: str = NONE
 
 
-@dataclass(frozen=True)
 class Runner:
-    """What it takes to bring cells to records, in one process.
+    """Brings cells to records, in one process.
+
+    Args:
+        setup: how to run them.
+        backbone: the setup's, where it is loaded already.
+        group: the processes that share each fit.
 
     Attributes:
         store: where records and prompts go.
-        backbone: the frozen CLIP.
-        images: encodes images, through the cache.
-        budget: bytes for the text encoder; None for what the machine allows.
-        open: opens a dataset by name.
-        notify: told what is going on.
-        environment: for the records.
-        tracker: of the curves.
-        group: the processes that share each fit.
+        group: as given.
     """
 
-    store: Store
-    backbone: Backbone
-    images: ImageEncoder
-    budget: int | None
-    open: Callable[[str], Dataset]
-    notify: Notify
-    environment: dict[str, str]
-    tracker: str
-    group: Group
-
-    @classmethod
-    def of(cls, setup: Setup, notify: Notify, backbone: Backbone | None, group: Group) -> "Runner":
-        """Make ready what the setup describes; the backbone may be loaded already."""
+    def __init__(self, setup: Setup, backbone: Backbone | None = None, group: Group = SINGLE) -> None:
         if setup.threads:
             torch.set_num_threads(setup.threads)
-        backbone = backbone or load_backbone(setup.backbone, setup.device, setup.precision)
-        images = ImageEncoder(backbone, FeatureCache(setup.cache))
-        opened = lru_cache(maxsize=2)(partial(open_dataset, root=setup.root))  # ImageNet's lists take seconds
-        store, budget = Store(setup.folder), setup.memory_budget
-        return cls(store, backbone, images, budget, opened, notify, environment(), setup.tracker, group)
+        self.store = Store(setup.folder)
+        self.group = group
+        self._budget = setup.memory_budget
+        self._tracker = setup.tracker
+        self._backbone = backbone or load_backbone(setup.backbone, setup.device, setup.precision)
+        self._images = ImageEncoder(self._backbone, FeatureCache(setup.cache))
+        self._open = lru_cache(maxsize=2)(
+            partial(open_dataset, root=setup.root)
+        )  # ImageNet's lists take seconds
+        self._environment = environment()
 
-    def noting(self, note: Notify) -> "Runner":
-        """Tell whoever watches the folder too."""
-
-        def both(cell: Cell, doing: str, share: float) -> None:
-            self.notify(cell, doing, share)
-            note(cell, doing, share)
-
-        return replace(self, notify=both)
-
-    def run(self, cell: Cell) -> None:
+    def run(self, cell: Cell, notify: Notify) -> None:
         """Bring one cell to its record, and its training to a prompt.
+
+        Args:
+            cell: without a record.
+            notify: called with what is going on.
 
         Raises:
             CocoopError: the training diverged, or an image or a file cannot be read.
         """
-        method, card, images = self._trained(cell)
-        dataset = self.open(cell.testing.dataset)
+        method, card, images = self._trained(cell, notify)
+        dataset = self._open(cell.testing.dataset)
         items, names = cell.testing.choose(dataset)
-        self.notify(cell, "testing", 0.0)
-        zimg = replace(self.images, decode=dataset.decode).test(dataset.root, items)
-        logits = Classifier(self.backbone, method, names, self.budget).predict(zimg)
+        notify(cell, "testing", 0.0)
+        zimg = replace(self._images, decode=dataset.decode).test(dataset.root, items)
+        logits = Classifier(self._backbone, method, names, self._budget).predict(zimg)
         truth = torch.tensor([item.label for item in items])
         values = dict(evaluate(logits, truth))
         record = Record(
@@ -137,32 +121,32 @@ class Runner:
             seconds_per_step=card.log.seconds_per_step,
             peak_memory_mb=peak_memory_mb(),
             files=digest(*(repr(tuple(item)) for item in (*images, *items))),
-            environment=self.environment,
-            note=self.open(cell.training.dataset).note if cell.training.shots else "",
+            environment=self._environment,
+            note=self._open(cell.training.dataset).note if cell.training.shots else "",
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
         self.store.write(record, _top(logits) | {"labels": truth.to(torch.int32)})
 
-    def take_part(self, cell: Cell, resume: Snapshot | None) -> None:
+    def assist(self, cell: Cell, resume: Snapshot | None) -> None:
         """Do this process's share of a fit that the first process of the group has begun."""
         with suppress(CocoopError):  # the first process meets it too, and writes it down
             self._train(cell, resume, lambda epoch: None)
 
-    def _trained(self, cell: Cell) -> tuple[Method, PromptCard, tuple[Item, ...]]:
-        """Return the trained method, its card and its images, from the store where it is there."""
+    def _trained(self, cell: Cell, notify: Notify) -> tuple[Method, PromptCard, tuple[Item, ...]]:
+        """Return the trained method, its card and its images; the prompt is read where the store has it."""
         training = cell.training
         path, checkpoint = self.store.prompt_path(training), self.store.checkpoint(training)
         if path.exists():
             checkpoint.delete()  # a process may have been killed before it could
-            return (*self.store.prompt(training, self.backbone), self._data(cell)[1])
+            return (*self.store.prompt(training, self._backbone), self._data(cell)[1])
         if not training.learns:
             return self._train(cell, None, lambda epoch: None)
         resume = checkpoint.load()
-        with tracked(self.tracker, self.store.folder / "tracking", training) as track:
+        with tracked(self._tracker, self.store.folder / "tracking", training) as track:
 
             def on_epoch(epoch: Epoch) -> None:
                 checkpoint.save(epoch.snapshot)
-                self.notify(cell, f"loss {epoch.loss:.3f}", epoch.done / epoch.total)
+                notify(cell, f"loss {epoch.loss:.3f}", epoch.done / epoch.total)
                 track(epoch)
 
             self.group.call((cell, resume))
@@ -176,7 +160,7 @@ class Runner:
     ) -> tuple[Method, PromptCard, tuple[Item, ...]]:
         training = cell.training
         dataset, items, names = self._data(cell)
-        images = replace(self.images, decode=dataset.decode)
+        images = replace(self._images, decode=dataset.decode)
         method, card = train(
             PromptCard(
                 method=training.method,
@@ -189,10 +173,10 @@ class Runner:
                 notes={"training": training.model_dump()},
             ),
             from_dict(Recipe, training.recipe) if training.recipe else None,
-            self.backbone,
+            self._backbone,
             lambda epoch: images.train(dataset.root, items, epoch, training.seed),
             torch.tensor([item.label for item in items], dtype=torch.long),
-            memory_budget=self.budget,
+            memory_budget=self._budget,
             on_epoch=on_epoch,
             resume=resume,
             group=self.group,
@@ -205,7 +189,7 @@ class Runner:
         Shots are drawn over all classes, then the subset is cut, as in the published protocol.
         """
         training = cell.training
-        dataset = self.open(training.dataset if training.shots else cell.testing.dataset)
+        dataset = self._open(training.dataset if training.shots else cell.testing.dataset)
         labels = subset_labels(range(len(dataset.class_names)), training.subset)
         names = [dataset.class_names[label] for label in labels]
         if not training.shots:

@@ -29,36 +29,36 @@ def run_cells(
     Args:
         cells: those that are finished, or failed before, are passed over.
         setup: how to run them.
-        notify: told what is going on.
-        backbone: the setup's, where it is already loaded.
+        notify: called with what is going on.
+        backbone: the setup's, where it is loaded already.
         group: of which this process is the leader.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    runner = Runner.of(setup, notify, backbone, group)
+    runner = Runner(setup, backbone, group)
     jobs = by_training(cell for cell in cells if not runner.store.settled(cell))
     while jobs:
-        taken = []
+        claimed_elsewhere = []
         for job in jobs:
             with runner.store.claims.claim(job[0].training) as note:
                 if note is None:
-                    taken.append(job)
+                    claimed_elsewhere.append(job)
                     continue
-                _run_job(runner.noting(note), job)
+                _run_job(runner, job, _both(notify, note))
             for cell in job:
                 notify(cell, "done", 1.0)
-        if len(taken) == len(jobs):
-            notify(taken[0][0], "another process is at it", 0.0)
+        if len(claimed_elsewhere) == len(jobs):
+            notify(jobs[0][0], "another process is at it", 0.0)
             time.sleep(WAIT)
-        jobs = taken
+        jobs = claimed_elsewhere
 
 
 def assist(setup: Setup, group: Group) -> None:
-    """Take part in every fit that the leader of the group begins, until it has no more."""
-    runner = Runner.of(setup, lambda cell, doing, share: None, None, group)
+    """Do this process's share of every fit that the leader of the group begins, until it has no more."""
+    runner = Runner(setup, group=group)
     for cell, resume in group.calls():
-        runner.take_part(cell, resume)
+        runner.assist(cell, resume)
 
 
 def by_training(cells: Iterable[Cell]) -> list[list[Cell]]:
@@ -69,13 +69,21 @@ def by_training(cells: Iterable[Cell]) -> list[list[Cell]]:
     return list(jobs.values())
 
 
-def _run_job(runner: Runner, cells: Sequence[Cell]) -> None:
+def _both(first: Notify, second: Notify) -> Notify:
+    def notify(cell: Cell, doing: str, share: float) -> None:
+        first(cell, doing, share)
+        second(cell, doing, share)
+
+    return notify
+
+
+def _run_job(runner: Runner, cells: Sequence[Cell], notify: Notify) -> None:
     """Run the cells of one training; where that fails, they all do."""
     for cell in cells:
         if runner.store.settled(cell):
             continue
         try:
-            runner.run(cell)
+            runner.run(cell, notify)
         except Exception as error:  # whatever it is, the other cells go on
             if runner.group.size > 1 and not isinstance(error, CocoopError):
                 raise  # the others are in the middle of a fit, and end with this process

@@ -61,21 +61,23 @@ def show(folder: Path, as_json: bool, console: Console) -> None:
         CocoopError: nothing was ever run there.
     """
     store = Store(folder)
-    plans = store.claims.requests()
-    cells = {cell.key: cell for plan in plans for cell in plan.cells}
+    requests = store.claims.requests()
+    cells = {cell.key: cell for request in requests for cell in request.cells}
     cells |= {record.cell.key: record.cell for record in store.records() if record.cell.key not in cells}
     if not cells:
         raise CocoopError(f"nothing was run in {folder}; begin with: cocoop run base-to-new --out {folder}")
-    found = survey(cells.values(), store)
-    unfinished = {standing.cell.key for standing in found if standing.state in ("failed", "missing")}
+    standings = survey(cells.values(), store)
+    unfinished = {standing.cell.key for standing in standings if standing.state in ("failed", "missing")}
     commands = [
-        plan.command for plan in plans if plan.command and any(cell.key in unfinished for cell in plan.cells)
+        request.command
+        for request in requests
+        if request.command and any(cell.key in unfinished for cell in request.cells)
     ]
     if as_json:
-        console.print(readable_json(_plain(found, commands), indent=2), soft_wrap=True, highlight=False)
+        console.print(readable_json(_plain(standings, commands), indent=2), soft_wrap=True, highlight=False)
         return
-    console.print(_table(found))
-    for standing in found:
+    console.print(_table(standings))
+    for standing in standings:
         if standing.note and standing.state in ("running", "failed"):
             words = f"{standing.state}: {standing.cell.title}: {standing.note}"
             words += f", by {standing.by}" if standing.by else ""
@@ -84,10 +86,10 @@ def show(folder: Path, as_json: bool, console: Console) -> None:
         console.print(f"to finish: {command}", soft_wrap=True, highlight=False)
 
 
-def _table(found: Sequence[Standing]) -> Table:
+def _table(standings: Sequence[Standing]) -> Table:
     table = Table("cells", *STATES, show_footer=True)
     groups: dict[str, dict[str, Counter[State]]] = {}
-    for standing in found:
+    for standing in standings:
         cell = standing.cell
         rows = groups.setdefault(cell.protocol, {})
         rows.setdefault(f"  {cell.testing.dataset}, {cell.training.label}", Counter())[standing.state] += 1
@@ -96,15 +98,15 @@ def _table(found: Sequence[Standing]) -> Table:
         for words, counts in rows.items():
             table.add_row(words, *(str(counts[state] or "") for state in STATES))
         table.add_section()
-    total = Counter(standing.state for standing in found)
-    table.columns[0].footer = f"{len(found)} in all"
+    total = Counter(standing.state for standing in standings)
+    table.columns[0].footer = f"{len(standings)} in all"
     for column, state in zip(table.columns[1:], STATES, strict=True):
         column.footer, column.justify = str(total[state]), "right"
     return table
 
 
-def _plain(found: Sequence[Standing], commands: Sequence[str]) -> dict[str, object]:
-    total = Counter(standing.state for standing in found)
+def _plain(standings: Sequence[Standing], commands: Sequence[str]) -> dict[str, object]:
+    total = Counter(standing.state for standing in standings)
     return {
         "counts": {state: total[state] for state in STATES},
         "commands": list(commands),
@@ -122,6 +124,6 @@ def _plain(found: Sequence[Standing], commands: Sequence[str]) -> dict[str, obje
                 "trained_on": standing.cell.training.dataset,
                 **standing.cell.testing.model_dump(),
             }
-            for standing in found
+            for standing in standings
         ],
     }

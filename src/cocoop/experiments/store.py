@@ -73,7 +73,7 @@ class Store:
                     raise ValueError("is the record of another cell")
                 yield record
             except ValueError as error:
-                raise CocoopError(f"{path} {error}; delete it and run again: {self._asked()}") from None
+                raise CocoopError(f"{path} {error}; delete it and run again: {self._command()}") from None
 
     def predictions(self, record: Record) -> Predictions:
         """Return what was predicted for every test image. Raises CocoopError for a damaged file."""
@@ -93,10 +93,10 @@ class Store:
         path = self.prompt_path(training)
         method, card = load_prompt(path, backbone)
         try:
-            found = Training.model_validate(card.notes.get("training")).key
+            key = Training.model_validate(card.notes.get("training")).key
         except ValueError:
-            found = ""
-        if found != training.key:
+            key = ""
+        if key != training.key:
             raise CocoopError(f"{path} is the prompt of another training; delete it and train again")
         return method, card
 
@@ -127,20 +127,20 @@ class Store:
         if not path.exists():
             return
         try:
-            found: Any = json.loads(path.read_text()).get("cocoop_runs")
+            version: Any = json.loads(path.read_text()).get("cocoop_runs")
         except (ValueError, AttributeError):
-            found = "unreadable"
-        if found != SCHEMA:
+            version = "unreadable"
+        if version != SCHEMA:
             raise CocoopError(
-                f"{self.folder} holds runs of format {found}, this version of cocoop has {SCHEMA}; report "
+                f"{self.folder} holds runs of format {version}, this version of cocoop has {SCHEMA}; report "
                 f"it with the version that wrote it, or run again into another folder: "
-                + re.sub(r" --out[ =]\S+", "", self._asked())
+                + re.sub(r" --out[ =]\S+", "", self._command())
                 + f" --out {self.folder}-{SCHEMA}"
             )
 
-    def _asked(self) -> str:
-        """A command that asked for cells of this folder."""
-        commands = [plan.command for plan in self.claims.requests() if plan.command]
+    def _command(self) -> str:
+        """Return a command that asked for cells of this folder."""
+        commands = [request.command for request in self.claims.requests() if request.command]
         return commands[0] if commands else f"cocoop run PROTOCOL --out {self.folder}"
 
 

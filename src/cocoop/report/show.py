@@ -32,25 +32,27 @@ def report(folder: Path, format: str, console: Console, root: str | Path | None 
     if format == "csv":
         _print(by_seed(results(records)).to_csv(index=False).rstrip(), console)
         return
-    for each in results(records):
-        notes = [] if each.frame.empty else tables.notes(each.frame, each.records)
-        if format == "table" or each.frame.empty:
-            show(each, console)
+    for result in results(records):
+        frame, title = result.frame, result.protocol.title
+        if format == "table" or frame.empty:
+            show(result, console)
         elif format == "md":
-            table = tables.markdown(each.frame, each.learned)
-            lines = map(markdown, notes)
-            _print("\n\n".join([f"## {each.protocol.title}", table, *lines]) + "\n", console)
+            notes = [markdown(line) for line in tables.notes(frame, result.records)]
+            _print(
+                "\n\n".join([f"## {title}", tables.markdown(frame, result.learned), *notes]) + "\n", console
+            )
         else:
-            _print(latex(each.frame, each.protocol.title, notes, each.learned) + "\n", console)
+            notes = tables.notes(frame, result.records)
+            _print(latex(frame, title, notes, result.learned) + "\n", console)
 
 
-def show(found: Results, console: Console) -> None:
+def show(result: Results, console: Console) -> None:
     """Print one table and what belongs to it."""
-    if found.frame.empty:
-        console.print(f"{found.protocol.title}: no complete rows yet")
+    if result.frame.empty:
+        console.print(f"{result.protocol.title}: no complete rows yet")
         return
-    console.print(tables.terminal(found.frame, found.protocol.title, found.learned, console.width))
-    for line in tables.notes(found.frame, found.records):
+    console.print(tables.terminal(result.frame, result.protocol.title, result.learned, console.width))
+    for line in tables.notes(result.frame, result.records):
         console.print(line, highlight=False)
 
 

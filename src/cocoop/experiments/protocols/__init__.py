@@ -78,8 +78,8 @@ class Protocol:
         order: place among the protocols, in the order of the paper.
         about: what it does, in a few sentences for a reader of the results.
         cells: settings to the cells to run; raises UsageError where they make no sense for it.
-        table: records, told apart by label, to the protocol's table: numbers unrounded, "X_std" beside "X"
-            where it has one.
+        table: records, one label a method with its settings, to the protocol's table: numbers unrounded,
+            "X_std" beside "X" where it has one.
         varies: what is compared: methods, or the same methods by shots or by their settings.
     """
 

@@ -26,11 +26,11 @@ LONGEST = 60  # in Table 5, where a window of 77 tokens has room for it beside t
 def cells(settings: Settings) -> list[Cell]:
     """Return the cells of base-to-new for every variant of every method."""
     methods = list(variants(settings))
-    each = (
-        grid(NAME, settings, dataset, "base", tests(dataset), methods=methods)
+    return unique(
+        cell
         for dataset in settings.datasets
+        for cell in grid(NAME, settings, dataset, "base", tests(dataset), methods=methods)
     )
-    return unique(cell for part in each for cell in part)
 
 
 def variants(settings: Settings) -> Iterator[MethodChoice]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from cocoop.data.splits import Subset
-from cocoop.experiments.aggregate import Row, grouped, harmonic_mean, over_seeds, with_averages
+from cocoop.experiments.aggregate import Row, by_dataset_and_method, harmonic_mean, over_seeds, with_averages
 from cocoop.experiments.cell import Cell, Testing
 from cocoop.experiments.protocols import PROTOCOLS, Protocol, Settings, grid, unique
 from cocoop.experiments.record import Record
@@ -26,8 +26,11 @@ def tests(dataset: str) -> list[Testing]:
 
 def cells(settings: Settings) -> list[Cell]:
     """Return two cells for every dataset, method and seed: one prompt, tested on base and on new."""
-    each = (grid(NAME, settings, dataset, "base", tests(dataset)) for dataset in settings.datasets)
-    return unique(cell for part in each for cell in part)
+    return unique(
+        cell
+        for dataset in settings.datasets
+        for cell in grid(NAME, settings, dataset, "base", tests(dataset))
+    )
 
 
 def table(records: Sequence[Record]) -> pd.DataFrame:
@@ -42,9 +45,7 @@ def table(records: Sequence[Record]) -> pd.DataFrame:
 
 def rows(records: Sequence[Record]) -> Iterator[Row]:
     """Yield the row of every dataset and method that has both halves."""
-    for (dataset, method), group in grouped(
-        records, lambda record: (record.cell.testing.dataset, record.cell.training.label)
-    ):
+    for (dataset, method), group in by_dataset_and_method(records):
         halves: dict[str, list[float]] = {
             half: [record.accuracy for record in group if record.cell.testing.subset == half]
             for half in HALVES
@@ -60,8 +61,8 @@ PROTOCOLS.register(NAME)(
         paper="Table 1",
         order=1,
         about="Prompts are trained on half of the classes of a dataset, base, and tested on these and on the "
-        "other half, new, which they have never seen. Test images of a half are told apart among the classes "
-        "of that half. H is the harmonic mean of the two accuracies: it is high only where both are.",
+        "other half, new, which they have never seen. Candidates for the images of a half are the "
+        "classes of that half. H is the harmonic mean of the two accuracies: it is high only where both are.",
         cells=cells,
         table=table,
     )

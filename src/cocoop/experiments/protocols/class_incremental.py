@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from cocoop.experiments.aggregate import Row, grouped, over_seeds, with_averages
+from cocoop.experiments.aggregate import Row, by_dataset_and_method, over_seeds, with_averages
 from cocoop.experiments.cell import Cell, Testing
 from cocoop.experiments.protocols import PROTOCOLS, Protocol, Settings, grid, unique
 from cocoop.experiments.protocols.base_to_new import HALVES
@@ -16,12 +16,15 @@ NAME = "class-incremental"
 
 def cells(settings: Settings) -> list[Cell]:
     """Return two cells for every dataset, method and seed: images of each half, among all names."""
-    tests = {
-        dataset: [Testing(dataset=dataset, subset=half, candidates="all") for half in HALVES]
+    return unique(
+        cell
         for dataset in settings.datasets
-    }
-    each = (grid(NAME, settings, dataset, "base", tests[dataset]) for dataset in settings.datasets)
-    return unique(cell for part in each for cell in part)
+        for cell in grid(NAME, settings, dataset, "base", _tests(dataset))
+    )
+
+
+def _tests(dataset: str) -> list[Testing]:
+    return [Testing(dataset=dataset, subset=half, candidates="all") for half in HALVES]
 
 
 def table(records: Sequence[Record]) -> pd.DataFrame:
@@ -34,9 +37,7 @@ def table(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def _rows(records: Sequence[Record]) -> Iterator[Row]:
-    for (dataset, method), group in grouped(
-        records, lambda record: (record.cell.testing.dataset, record.cell.training.label)
-    ):
+    for (dataset, method), group in by_dataset_and_method(records):
         seeds: defaultdict[int, dict[str, Record]] = defaultdict(dict)
         for record in group:
             seeds[record.cell.training.seed][record.cell.testing.subset] = record
@@ -57,9 +58,9 @@ PROTOCOLS.register(NAME)(
         paper="Table 4",
         order=4,
         about="The prompts of base-to-new, trained on the base classes, are tested among the names of base "
-        "and new classes together, so an image of a new class can be taken for a base one, and vice versa. "
-        "The paper reports the accuracy over all test images; that over the images of each half stands "
-        "beside it.",
+        "and new classes together, so an image of a new class can be classified as a base one, and vice "
+        "versa. The paper reports the accuracy over all test images; that over the images of each half "
+        "stands beside it.",
         cells=cells,
         table=table,
     )

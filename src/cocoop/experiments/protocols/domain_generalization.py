@@ -30,12 +30,12 @@ def cells(settings: Settings) -> list[Cell]:
             f"{NAME} tests in shifted domains, and {', '.join(sources)} has none; datasets with some: "
             f"{', '.join(VARIANTS)} and those with further lists of test images, such as emoji/food"
         )
-    each = (
-        grid(NAME, settings, source, "all", [whole(source), *tests])
+    return unique(
+        cell
         for source, tests in shifted.items()
         if tests
+        for cell in grid(NAME, settings, source, "all", [whole(source), *tests])
     )
-    return unique(cell for part in each for cell in part)
 
 
 def domains(source: str, settings: Settings) -> Iterator[Testing]:

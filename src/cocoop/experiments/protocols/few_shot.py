@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from cocoop.experiments.aggregate import Row, grouped, over_seeds, with_averages
+from cocoop.experiments.aggregate import Row, by_dataset_and_method, over_seeds, with_averages
 from cocoop.experiments.cell import Cell
 from cocoop.experiments.protocols import PROTOCOLS, Protocol, Settings, grid, unique
 from cocoop.experiments.protocols.cross_dataset import whole
@@ -20,12 +20,12 @@ def cells(settings: Settings) -> list[Cell]:
     Numbers that no class has images for are left out, but for the highest: it takes all there are, and
     other protocols share its prompts.
     """
-    each = (
-        grid(NAME, settings, dataset, "all", [whole(dataset)], shots=shots)
+    return unique(
+        cell
         for dataset in settings.datasets
         for shots in _shots(dataset, settings)
+        for cell in grid(NAME, settings, dataset, "all", [whole(dataset)], shots=shots)
     )
-    return unique(cell for part in each for cell in part)
 
 
 def _shots(dataset: str, settings: Settings) -> Iterator[int]:
@@ -40,12 +40,10 @@ def table(records: Sequence[Record]) -> pd.DataFrame:
     Columns: dataset, method, one for every number of shots with its deviation, seeds. A method that learns
     nothing has the same value in all of them.
     """
-    found = {record.cell.training.shots for record in records if record.cell.training.shots}
-    columns = {shots: column(shots) for shots in sorted(found)} or {0: "accuracy"}
+    trained = {record.cell.training.shots for record in records} - {0}
+    columns = {shots: column(shots) for shots in sorted(trained)} or {0: "accuracy"}
     rows: list[Row] = []
-    for (dataset, method), group in grouped(
-        records, lambda record: (record.cell.testing.dataset, record.cell.training.label)
-    ):
+    for (dataset, method), group in by_dataset_and_method(records):
         learned = any(record.cell.training.shots for record in group)
         accuracies = {
             name: [r.accuracy for r in group if not learned or r.cell.training.shots == shots]

@@ -1,4 +1,4 @@
-"""The classes that are most often taken for one another."""
+"""The most confused classes."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,12 +12,12 @@ from cocoop.experiments.cell import Testing
 from cocoop.experiments.record import Predictions, Record
 from cocoop.experiments.store import Store
 from cocoop.report.tables.blocks import newest
-from cocoop.report.tables.results import tested
+from cocoop.report.tables.results import unseen_tests
 from cocoop.report.tables.tables import rank
 
 SHOWN = 6  # pairs a test
 
-Pair = tuple[str, str]  # true name, name it was taken for
+Pair = tuple[str, str]  # true name, predicted name
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Confusion:
         testing: what was tested.
         method: label of the method whose worst pairs they are.
         methods: labels that are compared.
-        pairs: each with the share of its class's images that every method takes so.
+        pairs: each with the share of its class's images that every method confuses so.
     """
 
     testing: Testing
@@ -43,11 +43,11 @@ def confusions(store: Store, records: Sequence[Record]) -> Iterator[Confusion]:
     Shares are over the images of the true class and all seeds. Tests whose predictions are missing or damaged
     are left out.
     """
-    for testing, own in tested(records):
+    for testing, group in unseen_tests(records):
         shares: dict[str, dict[Pair, float]] = {}
         try:
-            for label, group in grouped(own, lambda record: record.cell.training.label):
-                shares[label] = _shares([(store.predictions(r), r.class_names) for r in group])
+            for label, seeds in grouped(group, lambda record: record.cell.training.label):
+                shares[label] = _shares([(store.predictions(r), r.class_names) for r in seeds])
         except CocoopError:
             continue
         methods = sorted(shares, key=rank)
@@ -58,12 +58,14 @@ def confusions(store: Store, records: Sequence[Record]) -> Iterator[Confusion]:
 
 
 def _shares(tests: Sequence[tuple[Predictions, Sequence[str]]]) -> dict[Pair, float]:
-    """Return which share of the images of a class is taken for another, over several seeds."""
-    taken: Counter[Pair] = Counter()
+    """Return which share of the images of a class is predicted as another, over several seeds."""
+    confused: Counter[Pair] = Counter()
     images: Counter[str] = Counter()
     for predictions, class_names in tests:
         names = [name.replace("_", " ") for name in class_names]
-        for guess, truth in zip(predictions.classes[:, 0].tolist(), predictions.labels.tolist(), strict=True):
-            taken[names[truth], names[guess]] += 1
+        for predicted, truth in zip(
+            predictions.classes[:, 0].tolist(), predictions.labels.tolist(), strict=True
+        ):
+            confused[names[truth], names[predicted]] += 1
             images[names[truth]] += 1
-    return {pair: count / images[pair[0]] for pair, count in taken.items() if pair[0] != pair[1]}
+    return {pair: count / images[pair[0]] for pair, count in confused.items() if pair[0] != pair[1]}

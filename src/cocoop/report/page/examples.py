@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -15,7 +15,7 @@ from cocoop.errors import CocoopError
 from cocoop.experiments.cell import Testing
 from cocoop.experiments.record import Record
 from cocoop.experiments.store import Store
-from cocoop.report.tables.results import tested
+from cocoop.report.tables.results import unseen_tests
 from cocoop.report.tables.tables import rank
 from cocoop.utils.files import digest
 
@@ -25,11 +25,11 @@ EDGE = 96  # pixels of an image's longer side
 
 
 @dataclass(frozen=True)
-class Guess:
-    """What one method says about one image: its best names with their probabilities."""
+class Prediction:
+    """What one method predicts for one image: its likeliest names with their probabilities."""
 
     method: str
-    right: bool
+    correct: bool
     top: tuple[tuple[str, float], ...]
 
 
@@ -39,7 +39,7 @@ class Example:
 
     image: str
     truth: str
-    guesses: tuple[Guess, ...]
+    predictions: tuple[Prediction, ...]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Group:
         testing: what the images are from.
         seeds: of the trainings, by method.
         total: test images.
-        right: how many of them each method has right, by method.
+        correct: how many of them each method recognises, by method.
         examples: the chosen ones; none where there is a problem.
         problem: why there are none, or nothing.
     """
@@ -58,7 +58,7 @@ class Group:
     testing: Testing
     seeds: dict[str, int]
     total: int
-    right: dict[str, int]
+    correct: dict[str, int]
     examples: tuple[Example, ...] = ()
     problem: str = ""
 
@@ -69,8 +69,8 @@ def groups(store: Store, records: Sequence[Record], root: str | Path | None = No
     The lowest seed of each method is shown. Images that the methods disagree on come first, so the
     examples are not typical; the choice is the same each time. `root` is for `open_dataset`.
     """
-    for testing, own in tested(records):
-        yield _group(store, testing, _lowest_seeds(own), root)
+    for testing, group in unseen_tests(records):
+        yield _group(store, testing, _lowest_seeds(group), root)
 
 
 def _lowest_seeds(records: Sequence[Record]) -> list[Record]:
@@ -83,32 +83,31 @@ def _lowest_seeds(records: Sequence[Record]) -> list[Record]:
 
 def _group(store: Store, testing: Testing, records: Sequence[Record], root: str | Path | None) -> Group:
     seeds = {r.cell.training.label: r.cell.training.seed for r in records if r.cell.training.learns}
-    right = {r.cell.training.label: r.correct for r in records}
+    group = Group(testing, seeds, records[0].total, {r.cell.training.label: r.correct for r in records})
     try:
-        examples = tuple(_examples(store, testing, records, root))
-        return Group(testing, seeds, records[0].total, right, examples)
+        return replace(group, examples=tuple(_examples(store, testing, records, root)))
     except CocoopError as error:
-        return Group(testing, seeds, records[0].total, right, problem=str(error))
+        return replace(group, problem=str(error))
 
 
 def _examples(
     store: Store, testing: Testing, records: Sequence[Record], root: str | Path | None
 ) -> Iterator[Example]:
-    with _or_say("the dataset cannot be opened any more"):
+    with _explained_as("the dataset cannot be opened any more"):
         dataset = open_dataset(testing.dataset, root)
     items = _items(dataset, testing, records)
-    guesses = [_guesses(store, record, items) for record in records]
-    images = list(zip(*guesses, strict=True))  # by image, then by method
-    for index in choose(items, [tuple(guess.right for guess in image) for image in images]):
+    by_method = [_predictions(store, record, items) for record in records]
+    by_image = list(zip(*by_method, strict=True))
+    for index in choose(items, [tuple(p.correct for p in predictions) for predictions in by_image]):
         item = items[index]
-        with _or_say("its images cannot be read any more"):
+        with _explained_as("its images cannot be read any more"):
             image = open_image(dataset.root, item.path, dataset.decode)
-        yield Example(data_uri(image), _words(item.name), images[index])
+        yield Example(data_uri(image), _words(item.name), by_image[index])
 
 
 @contextmanager
-def _or_say(problem: str) -> Iterator[None]:
-    """Put a problem into words for the page, which goes to readers who have no use for a path here."""
+def _explained_as(problem: str) -> Iterator[None]:
+    """Give an error the words of the page, whose readers have no use for a path on this machine."""
     try:
         yield
     except (CocoopError, OSError) as error:
@@ -123,8 +122,8 @@ def _items(dataset: Dataset, testing: Testing, records: Sequence[Record]) -> tup
     return items
 
 
-def _guesses(store: Store, record: Record, items: Sequence[Item]) -> list[Guess]:
-    with _or_say("its predictions are missing or damaged"):
+def _predictions(store: Store, record: Record, items: Sequence[Item]) -> list[Prediction]:
+    with _explained_as("its predictions are missing or damaged"):
         classes, probabilities, _ = store.predictions(record)
     names, label = [_words(name) for name in record.class_names], record.cell.training.label
     if len(classes) != len(items) or not 0 <= int(classes.min()) <= int(classes.max()) < len(names):
@@ -133,35 +132,37 @@ def _guesses(store: Store, record: Record, items: Sequence[Item]) -> list[Guess]
         )
     rows = zip(items, classes[:, :TOP].tolist(), probabilities[:, :TOP].tolist(), strict=True)
     return [
-        Guess(label, best[0] == item.label, tuple((names[i], p) for i, p in zip(best, chances, strict=True)))
-        for item, best, chances in rows
+        Prediction(
+            label, best[0] == item.label, tuple((names[i], p) for i, p in zip(best, shares, strict=True))
+        )
+        for item, best, shares in rows
     ]
 
 
-def choose(items: Sequence[Item], right: Sequence[tuple[bool, ...]], count: int = SHOWN) -> list[int]:
-    """Choose images: most where methods disagree, every kind of disagreement in turn, then one all right
-    and one all wrong; of classes not shown yet where possible.
+def choose(items: Sequence[Item], correct: Sequence[tuple[bool, ...]], count: int = SHOWN) -> list[int]:
+    """Choose images: most where methods disagree, every kind of disagreement in turn, then one that all
+    recognise and one that none does; of classes not shown yet where possible.
 
     Args:
         items: the images.
-        right: which methods are right, for each image.
+        correct: which methods recognise each image.
         count: how many to choose.
     """
     queues: dict[tuple[bool, ...], list[int]] = {}
     for index in sorted(range(len(items)), key=lambda index: digest(items[index].path)):  # no class first
-        queues.setdefault(right[index], []).append(index)
-    split = sorted((kind for kind in queues if len(set(kind)) > 1), reverse=True)
+        queues.setdefault(correct[index], []).append(index)
+    disputed = sorted((kind for kind in queues if len(set(kind)) > 1), reverse=True)
     agreed = sorted((kind for kind in queues if len(set(kind)) == 1), reverse=True)
     chosen: list[int] = []
     for kinds, rounds, until in (
-        (split, count, count - 2),
+        (disputed, count, count - 2),
         (agreed, 1, count),
-        (split + agreed, count, count),
+        (disputed + agreed, count, count),
     ):
         for kind in kinds * rounds:
             if len(chosen) < until and queues[kind]:
-                seen = {items[index].label for index in chosen}
-                fresh = (index for index in queues[kind] if items[index].label not in seen)
+                shown = {items[index].label for index in chosen}
+                fresh = (index for index in queues[kind] if items[index].label not in shown)
                 chosen.append(next(fresh, queues[kind][0]))
                 queues[kind].remove(chosen[-1])
     return chosen

@@ -10,16 +10,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cocoop.experiments.aggregate import AVERAGE
+from cocoop.experiments.protocols import PROTOCOLS
 from cocoop.experiments.record import Record
 from cocoop.experiments.store import Store
 from cocoop.methods import METHODS, ordered
 from cocoop.report.page import examples
 from cocoop.report.page.confusion import confusions
 from cocoop.report.page.settings import settings
-from cocoop.report.plots.figures import Colours, cost, figures
+from cocoop.report.plots.figures import Colours, figures, training_figures
 from cocoop.report.plots.svg import DARK, SERIES
 from cocoop.report.tables import tables
-from cocoop.report.tables.blocks import compared, kind, newest, table_blocks
+from cocoop.report.tables.blocks import method_of, newest, references, table_blocks
 from cocoop.report.tables.results import Results, results
 from cocoop.report.tables.seeds import in_order
 from cocoop.utils.display import visible
@@ -47,9 +48,9 @@ def write(store: Store, root: str | Path | None = None) -> Path:
 def page(store: Store, root: str | Path | None = None) -> str:
     """Return the page as HTML: nothing is loaded from elsewhere, and nothing in it is a script."""
     protocols = list(results(list(store.records())))
-    records = [record for each in protocols for record in each.records]
+    records = [record for result in protocols for record in result.records]
     methods = {record.cell.training.method for record in records}
-    hues = colours([r for each in protocols if each.protocol.varies != "settings" for r in each.records])
+    hues = colours([r for r in records if PROTOCOLS.get(r.cell.protocol).varies != "settings"])
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -63,38 +64,40 @@ def page(store: Store, root: str | Path | None = None) -> str:
         colours=hues,
         palette=list(zip(SERIES, DARK, strict=True)),
         methods=[METHODS.get(name).facts for name in ordered() if name in methods],
-        protocols=[_protocol(each, store, hues, root) for each in protocols],
+        protocols=[_protocol(result, store, hues, root) for result in protocols],
         settings=settings(records),
-        cost=list(cost(records, hues)),
+        training_figures=list(training_figures(records, hues)),
         folder=store.folder.resolve().name,
     )
 
 
-def _protocol(found: Results, store: Store, colours: Colours, root: str | Path | None) -> dict[str, Any]:
+def _protocol(result: Results, store: Store, colours: Colours, root: str | Path | None) -> dict[str, Any]:
     """Return what the page shows of one protocol."""
-    frame, compares = found.frame, found.protocol.varies == "methods"
-    blocks = [] if frame.empty else list(table_blocks(frame, found.learned))
+    frame, compares = result.frame, result.protocol.varies == "methods"
+    blocks = [] if frame.empty else list(table_blocks(frame, result.learned))
     return {
-        "name": found.name,
-        "protocol": found.protocol,
-        "columns": [] if frame.empty else tables.values(frame),
+        "name": result.name,
+        "protocol": result.protocol,
+        "columns": tables.values(frame),
         "blocks": blocks,
         "summary": list(_summary(frame)) if compares and not frame.empty else [],
-        "notes": [] if frame.empty else tables.notes(frame, found.records),
-        "figures": list(figures(found, store, colours)),
-        "seeds": in_order(found.records),
-        "metrics": sorted({name for record in found.records for name in record.metrics} - {"accuracy"}),
-        "confusions": list(confusions(store, found.records)) if compares else [],
-        "examples": list(examples.groups(store, found.records, root)) if compares else [],
+        "notes": [] if frame.empty else tables.notes(frame, result.records),
+        "figures": list(figures(result, store, colours)),
+        "seeds": in_order(result.records),
+        "metrics": sorted({name for record in result.records for name in record.metrics} - {"accuracy"}),
+        "confusions": list(confusions(store, result.records)) if compares else [],
+        "examples": list(examples.groups(store, result.records, root)) if compares else [],
     }
 
 
 def colours(records: Sequence[Record]) -> Colours:
     """Number the methods' colours: each has its own on every page, further variants take what is left."""
-    own = {name: number for number, name in enumerate(ordered())}
-    free = count(len(own))
+    unused = {name: number for number, name in enumerate(ordered())}
+    further = count(len(unused))
     labels = sorted({record.cell.training.label for record in records}, key=tables.rank)
-    return {label: own.pop(kind(label)) if kind(label) in own else next(free) for label in labels}
+    return {
+        label: unused.pop(name) if (name := method_of(label)) in unused else next(further) for label in labels
+    }
 
 
 def _summary(frame: pd.DataFrame) -> Iterator[str]:
@@ -114,10 +117,10 @@ def _summary(frame: pd.DataFrame) -> Iterator[str]:
     where = f"On average over {count} datasets" if count > 1 else f"On {only}"
     h = f", with H at {average['H'][method]:.2f}" if "H" in names else ""
     yield f"{where}, {method} has {average[score][method]:.2f} % of {_SCORES[score]} right{h}"
-    for other in compared(frame, method):
-        if other != method and covered.get(other) == count:
-            gains = [_points(average[name][method] - average[name][other]) for name in names]
-            yield f"{' and '.join(gains)} points against {other}"
+    for reference in references(frame, method):
+        if covered.get(reference) == count:
+            gains = [_points(average[name][method] - average[name][reference]) for name in names]
+            yield f"{' and '.join(gains)} points against {reference}"
 
 
 def _shown(value: Any) -> Any:

@@ -26,9 +26,11 @@ def _general(records: Sequence[Record]) -> dict[str, str]:
     }
     environments = [record.environment for record in records]
     for name in ("machine", "commit"):
-        values[name] = _list(each[name] for each in environments if name in each)
-    packages = dict.fromkeys(name for each in environments for name in each if name not in values)
-    versions = {name: _list(each[name] for each in environments if name in each) for name in packages}
+        values[name] = _list(environment[name] for environment in environments if name in environment)
+    packages = dict.fromkeys(
+        name for environment in environments for name in environment if name not in values
+    )
+    versions = {name: _list(e[name] for e in environments if name in e) for name in packages}
     values["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
     days = sorted({record.created[:10] for record in records})
     values["run on"] = " to ".join(dict.fromkeys(days[:1] + days[-1:]))

@@ -13,25 +13,13 @@ from matplotlib.ticker import MaxNLocator
 from cocoop.experiments.aggregate import AVERAGE
 from cocoop.experiments.protocols.few_shot import column
 from cocoop.experiments.record import Record
-from cocoop.report.plots.svg import (
-    ROW,
-    RULE,
-    WIDTH,
-    Colours,
-    axes,
-    canvas,
-    drawing,
-    hue,
-    legend,
-    point,
-    render,
-)
+from cocoop.report.plots import svg
 from cocoop.utils.display import short
 
 MEASURES = {"base": 3, "new": 4, "H": 5}  # column of an ablation -> number of its colour
 
 
-def shots(frame: pd.DataFrame, records: Sequence[Record], colours: Colours) -> str | None:
+def shots(frame: pd.DataFrame, records: Sequence[Record], colours: svg.Colours) -> str | None:
     """Plot accuracy over the images a class, with the deviation over seeds, one panel a dataset.
 
     A class with fewer images gives all it has, so a point stands at the mean that there were.
@@ -52,24 +40,26 @@ def shots(frame: pd.DataFrame, records: Sequence[Record], colours: Colours) -> s
     methods = list(dict.fromkeys(frame["method"]))
     columns = min(2, len(panels))
     rows, height = math.ceil(len(panels) / columns), 180 if columns == 2 else 260
-    cell, top = WIDTH / columns, 30 + ROW * len(methods)
-    with drawing():
-        figure = canvas(top + rows * height + 20)
+    cell, top = svg.WIDTH / columns, 30 + svg.ROW * len(methods)
+    with svg.drawing():
+        figure = svg.canvas(top + rows * height + 20)
         for index, (dataset, part) in enumerate(panels):
             across, down = index % columns, index // columns
-            ax = axes(figure, cell * across + 30, top + down * height + 20, cell - 40, height - 48)
+            ax = svg.axes(figure, cell * across + 30, top + down * height + 20, cell - 40, height - 48)
             ax.set_title(_title(dataset, part), loc="left", fontsize=11)
             places = images[dataset] if dataset in images else _mean(images)
             for row in part.to_dict("records"):
                 _curve(ax, row, places, colours[row["method"]])
             _shot_axis(ax, places)
         learned = {record.cell.training.label for record in records if record.cell.training.learns}
-        styles = {m: point(colours[m]) if m in learned else _level(colours[m]) for m in methods}
-        legend(figure, [(short(method, 52), style) for method, style in styles.items()])
+        styles = {m: svg.point(colours[m]) if m in learned else _level(colours[m]) for m in methods}
+        svg.legend(figure, [(short(method, 52), style) for method, style in styles.items()])
         words = "accuracy, %"
         figure.text(0.01, 1 - (top - 6) / figure.get_figheight() / 72, words, va="bottom", fontsize=11)
         figure.text(0.5, 0.008, "training images a class", ha="center", va="bottom", fontsize=11)
-        return render(figure, f"Accuracy over training images a class of {', '.join(methods)}, by dataset")
+        return svg.render(
+            figure, f"Accuracy over training images a class of {', '.join(methods)}, by dataset"
+        )
 
 
 def lengths(frame: pd.DataFrame, records: Sequence[Record]) -> str | None:
@@ -84,13 +74,13 @@ def lengths(frame: pd.DataFrame, records: Sequence[Record]) -> str | None:
     method, random, words = _by_length(whole, records)
     if len(random) < 2:
         return None
-    with drawing():
-        top = 16 + ROW * len(MEASURES)
-        figure = canvas(top + 220 + 44)
-        ax = axes(figure, 46, top, WIDTH - 56, 220)
+    with svg.drawing():
+        top = 16 + svg.ROW * len(MEASURES)
+        figure = svg.canvas(top + 220 + 44)
+        ax = svg.axes(figure, 46, top, svg.WIDTH - 56, 220)
         places = sorted(random)
         for name, colour in MEASURES.items():
-            ax.plot(places, [random[place][name] for place in places], **point(colour), linewidth=1.6)
+            ax.plot(places, [random[place][name] for place in places], **svg.point(colour), linewidth=1.6)
             for row in words[:1]:
                 ax.axhline(row[name], **_level(colour))
         ax.set_xscale("log", base=2)
@@ -98,9 +88,11 @@ def lengths(frame: pd.DataFrame, records: Sequence[Record]) -> str | None:
         ax.minorticks_off()
         ax.set_xlabel("context vectors M, from random values")
         ax.set_ylabel("accuracy or H, %")
-        ax.grid(axis="y", color=RULE, linewidth=0.6)
-        legend(figure, [(name, point(colour)) for name, colour in MEASURES.items()])
-        return render(figure, f"Base and new accuracy and H of {method} over the number of context vectors")
+        ax.grid(axis="y", color=svg.RULE, linewidth=0.6)
+        svg.legend(figure, [(name, svg.point(colour)) for name, colour in MEASURES.items()])
+        return svg.render(
+            figure, f"Base and new accuracy and H of {method} over the number of context vectors"
+        )
 
 
 def _by_length(
@@ -123,12 +115,11 @@ def _by_length(
 
 def _images(records: Sequence[Record]) -> dict[str, dict[int, float]]:
     """Return dataset -> shots -> mean images a class that there were."""
-    found: defaultdict[str, dict[int, float]] = defaultdict(dict)
+    images: defaultdict[str, dict[int, float]] = defaultdict(dict)
     for record in records:
-        if record.cell.training.shots:
-            each = record.train_images / len(record.class_names)
-            found[record.cell.testing.dataset][record.cell.training.shots] = each
-    return dict(found)
+        if shots := record.cell.training.shots:
+            images[record.cell.testing.dataset][shots] = record.train_images / len(record.class_names)
+    return dict(images)
 
 
 def _mean(images: dict[str, dict[int, float]]) -> dict[int, float]:
@@ -147,13 +138,13 @@ def _curve(ax: Axes, row: dict[Any, Any], places: dict[int, float], colour: int)
         ax.axhline(y[0], **_level(colour))
         return
     ax.fill_between(
-        x, y - np.nan_to_num(spread), y + np.nan_to_num(spread), color=hue(colour), alpha=0.15, lw=0
+        x, y - np.nan_to_num(spread), y + np.nan_to_num(spread), color=svg.hue(colour), alpha=0.15, lw=0
     )
-    ax.plot(x, y, **point(colour), linewidth=1.6)
+    ax.plot(x, y, **svg.point(colour), linewidth=1.6)
 
 
 def _level(colour: int) -> dict[str, Any]:
-    return {"color": hue(colour), "linewidth": 1.2, "linestyle": (0, (4, 3))}
+    return {"color": svg.hue(colour), "linewidth": 1.2, "linestyle": (0, (4, 3))}
 
 
 def _shot_axis(ax: Axes, places: dict[int, float]) -> None:
@@ -162,4 +153,4 @@ def _shot_axis(ax: Axes, places: dict[int, float]) -> None:
     ax.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
     ax.minorticks_off()
     ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    ax.grid(axis="y", color=RULE, linewidth=0.6)
+    ax.grid(axis="y", color=svg.RULE, linewidth=0.6)

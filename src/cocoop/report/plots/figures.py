@@ -9,18 +9,19 @@ import pandas as pd
 from markupsafe import Markup
 
 from cocoop.errors import CocoopError
+from cocoop.experiments.aggregate import AVERAGE
 from cocoop.experiments.protocols import PROTOCOLS
 from cocoop.experiments.record import Record
 from cocoop.experiments.store import Store
 from cocoop.methods import METHODS, ordered
-from cocoop.report.plots import cost as costs
 from cocoop.report.plots.curves import lengths, shots
 from cocoop.report.plots.gains import gains
 from cocoop.report.plots.reliability import Outcomes, reliability
 from cocoop.report.plots.svg import Colours
 from cocoop.report.plots.tradeoff import tradeoff
+from cocoop.report.plots.training_time import training_time
 from cocoop.report.plots.variants import variants
-from cocoop.report.tables.blocks import compared, first
+from cocoop.report.tables.blocks import first_label, references
 from cocoop.report.tables.results import Results
 
 
@@ -32,80 +33,71 @@ class Figure:
     caption: str
 
 
-def figures(found: Results, store: Store, colours: Colours) -> Iterator[Figure]:
+def figures(result: Results, store: Store, colours: Colours) -> Iterator[Figure]:
     """Yield the plots of one protocol."""
-    frame, records = found.frame, found.records
+    frame, records = result.frame, result.records
     if frame.empty:
         return
-    if found.protocol.varies == "methods":
+    if result.protocol.varies == "methods":
         yield from _methods(frame, colours)
-        drawn = reliability(_outcomes(store, records), colours)
-        words = (
-            "How far probabilities can be believed: on the dotted line, 80 of 100 answers given with 80 % "
-            "confidence are right."
-        )
-        yield from _figure(drawn, words)
-    if found.protocol.varies == "shots":
+        words = "Calibration: on the dotted line, 80 of 100 answers given with 80 % confidence are right."
+        yield from _figure(reliability(_outcomes(store, records), colours), words)
+    if result.protocol.varies == "shots":
         words = (
             "Accuracy over training images a class, mean over seeds; the band is a standard deviation to "
             "each side. Dashed: nothing is learned."
         )
         yield from _figure(shots(frame, records, colours), words)
-    if found.protocol.varies == "settings":
+    if result.protocol.varies == "settings":
         yield from _figure(variants(frame), "Every variant, averaged over the datasets.")
         words = "A longer context, of random vectors. Dashed: the context starts from words."
         yield from _figure(lengths(frame, records), words)
 
 
-def cost(records: Sequence[Record], colours: Colours) -> Iterator[Figure]:
-    """Yield the plots of how all methods were trained."""
+def training_figures(records: Sequence[Record], colours: Colours) -> Iterator[Figure]:
+    """Yield the plot of how long the methods of all protocols train."""
     plain = [r for r in records if PROTOCOLS.get(r.cell.protocol).varies == "methods"]
-    words = (
-        "Time a training image is the mean over trainings. Memory is the highest that the process had held "
-        "until the test was done, so what ran before in the same process counts too."
-    )
-    yield from _figure(costs.cost(plain or records, colours), words)
+    yield from _figure(training_time(plain or records, colours), "Mean over the trainings of a method.")
 
 
-def _figure(svg: str | None, caption: str) -> Iterator[Figure]:
-    if svg:
-        yield Figure(Markup(svg), caption)
+def _figure(drawing: str | None, caption: str) -> Iterator[Figure]:
+    if drawing:
+        yield Figure(Markup(drawing), caption)
 
 
 def _methods(frame: pd.DataFrame, colours: Colours) -> Iterator[Figure]:
-    words = "Base against new classes. Thin lines join one dataset, light curves points of equal H."
+    words = "Base against new classes; the light curves join points of equal H."
+    if AVERAGE in set(frame["dataset"]):
+        words += " Large markers are averages, small ones single datasets."
     if "H" in frame:
         yield from _figure(tradeoff(frame, colours), words)
-    labels = (first(frame, name) for name in reversed(ordered()) if not METHODS.get(name).facts.baseline)
+    labels = (
+        first_label(frame, name) for name in reversed(ordered()) if not METHODS.get(name).facts.baseline
+    )
     for method in filter(None, labels):
-        for other in compared(frame, method):
-            words = f"What {method} gains over {other}, by dataset."
-            yield from _figure(gains(frame, method, other, colours), words)
+        for reference in references(frame, method):
+            words = f"What {method} gains over {reference}, by dataset."
+            yield from _figure(gains(frame, method, reference, colours), words)
 
 
 def _outcomes(store: Store, records: Sequence[Record]) -> dict[str, dict[str, Outcomes]]:
     """Return, for what was trained on and for what was not, every method's outcomes over images and seeds."""
-    found: defaultdict[str, defaultdict[str, list[Outcomes]]] = defaultdict(lambda: defaultdict(list))
+    parts: defaultdict[str, defaultdict[str, list[Outcomes]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         try:
             classes, probabilities, labels = store.predictions(record)
         except CocoopError:
             continue  # the plot does without it
-        right = (classes[:, 0] == labels).numpy()
-        part = found[_part(record)]
-        part[record.cell.training.label].append((probabilities[:, 0].numpy(), right))
+        correct = (classes[:, 0] == labels).numpy()
+        parts[_part(record)][record.cell.training.label].append((probabilities[:, 0].numpy(), correct))
     return {
-        name: {label: (np.concatenate(c), np.concatenate(r)) for label, (c, r) in _columns(found[name])}
-        for name in sorted(found)
+        part: {label: _joined(outcomes) for label, outcomes in parts[part].items()} for part in sorted(parts)
     }
 
 
-def _columns(
-    part: dict[str, list[Outcomes]],
-) -> Iterator[tuple[str, tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]]]:
-    for label, pairs in part.items():
-        confidences, rights = zip(*pairs, strict=True)
-        yield label, (confidences, rights)
+def _joined(outcomes: Sequence[Outcomes]) -> Outcomes:
+    confidences, correct = zip(*outcomes, strict=True)
+    return np.concatenate(confidences), np.concatenate(correct)
 
 
 def _part(record: Record) -> str:

@@ -2,6 +2,7 @@
 
 import html
 import io
+import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from cocoop.utils.files import digest
 WIDTH = 400  # of every figure, near a phone's, so that type keeps its size there
 
 INK, FAINT, RULE = "#1c2024", "#687076", "#d3d7db"
-# Okabe and Ito's palette, told apart by colour-blind readers; its black is a grey here, for zero-shot.
+# Okabe and Ito's palette, which colour-blind readers can tell apart; its black is a grey here, for zero-shot.
 SERIES = ("#5a6167", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DARK = ("#a9b1b8", "#f0803c", "#56b4e9", "#2dbd92", "#d992b9", "#e9ab33", "#8fd0f5")  # on a dark page
 MARKERS = "osD^vPX"
@@ -69,6 +70,27 @@ def axes(
     """Add axes by their place from the top left corner and their size, in SVG units."""
     whole = figure.get_figheight() * 72
     return figure.add_axes((left / WIDTH, 1 - (top + height) / whole, width / WIDTH, height / whole))
+
+
+def named_rows(
+    names: Sequence[str], row: int | float, top: int | float, right: int | float = 12
+) -> tuple[Figure, Axes]:
+    """Return a figure and axes with one row a name, the first on top, the names at the left.
+
+    Args:
+        names: of the rows.
+        row: height of a row, in SVG units.
+        top: units above the rows.
+        right: units at their right.
+    """
+    left = 16 + math.ceil(6.2 * max(map(len, names)))
+    figure = canvas(top + row * len(names) + 44)
+    ax = axes(figure, left, top, WIDTH - left - right, row * len(names))
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.spines[["left"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    return figure, ax
 
 
 def legend(figure: Figure, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> None:

@@ -46,28 +46,32 @@ class Block:
     rows: tuple[Row, ...]
 
 
-def kind(label: str) -> str:
+def method_of(label: str) -> str:
     """Return the method that a label is of: its first word."""
     return label.split(" ")[0]
 
 
-def first(frame: pd.DataFrame, method: str) -> str | None:
+def first_label(frame: pd.DataFrame, method: str) -> str | None:
     """Return the first label of a method in table order, or None."""
-    return next((label for label in frame["method"] if kind(label) == method), None)
+    return next((label for label in frame["method"] if method_of(label) == method), None)
 
 
 def newest(frame: pd.DataFrame) -> str | None:
     """Return the label of the latest method of an ordered table that is compared with others, or None."""
-    labels = [label for label in frame["method"].unique() if kind(label) in METHODS.names()]
-    plain = {kind(label): label for label in reversed(labels) if not METHODS.get(kind(label)).facts.ablation}
+    labels = [label for label in frame["method"].unique() if method_of(label) in METHODS.names()]
+    plain = {
+        method_of(label): label
+        for label in reversed(labels)
+        if not METHODS.get(method_of(label)).facts.ablation
+    }
     plain.pop(baseline(), None)
     return next(iter(plain.values()), None)
 
 
-def compared(frame: pd.DataFrame, method: str) -> list[str]:
+def references(frame: pd.DataFrame, method: str) -> list[str]:
     """Return the labels that a method's gains are shown over: of what it improves on, and of zero-shot."""
-    others = (METHODS.get(kind(method)).facts.extends, baseline())
-    labels = (first(frame, other) for other in others if other)
+    names = (METHODS.get(method_of(method)).facts.extends, baseline())
+    labels = (first_label(frame, name) for name in names if name)
     return [label for label in labels if label and label != method]
 
 

@@ -19,8 +19,8 @@ PREFIX = "paper "  # of its columns
 @cache
 def published() -> dict[str, Any]:
     """Return what is in published.json: the tables, and what they were made with."""
-    found: dict[str, Any] = json.loads((Path(__file__).parent / "published.json").read_text(encoding="utf-8"))
-    return found
+    tables: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+    return tables
 
 
 def join(frame: pd.DataFrame, protocol: str, records: Sequence[Record]) -> pd.DataFrame:
@@ -49,14 +49,14 @@ def join(frame: pd.DataFrame, protocol: str, records: Sequence[Record]) -> pd.Da
     ).astype(float)
     if theirs.isna().all(axis=None):
         return frame
-    found = frame.join(theirs.set_axis(columns, axis=1))
+    joined = frame.join(theirs.set_axis(columns, axis=1))
     for index, method in frame["method"][frame["dataset"] == AVERAGE].items():
         means = theirs[ours["method"] == method].mean(skipna=False).set_axis(columns)
-        found.loc[index, columns] = means
+        joined.loc[index, columns] = means
         if "H" in table["columns"]:
-            found.loc[index, "paper H"] = harmonic_mean(means["paper base"], means["paper new"])
-            found.loc[index, "paper mean_H"] = means["paper H"]
-    return found
+            joined.loc[index, "paper H"] = harmonic_mean(means["paper base"], means["paper new"])
+            joined.loc[index, "paper mean_H"] = means["paper H"]
+    return joined
 
 
 def _comparable(records: Sequence[Record]) -> dict[str, str]:

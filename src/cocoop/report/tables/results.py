@@ -20,7 +20,7 @@ class Results:
 
     Attributes:
         name: of the protocol, as registered.
-        records: its own, told apart by label.
+        records: of the protocol, with labels that say where settings differ.
     """
 
     name: str
@@ -45,23 +45,23 @@ class Results:
 
 def results(records: Sequence[Record]) -> Iterator[Results]:
     """Yield the results of every protocol, in the order of the paper."""
-    for (_, name), own in grouped(records, lambda record: _place(record.cell.protocol)):
-        yield Results(name, tuple(disambiguate(own, shots=PROTOCOLS.get(name).varies != "shots")))
+    for (_, name), group in grouped(records, lambda record: _place(record.cell.protocol)):
+        yield Results(name, tuple(disambiguate(group, shots=PROTOCOLS.get(name).varies != "shots")))
 
 
-def tested(records: Sequence[Record]) -> Iterator[tuple[Testing, list[Record]]]:
-    """Yield the records of every test of one protocol that is worth a closer look.
+def unseen_tests(records: Sequence[Record]) -> Iterator[tuple[Testing, list[Record]]]:
+    """Yield the tests of one protocol on what was not trained on, or all tests, with their records.
 
-    That is of the new classes where it tests on them apart, and of the targets where it tests on other data.
+    These are the tests of the new classes, and those of the targets where prompts are transferred.
     """
     by_testing: dict[Testing, list[Record]] = {}
     for record in records:
         by_testing.setdefault(record.cell.testing, []).append(record)
-    names = {testing.dataset for testing in by_testing if testing.subset == "new"}
-    homes = {(record.cell.training.dataset, "test") for record in records}
-    away = {testing for testing in by_testing if (testing.dataset, testing.split) not in homes}
-    for testing in sorted(away or by_testing, key=lambda t: (t.dataset, t.subset, t.split)):
-        if testing.subset != "base" or testing.dataset not in names:
+    with_new = {testing.dataset for testing in by_testing if testing.subset == "new"}
+    sources = {(record.cell.training.dataset, "test") for record in records}
+    targets = {testing for testing in by_testing if (testing.dataset, testing.split) not in sources}
+    for testing in sorted(targets or by_testing, key=lambda t: (t.dataset, t.subset, t.split)):
+        if testing.subset != "base" or testing.dataset not in with_new:
             yield testing, by_testing[testing]
 
 

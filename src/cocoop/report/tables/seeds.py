@@ -16,7 +16,7 @@ def by_seed(results: Iterable[Results]) -> pd.DataFrame:
     Accuracy is in percent and unrounded, further metrics are between 0 and 1. Texts are harmless in a
     spreadsheet.
     """
-    rows = [_row(record) for each in results for record in in_order(each.records)]
+    rows = [_row(record) for result in results for record in in_order(result.records)]
     frame = pd.DataFrame([{harmless(name): _cell(value) for name, value in row.items()} for row in rows])
     return frame.astype({"shots": "Int64", "seed": "Int64"})
 

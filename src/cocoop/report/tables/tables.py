@@ -13,7 +13,7 @@ from cocoop.experiments.aggregate import AVERAGE
 from cocoop.experiments.record import Record
 from cocoop.methods import baseline, place
 from cocoop.report.tables.published import PREFIX, published
-from cocoop.utils import display as escaping
+from cocoop.utils import display
 
 _NOT_SHOWN = ("dataset", "method", "seeds", "mean_H", "paper mean_H", "datasets")
 COUNTS = ("params",)  # columns of whole numbers, of which more is not better
@@ -58,13 +58,13 @@ def below(frame: pd.DataFrame, learned: Collection[str]) -> pd.DataFrame:
     Values are compared as they are read, with two decimals.
     """
     columns = values(frame)
-    found = pd.DataFrame(False, index=frame.index, columns=columns)
-    own = frame["method"].isin(learned)
+    marks = pd.DataFrame(False, index=frame.index, columns=columns)
+    is_learned = frame["method"].isin(learned)
     for name in set(columns) & set(UNSEEN):
         shown = frame[name].round(2)
-        bars = shown[~own].groupby(frame["dataset"]).max()
-        found[name] = own & (shown < frame["dataset"].map(bars))
-    return found
+        zero_shot = shown[~is_learned].groupby(frame["dataset"]).max()
+        marks[name] = is_learned & (shown < frame["dataset"].map(zero_shot))
+    return marks
 
 
 def text(frame: pd.DataFrame, learned: Collection[str] = (), mark: str = MARK) -> pd.DataFrame:
@@ -124,7 +124,7 @@ def markdown(frame: pd.DataFrame, learned: Collection[str] = ()) -> str:
         "|" + "|".join(" --- " if name in ("dataset", "method") else " ---: " for name in shown.columns) + "|"
     )
     rows = [
-        "| " + " | ".join(escaping.markdown(str(value)) for value in row) + " |"
+        "| " + " | ".join(display.markdown(str(value)) for value in row) + " |"
         for row in shown.itertuples(index=False)
     ]
     return "\n".join([head, rule, *rows])
@@ -145,8 +145,10 @@ def notes(frame: pd.DataFrame, records: Sequence[Record]) -> list[str]:
         lines.append(f"Shots: {_list(shots)}{few}. Seeds: {_list(seeds)}; {spread}.")
     lines += sorted({f"{record.note}." for record in records if record.note})
     if "mean_H" in frame:
-        each = _each(frame, "mean_H")
-        lines.append(f"Average rows: H of the average base and new. Mean of the datasets' H instead: {each}.")
+        means = _by_method(frame, "mean_H")
+        lines.append(
+            f"Average rows: H of the average base and new. Mean of the datasets' H instead: {means}."
+        )
     if below(frame, {training.label for training in trained}).any(axis=None):
         lines.append(f"{MARK} below zero-shot on what the prompt was not trained on.")
     if not any(record.cell.training.method == baseline() for record in records):
@@ -162,12 +164,12 @@ def _paper(frame: pd.DataFrame) -> list[str]:
     facts = published()
     lines = [f"Columns “paper”: {facts['source']}; {facts['shots']} shots, {facts['seeds']} seeds."]
     if "paper mean_H" in frame and frame["paper mean_H"].notna().any():
-        each = _each(frame, "paper mean_H")
-        lines.append(f"Its average rows: H of its averages. Mean of its datasets' H instead: {each}.")
+        means = _by_method(frame, "paper mean_H")
+        lines.append(f"Its average rows: H of its averages. Mean of its datasets' H instead: {means}.")
     return lines
 
 
-def _each(frame: pd.DataFrame, column: str) -> str:
+def _by_method(frame: pd.DataFrame, column: str) -> str:
     rows = frame.dropna(subset=column)
     return ", ".join(
         f"{method} {mean:.2f}" for method, mean in zip(rows["method"], rows[column], strict=True)
