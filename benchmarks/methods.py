@@ -2,8 +2,8 @@
 
     python -m benchmarks.methods --classes 50
 
-Steps are forward and backward over random image features; weights are random too, which time does not depend on.
-Times are medians of runs in turns. CoCoOp's batch is smaller: each image has a context of its own.
+Steps are forward and backward over random image features; weights are random too, on which time does not
+depend. Times are medians of runs in turns. A conditional method takes one image: each has its own context.
 """
 
 import statistics
@@ -41,10 +41,8 @@ def main(
     print(f"| method | images | step, ms | beside {BASE} | learned numbers |\n| --- |" + " ---: |" * 4)
     for name in steps:
         count = 1 if facts[name].conditional else batch
-        print(
-            f"| {facts[name].name} | {count} | {1e3 * seconds[name]:.0f} | {seconds[name] / seconds[BASE]:.2f} "
-            f"| {_learned(clip, name, classes):,} |"
-        )
+        times = f"{1e3 * seconds[name]:.0f} | {seconds[name] / seconds[BASE]:.2f}"
+        print(f"| {facts[name].name} | {count} | {times} | {_learned(clip, name, classes):,} |")
     print(f"\n{machine()}; {versions()}; medians of {repeats}, in turns")
 
 
