@@ -70,7 +70,8 @@ def fetch(name: str) -> tuple[Column, list[Row]]:
         UsageError: the extra `hub` is not installed.
         CocoopError: it cannot be had, or is not of images with labels.
     """
-    library, (dataset, _, config) = _library(), name.partition(":")
+    dataset, _, config = name.partition(":")
+    library = _library()
     try:
         return _open(library.load_dataset(dataset, config or None), name)
     except (OSError, ValueError) as error:
