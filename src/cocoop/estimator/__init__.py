@@ -19,7 +19,7 @@ def CoCoOp(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassifi
 
     Examples:
         >>> import cocoop
-        >>> from cocoop.data.images import open_image
+        >>> from cocoop.data import open_image
         >>> data = cocoop.open_dataset("emoji/food")
         >>> items = [item for item in data.items("train") if item.name in ("banana", "grapes", "pizza")]
         >>> images = [open_image(data.root, item.path) for item in items]
@@ -48,7 +48,7 @@ def ZeroShot(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassi
 
     Examples:
         >>> import cocoop
-        >>> from cocoop.data.images import open_image
+        >>> from cocoop.data import open_image
         >>> data = cocoop.open_dataset("emoji/food")
         >>> images = [open_image(data.root, item.path) for item in data.items("test") if item.name == "pizza"]
         >>> cocoop.ZeroShot(device="cpu").predict(images[:1], classes=["pizza", "violin", "teapot"]).tolist()
@@ -79,7 +79,7 @@ def load(
 
     Examples:
         >>> import cocoop
-        >>> from cocoop.data.images import open_image
+        >>> from cocoop.data import open_image
         >>> data = cocoop.open_dataset("emoji/food")
         >>> images = [open_image(data.root, item.path) for item in data.items("train")[:4]]
         >>> cocoop.CoOp(epochs=1).fit(images, ["amphora"] * 2 + ["avocado"] * 2).save("model")
