@@ -23,10 +23,9 @@ from starlette.middleware import Middleware
 
 from cocoop import CoCoOp
 from cocoop.deploy.serve.answers import SideBySide
-from cocoop.deploy.serve.app import make_app
+from cocoop.deploy.serve.app import Watch, make_app
 from cocoop.deploy.serve.guard import Guard
 from cocoop.deploy.serve.server import LOOPBACK, _is_local
-from cocoop.deploy.serve.watch import Watch
 from tests.deploy.test_serve import IMAGES, LABELS, LIMITS, RED, post
 
 HOST = "127.0.0.1:7860"

@@ -16,10 +16,10 @@ from rich.console import Console
 import cocoop
 from cocoop import CoCoOp, CocoopError, CoOp, UsageError
 from cocoop.data.decode import to_image
-from cocoop.deploy.onnx import check, graph
-from cocoop.deploy.onnx.check import Parity, embedded_images
-from cocoop.deploy.onnx.folder import export
-from cocoop.deploy.onnx.runner import pixels
+from cocoop.deploy.onnx import graph, parity
+from cocoop.deploy.onnx.export import export
+from cocoop.deploy.onnx.parity import Parity, embedded_images
+from cocoop.deploy.onnx.standalone import pixels
 from tests.conftest import make_tower
 from tests.estimator.test_estimator import painted
 
@@ -102,9 +102,9 @@ def test_the_runner_sees_what_we_see(mode: str, tmp_path: Path, toy: cocoop.Back
 
 
 def test_a_model_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    parity = Parity("emoji/food", 10, 10, probability=2e-4, batch=0.0, pixels=0.0)
+    differs = Parity("emoji/food", 10, 10, probability=2e-4, batch=0.0, pixels=0.0)
     monkeypatch.setattr(graph, "to_onnx", lambda *arguments: b"")
-    monkeypatch.setattr(check, "compare", lambda *arguments: parity)
+    monkeypatch.setattr(parity, "compare", lambda *arguments: differs)
     model = CoOp("toy", epochs=1).fit(IMAGES, LABELS)
     with pytest.raises(CocoopError, match="not the same: 10 of 10 answers"):
         export(model, None, tmp_path / "x", Console(quiet=True))

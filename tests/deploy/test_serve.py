@@ -21,9 +21,8 @@ from cocoop import CoCoOp, CocoopError, CoOp, ZeroShot
 from cocoop.deploy.serve.answers import SideBySide, Upload, split_names
 from cocoop.deploy.serve.app import make_app
 from cocoop.deploy.serve.limits import Limits, Refused
-from cocoop.deploy.serve.lineup import name_models
 from cocoop.deploy.serve.page import render
-from cocoop.deploy.serve.server import LOOPBACK, serve
+from cocoop.deploy.serve.server import LOOPBACK, name_models, serve
 from tests.estimator.test_estimator import painted
 
 IMAGES, LABELS = painted(2)

@@ -19,7 +19,7 @@ def export(
     classes_file: ClassesFile = None,
 ) -> None:
     """Write a model for fixed class names as one ONNX file, checked against PyTorch."""
-    from cocoop.deploy.onnx.folder import export as run
+    from cocoop.deploy.onnx.export import export as run
     from cocoop.estimator import load
 
     run(load(model, device="cpu", precision="fp32"), class_names(classes, classes_file), out, terminal())

@@ -5,14 +5,14 @@ Whatever a stranger sends is checked here, and refused with the status of HTTP t
 
 import hashlib
 import io
+import math
 import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from PIL import Image
@@ -21,17 +21,15 @@ from torch import Tensor
 from cocoop.data.decode import FORMATS, decode_photo
 from cocoop.data.storage import UNREADABLE
 from cocoop.deploy.serve.limits import DEFAULT, Limits, Refused
-from cocoop.deploy.serve.lineup import with_zero_shot
 from cocoop.errors import UsageError
-from cocoop.estimator.estimator import PromptClassifier
+from cocoop.estimator import PromptClassifier, ZeroShot
+from cocoop.methods import baseline
 
 KEPT = 512  # images whose features are kept, so that editing names does not encode them again
 THUMBNAIL = 240  # pixels; shown at half of that on fine screens
-LOOK = 0.05  # seconds between two looks whether somebody still waits for the answer
-UNWANTED = "nobody waits for the answer"
+POLL = 0.05  # seconds between two looks whether somebody still waits for the answer
 TEXTS_AT_ONCE = 1 << 10  # images times names between two looks at the clock
-
-T = TypeVar("T")
+ZERO_SHOT = "zero-shot"
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,8 @@ class Upload:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What is kept of an image: a small JPEG to show, and its features by backbone."""
+class EncodedImage:
+    """What is kept of an image: a small JPEG to show, and its features (1, d) by backbone."""
 
     thumbnail: bytes
     features: Mapping[str, Tensor]
@@ -83,7 +81,7 @@ class SideBySide:
         self.limits = limits
         self.models = with_zero_shot(models)
         self.classes = tuple(next(iter(models.values())).classes_.tolist())
-        self._seen: OrderedDict[str, Seen] = OrderedDict()
+        self._encoded: OrderedDict[str, EncodedImage] = OrderedDict()  # by the digest of the file
         self._turn = threading.Lock()
         self._places = threading.BoundedSemaphore(limits.waiting)
 
@@ -106,13 +104,14 @@ class SideBySide:
             Refused: too much of something, an image or name that cannot be used, or too many at once.
         """
         names = self._checked(uploads, names)
-        with self._place(wanted):
-            go_on = self._clock(len(uploads), len(names), wanted)
-            seen = [self._see(upload) for upload in _paced(uploads, go_on)]
-            columns = {label: _tops(model, seen, names, top_k, go_on) for label, model in self.models.items()}
+        with self._computing(len(uploads), len(names), wanted) as check:
+            images = [self._encode(upload, check) for upload in uploads]
+            columns = {
+                label: _tops(model, images, names, top_k, check) for label, model in self.models.items()
+            }
         return [
             Answer(upload.name, image.thumbnail, {label: column[row] for label, column in columns.items()})
-            for row, (upload, image) in enumerate(zip(uploads, seen, strict=True))
+            for row, (upload, image) in enumerate(zip(uploads, images, strict=True))
         ]
 
     def _checked(self, uploads: Sequence[Upload], names: Sequence[str]) -> Sequence[str]:
@@ -128,41 +127,39 @@ class SideBySide:
         return names or self.classes
 
     @contextmanager
-    def _place(self, wanted: Callable[[], bool]) -> Iterator[None]:
-        """Take a place, if there is one, and wait for the turn while somebody waits for the answer."""
+    def _computing(self, images: int, names: int, wanted: Callable[[], bool]) -> Iterator[Callable[[], None]]:
+        """Take a place, if there is one, and wait for the turn to compute.
+
+        Yields what raises Refused where it takes too long, or where nobody waits for the answer any more.
+        """
+
+        def check() -> None:
+            if not wanted():
+                raise Refused(499, "nobody waits for the answer")
+            if time.monotonic() > end:
+                words = f"{images} images and {names} names take longer than {self.limits.computing:g} s"
+                raise Refused(413, f"{words}; send fewer at once")
+
         if not self._places.acquire(blocking=False):
             raise Refused(429, "too many requests at once; try again in a few seconds")
         try:
-            while not self._turn.acquire(timeout=LOOK):
-                if not wanted():
-                    raise Refused(499, UNWANTED)
+            end = math.inf
+            while not self._turn.acquire(timeout=POLL):
+                check()
             try:
-                yield
+                end = time.monotonic() + self.limits.computing
+                yield check
             finally:
                 self._turn.release()
         finally:
             self._places.release()
 
-    def _clock(self, images: int, names: int, wanted: Callable[[], bool]) -> Callable[[], None]:
-        """Return what ends a computation that takes too long, or that nobody waits for any more."""
-        limit = self.limits.computing
-        end = time.monotonic() + limit
-
-        def go_on() -> None:
-            if not wanted():
-                raise Refused(499, UNWANTED)
-            if time.monotonic() > end:
-                raise Refused(
-                    413, f"{images} images and {names} names take longer than {limit:g} s; send fewer at once"
-                )
-
-        return go_on
-
-    def _see(self, upload: Upload) -> Seen:
-        """Decode and encode an image, or remember it; one at a time, since photographs are large."""
+    def _encode(self, upload: Upload, check: Callable[[], None]) -> EncodedImage:
+        """Decode and encode an image that is not known yet; one at a time, since photographs are large."""
+        check()
         data = upload.read()
         key = hashlib.sha256(data).hexdigest()
-        if key not in self._seen:
+        if key not in self._encoded:
             image = self._open(upload.name, data)
             backbones = {
                 clip.name: clip for clip in (model.load_backbone() for model in self.models.values())
@@ -170,11 +167,11 @@ class SideBySide:
             features = {
                 name: clip.encode_image(clip.preprocess.test(image)[None]) for name, clip in backbones.items()
             }
-            self._seen[key] = Seen(_thumbnail(image), features)
-        self._seen.move_to_end(key)
-        if len(self._seen) > KEPT:
-            self._seen.popitem(last=False)
-        return self._seen[key]
+            self._encoded[key] = EncodedImage(_thumbnail(image), features)
+        self._encoded.move_to_end(key)
+        if len(self._encoded) > KEPT:
+            self._encoded.popitem(last=False)
+        return self._encoded[key]
 
     def _open(self, name: str, data: bytes) -> Image.Image:
         """Decode an image whose size is allowed."""
@@ -196,25 +193,41 @@ def split_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(" ".join(name.split()) for name in re.split(r"[,\n]", text) if name.strip()))
 
 
+def with_zero_shot(models: Mapping[str, PromptClassifier]) -> dict[str, PromptClassifier]:
+    """Put zero-shot CLIP first, once a backbone, where no model is that already."""
+    first: dict[str, PromptClassifier] = {}  # of each backbone
+    for model in models.values():
+        first.setdefault(model.load_backbone().name, model)
+    given = {model.load_backbone().name for model in models.values() if model.method == baseline()}
+    zero_shot = {
+        ZERO_SHOT if len(first) == 1 else f"{ZERO_SHOT} ({name})": ZeroShot(
+            model.load_backbone(), template=model.info_.prompt.template
+        )
+        for name, model in first.items()
+        if name not in given
+    }
+    return zero_shot | dict(models)
+
+
 def _tops(
-    model: PromptClassifier, seen: Sequence[Seen], names: Sequence[str], top_k: int, go_on: Callable[[], None]
+    model: PromptClassifier,
+    images: Sequence[EncodedImage],
+    names: Sequence[str],
+    top_k: int,
+    check: Callable[[], None],
 ) -> list[tuple[tuple[str, float], ...]]:
-    zimg = torch.cat([image.features[model.load_backbone().name] for image in seen])
-    pieces = zimg.split(max(1, TEXTS_AT_ONCE // len(names)))
-    try:
-        shares = torch.cat([model.logits(piece, names) for piece in _paced(pieces, go_on)]).softmax(1)
-    except UsageError as error:  # a name CLIP cannot read, or one this model cannot take
-        raise Refused(422, str(error)) from None
-    values, places = shares.topk(max(1, min(top_k, len(names))))
+    """Return the likeliest names of every image with their probabilities."""
+    zimg = torch.cat([image.features[model.load_backbone().name] for image in images])
+    logits = []
+    for part in zimg.split(max(1, TEXTS_AT_ONCE // len(names))):
+        check()
+        try:
+            logits.append(model.logits(part, names))
+        except UsageError as error:  # a name CLIP cannot read, or one this model cannot take
+            raise Refused(422, str(error)) from None
+    values, places = torch.cat(logits).softmax(1).topk(max(1, min(top_k, len(names))))
     rows = zip(values.tolist(), places.tolist(), strict=True)
     return [tuple((names[i], chance) for chance, i in zip(*row, strict=True)) for row in rows]
-
-
-def _paced(things: Iterable[T], go_on: Callable[[], None]) -> Iterator[T]:
-    """Yield things one by one as long as there is a reason to go on."""
-    for thing in things:
-        go_on()
-        yield thing
 
 
 def _thumbnail(image: Image.Image) -> bytes:

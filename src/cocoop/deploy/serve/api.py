@@ -36,12 +36,11 @@ async def read_form(request: Request) -> AsyncIterator[Question]:
     content, options = parse_options_header(request.headers.get("content-type"))
     if content != b"multipart/form-data":
         raise Refused(415, "send a form: multipart/form-data with a file in the field images")
+    # else the sender would name the decoder, among them slow ones
     if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"us-ascii"):
-        raise Refused(
-            415, "send the form in UTF-8"
-        )  # the sender would name the decoder, among them slow ones
+        raise Refused(415, "send the form in UTF-8")
     limit = request.app.state.limits.images
-    complete = Request(request.scope, _whole(request.receive, options.get(b"boundary", b"")))
+    complete = Request(request.scope, _uncut(request.receive, options.get(b"boundary", b"")))
     try:
         async with complete.form(max_files=limit, max_fields=FIELDS) as form:
             yield _checked(form)
@@ -94,7 +93,7 @@ def add_api(app: FastAPI, models: SideBySide) -> None:
 
 def ask(models: SideBySide, question: Question, request: Request) -> list[Answer]:
     """Answer a form, in a thread of its own, while its sender waits. Raises Refused."""
-    uploads = [Upload((each.filename or "an image")[:200], each.file.read) for each in question.images]
+    uploads = [Upload((file.filename or "an image")[:200], file.file.read) for file in question.images]
 
     def wanted() -> bool:
         return not from_thread.run(request.is_disconnected)
@@ -102,7 +101,7 @@ def ask(models: SideBySide, question: Question, request: Request) -> list[Answer
     return models.answer(uploads, split_names(question.classes), question.top_k, wanted)
 
 
-def _whole(receive: Receive, boundary: bytes) -> Receive:
+def _uncut(receive: Receive, boundary: bytes) -> Receive:
     """Refuse a form that ends before its end: a file that it has the beginning of would stay open."""
     tail = b""
 

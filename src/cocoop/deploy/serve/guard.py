@@ -16,7 +16,7 @@ from cocoop.deploy.serve.limits import Limits, Refused
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 DRAIN = 8  # times the limit that is read and dropped, so that the sender gets to see the answer
-GONE: Message = {"type": "http.disconnect"}
+DISCONNECT: Message = {"type": "http.disconnect"}
 POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
@@ -64,7 +64,7 @@ class Guard:
         except asyncio.CancelledError:  # the server is being stopped, and this one took too long
             exchange.end(Refused(503, "the server is being stopped"))
         except Exception as error:
-            if not exchange.refusal and not exchange.gone:
+            if not exchange.refusal and not exchange.disconnected:
                 place = extract_tb(error.__traceback__)[-1]
                 where = f"{Path(place.filename).name}:{place.lineno}"
                 LOG.error("%s %r failed: %r (%s)", scope["method"], scope["path"], error, where)
@@ -91,13 +91,13 @@ class Exchange:
 
     Attributes:
         refusal: why the request is not answered.
-        gone: whether its sender went away.
+        disconnected: whether its sender went away.
         held: bytes that the application has been given.
     """
 
     def __init__(self, guard: Guard, scope: Scope, receive: Receive, send: Send) -> None:
         self.refusal: Refused | None = None
-        self.gone = False
+        self.disconnected = False
         self.held = 0
         self._guard, self._scope, self._receive, self._send = guard, scope, receive, send
         self._due = anyio.current_time() + guard.limits.receiving
@@ -116,7 +116,7 @@ class Exchange:
         elif self._guard.held + size > limits.waiting * limits.request_bytes:
             self.refusal = Refused(429, "too much is being sent at once; try again in a few seconds")
         if self.refusal:
-            return GONE
+            return DISCONNECT
         self.held += size
         self._guard.held += size
         return message
@@ -135,7 +135,7 @@ class Exchange:
 
     async def close(self) -> None:
         """Answer what was refused."""
-        if self.refusal and not self._started and not self.gone:
+        if self.refusal and not self._started and not self.disconnected:
             await self._drain()
             answer = problem(self.refusal.status, self.refusal.message)
             answer.headers["connection"] = "close"
@@ -143,14 +143,14 @@ class Exchange:
 
     async def _next(self) -> Message:
         left = self._due - anyio.current_time() if self._more else None  # later, only whether it goes away
-        message = GONE
+        message = DISCONNECT
         with anyio.move_on_after(left) as patience:
             message = await self._receive()
         if patience.cancelled_caught:
             seconds = self._guard.limits.receiving
             self.refusal = Refused(408, f"the request was not there after {seconds:g} seconds")
         else:
-            self.gone = message["type"] == "http.disconnect"
+            self.disconnected = message["type"] == "http.disconnect"
         self._more = message.get("more_body", False)
         self._seen += len(message.get("body", b""))
         return message

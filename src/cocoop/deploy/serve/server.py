@@ -10,9 +10,8 @@ from rich.console import Console
 
 from cocoop.deploy.serve.answers import SideBySide
 from cocoop.deploy.serve.limits import Limits
-from cocoop.deploy.serve.lineup import name_models
 from cocoop.errors import CocoopError
-from cocoop.estimator import load
+from cocoop.estimator import PromptClassifier, load
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -46,8 +45,7 @@ def serve(
         CocoopError: the extra `serve` is missing, a model cannot be loaded, or the address is taken.
     """
     try:
-        from cocoop.deploy.serve.app import make_app
-        from cocoop.deploy.serve.watch import run
+        from cocoop.deploy.serve.app import make_app, run
     except ImportError as error:
         raise CocoopError(f"serving needs more: pip install 'cocoop[serve]' ({error})") from None
     loaded = [load(f, device=device, precision=precision, memory_budget=memory_budget) for f in folders]
@@ -64,6 +62,15 @@ def serve(
             console.print("warning: everybody who reaches this machine can use it", style="yellow")
         with suppress(KeyboardInterrupt):  # how it is stopped
             run(app, listener, limits)
+
+
+def name_models(models: Sequence[tuple[Path, PromptClassifier]]) -> dict[str, PromptClassifier]:
+    """Give each model the shortest name that no other has: its method, its folder's name, its path."""
+    for name in (lambda path, model: model.method, lambda path, model: path.resolve().name):
+        labels = [name(*pair) for pair in models]
+        if len(set(labels)) == len(models):
+            return dict(zip(labels, (model for _, model in models), strict=True))
+    return {str(path): model for path, model in models}
 
 
 def _is_local(host: str) -> bool:

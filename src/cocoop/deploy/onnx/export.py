@@ -18,7 +18,7 @@ from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.folder import check_place
 from cocoop.utils.files import write_bytes, write_json
 
-FACTS, MODEL, RUNNER = "export.json", "model.onnx", "run.py"
+DESCRIPTION, MODEL, RUNNER = "export.json", "model.onnx", "run.py"
 
 
 def export(model: PromptClassifier, classes: Sequence[str] | None, out: Path, console: Console) -> None:
@@ -34,10 +34,10 @@ def export(model: PromptClassifier, classes: Sequence[str] | None, out: Path, co
         UsageError: bad names, `out` holds something else, or the model is too large for ONNX.
         CocoopError: the extra `export` is missing, or the exported model differs; nothing is written.
     """
-    check_place(out, FACTS, (FACTS, MODEL, RUNNER), "an export")
+    check_place(out, DESCRIPTION, (DESCRIPTION, MODEL, RUNNER), "an export")
     try:
-        from cocoop.deploy.onnx.check import compare, embedded_images
         from cocoop.deploy.onnx.graph import to_onnx
+        from cocoop.deploy.onnx.parity import compare, embedded_images
     except ImportError as error:
         raise CocoopError(f"exporting needs more: pip install 'cocoop[export]' ({error})") from None
     classifier, clip = model.classifier(classes), model.load_backbone()
@@ -46,8 +46,8 @@ def export(model: PromptClassifier, classes: Sequence[str] | None, out: Path, co
     parity = compare(clip, classifier, onnx, preprocess, embedded_images(classifier.class_names))
     parity.check()
     write_bytes(out / MODEL, onnx)
-    write_bytes(out / RUNNER, (Path(__file__).parent / "runner.py").read_bytes())
-    facts = {
+    write_bytes(out / RUNNER, (Path(__file__).parent / "standalone.py").read_bytes())
+    description = {
         "classes": classifier.class_names,
         "preprocess": preprocess,
         "method": prompt.method,
@@ -56,7 +56,7 @@ def export(model: PromptClassifier, classes: Sequence[str] | None, out: Path, co
         "environment": model.info_.environment,
         "parity": asdict(parity),
     }
-    write_json(out / FACTS, facts)
+    write_json(out / DESCRIPTION, description)
     conditional = classifier.method.facts.conditional
     kind = "prompts computed from each image" if conditional else "one matrix of prompts"
     lines = (
@@ -66,7 +66,7 @@ def export(model: PromptClassifier, classes: Sequence[str] | None, out: Path, co
         f"  largest difference         {parity.probability:.1e} of a probability, through run.py's pixels",
         f"  batch against one by one   {parity.batch:.1e} of a probability",
         f"  preprocessing              {parity.pixels:.1e} of a normalised pixel",
-        f"written to {out}: {MODEL} ({len(onnx) / 1e6:.1f} MB), {RUNNER}, {FACTS}",
+        f"written to {out}: {MODEL} ({len(onnx) / 1e6:.1f} MB), {RUNNER}, {DESCRIPTION}",
         f"try: python {out / RUNNER} IMAGE",
     )
     for line in lines:

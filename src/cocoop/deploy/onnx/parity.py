@@ -14,7 +14,7 @@ from cocoop.data import Dataset, open_dataset
 from cocoop.data.datasets.emoji import GROUPS
 from cocoop.data.decode import open_image
 from cocoop.data.storage import read_bytes
-from cocoop.deploy.onnx.runner import pixels
+from cocoop.deploy.onnx.standalone import pixels
 from cocoop.errors import CocoopError
 from cocoop.training.classifier import Classifier
 
@@ -69,14 +69,16 @@ def compare(
     expected = classifier.predict(torch.cat(parts)).softmax(1).numpy()
     inputs = [pixels(io.BytesIO(read_bytes(data.root, item.path)), spec) for item in items]
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    found = np.concatenate([_run(session, inputs[i : i + BATCH]) for i in range(0, len(inputs), BATCH)])
-    single = np.concatenate([_run(session, [each]) for each in inputs[:BATCH]])
+    probabilities = np.concatenate(
+        [_run(session, inputs[i : i + BATCH]) for i in range(0, len(inputs), BATCH)]
+    )
+    single = np.concatenate([_run(session, [image]) for image in inputs[:BATCH]])
     return Parity(
         data=data.name,
         images=len(items),
-        same=int((found.argmax(1) == expected.argmax(1)).sum()),
-        probability=float(np.abs(found - expected).max()),
-        batch=float(np.abs(found[:BATCH] - single).max()),
+        same=int((probabilities.argmax(1) == expected.argmax(1)).sum()),
+        probability=float(np.abs(probabilities - expected).max()),
+        batch=float(np.abs(probabilities[:BATCH] - single).max()),
         pixels=float(np.abs(np.stack(inputs) - torch.stack(views).numpy()).max()),
     )
 
