@@ -52,7 +52,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--train-rate", type=float, help="text sequences a second, see `cocoop bench text`")
+    parser.add_argument(
+        "--train-rate", type=float, help="text sequences a second, see python -m benchmarks.text"
+    )
     parser.add_argument("--eval-rate", type=float, help="the same in evaluation")
     options = parser.parse_args()
     rows = {entry.name: counts(entry) for entry in entries() if entry.spec and "train" in entry.counts}

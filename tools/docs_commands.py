@@ -1,16 +1,9 @@
-"""A hook of mkdocs: the command reference, made from the command itself, in place of the word COMMANDS."""
-
-from typing import Any
+"""The reference of the command, from the command itself."""
 
 import typer.main
 from typer.cli import get_docs_for_click
 
-from cocoop.cli import app
-
-
-def on_page_markdown(markdown: str, page: Any, **named: Any) -> str:
-    """Fill the page of the command reference."""
-    return markdown.replace("COMMANDS", reference()) if page.file.src_uri == "commands.md" else markdown
+from cocoop.cli.main import app
 
 
 def reference() -> str:

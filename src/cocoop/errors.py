@@ -5,13 +5,29 @@ from collections.abc import Iterable
 
 
 class CocoopError(Exception):
-    """A run that cannot go on. Commands print the message alone and exit with `exit_code`."""
+    """A run that cannot go on. Commands print the message alone and exit with `exit_code`.
+
+    Examples:
+        >>> import cocoop
+        >>> try:
+        ...     cocoop.load("no-model-here")
+        ... except cocoop.CocoopError as error:
+        ...     print(error)
+        no-model-here is no model folder: it has no model.json; ...
+    """
 
     exit_code = 1
 
 
 class UsageError(CocoopError, ValueError):
-    """A call that was wrong from the start: an unknown name, an impossible setting."""
+    """A call that was wrong from the start: an unknown name, an impossible setting.
+
+    Examples:
+        >>> import cocoop
+        >>> cocoop.open_dataset("emoji/foot")
+        Traceback (most recent call last):
+        cocoop.errors.UsageError: unknown dataset 'emoji/foot'. Did you mean 'emoji/food' ...
+    """
 
     exit_code = 2
 

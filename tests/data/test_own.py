@@ -228,6 +228,8 @@ def test_bad_names_files(tmp_path: Path, text: str) -> None:
     (tmp_path / "names.json").write_text(text)
     with pytest.raises(CocoopError, match="no file of names"):
         read_names(tmp_path / "names.json")
+    with pytest.raises(UsageError, match=r"gone\.json cannot be read"):
+        read_names(tmp_path / "gone.json")
 
 
 FRAME = pd.DataFrame(

@@ -111,6 +111,25 @@ def of_deep_language(method: Any, clip: Backbone, cfg: Any, zimg: Tensor) -> tup
     return logits, {"cross-entropy": F.cross_entropy(logits, LABELS)}
 
 
+def of_atprompt(method: Any, clip: Backbone, cfg: Any, zimg: Tensor) -> tuple[Tensor, Terms]:
+    """By hand: SOT, two vectors, "color", two vectors, "shape", two vectors, name, stop, EOT."""
+    text = clip.text_tower
+    color, shape = (clip.embed_words(word) for word in ("color", "shape"))
+    rows = []
+    for name in NAMES:
+        sot, *inner, eot = clip.tokenize(f"{name}.")
+        table = clip.token_embedding
+        v = method.ctx
+        tail = [table[token][None] for token in (*inner, eot)]
+        x = torch.cat([table[sot][None], v[:2], color, v[2:4], shape, v[4:], *tail])
+        x = (x + text.positional_embedding[: len(x)])[None]
+        mask = text.attn_mask[: x.shape[1], : x.shape[1]]
+        x = text.ln_final(text.transformer(x, attn_mask=mask))[0, -1] @ text.text_projection
+        rows.append(x / x.norm())
+    logits = SCALE * zimg @ torch.stack(rows).T
+    return logits, {"cross-entropy": F.cross_entropy(logits, LABELS)}
+
+
 def of_taskres(method: Any, clip: Backbone, cfg: Any, zimg: Tensor) -> tuple[Tensor, Terms]:
     weights = words(clip, TEMPLATE) + cfg.alpha * method.residual
     logits = SCALE * zimg @ (weights / weights.norm(dim=1, keepdim=True)).T
@@ -125,6 +144,7 @@ REFERENCES: dict[str, Reference] = {
     "prograd": of_prograd,
     "deep-language": of_deep_language,
     "taskres": of_taskres,
+    "atprompt": of_atprompt,
 }
 
 
@@ -240,6 +260,7 @@ def test_prograd_starts_from_zeros_and_the_words(deep: Backbone) -> None:
         ("kgcoop-released", ("sgd", 0.002, 128, 100), {"weight": 8.0, "ctx_init": "a photo of a"}),
         ("prograd-released", ("sgd", 0.002, 32, 100), {"n_ctx": 16, "strength": 1.0, "temperature": 1.0}),
         ("deep-language-released", ("sgd", 0.0025, 4, 5), {"n_ctx": 4, "depth": 12}),
+        ("atprompt-released", ("sgd", 0.002, 32, 100), {"n_att": 2, "n_ctx": 2}),
         ("taskres-released", ("adam", 0.002, 256, 200), {"alpha": 0.5}),
     ],
 )
@@ -251,7 +272,17 @@ def test_released_values(preset: str, recipe: tuple, config: dict[str, Any]) -> 
     assert config.items() <= dataclasses.asdict(choice.config).items()
 
 
+def test_names_keep_their_underscores_where_the_source_does(deep: Backbone) -> None:
+    method: Any = build("atprompt", resolve("atprompt").config, deep, template="", n_classes=1, seed=0)
+    (slots,) = method.prompts[0].slots(deep.tokenize, ["american_bulldog"])
+    name = [slot.token for slot in slots if slot.ctx < 0][3:-1]
+    assert name == deep.tokenize("american_bulldog.")[1:-1]
+    assert name != deep.tokenize("american bulldog.")[1:-1]
+
+
 def test_values_of_single_datasets() -> None:
+    on_dtd = resolve("atprompt").on("dtd").config
+    assert (on_dtd.attributes, on_dtd.n_att, on_dtd.n_ctx) == (("pattern", "color", "design"), 4, 4)
     assert resolve("kgcoop").on("dtd").config.teacher == "a photo of a {}, a type of texture."
     assert resolve("prograd").on("food101").config.template == "a type of food, a photo of {}."
     on_imagenet = resolve("taskres").on("imagenet")

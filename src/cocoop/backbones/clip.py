@@ -35,6 +35,14 @@ class Backbone:
         width: w, the size of a text token's vector.
         context_length: the most tokens a prompt can have.
         logit_scale: exp of CLIP's learned temperature, 100 in the released weights.
+
+    Examples:
+        >>> import cocoop
+        >>> clip = cocoop.load_backbone("tiny-clip", device="cpu")
+        >>> clip.tokenize("a red apple")
+        [49406, 320, 736, 3055, 49407]
+        >>> clip.embed_words("a photo of a").shape
+        torch.Size([4, 128])
     """
 
     def __init__(
@@ -169,6 +177,12 @@ def load_backbone(name: str = EMBEDDED, device: str = AUTO, precision: str = AUT
     Raises:
         UsageError: no such architecture, tag, file, device or precision.
         CocoopError: the weights cannot be had here, or the model is not a CLIP this package understands.
+
+    Examples:
+        >>> import cocoop
+        >>> clip = cocoop.load_backbone("tiny-clip", device="cpu")
+        >>> clip.embed_dim, clip.width, clip.context_length
+        (128, 128, 32)
     """
     target = choose_device(device)
     resolved = choose_precision(precision, target)

@@ -191,10 +191,10 @@ def _numbers(text: str) -> tuple[int, ...]:
 def _matching(text: str) -> tuple[str, ...]:
     from cocoop.data import DATASETS, is_source
 
-    found: dict[str, None] = {}
+    matching: dict[str, None] = {}
     for word in _words(text):
         names = fnmatch.filter(DATASETS.names(), word) or [word] * is_source(word)
         if not names:
             raise unknown("dataset", word, DATASETS.names())
-        found.update(dict.fromkeys(names))
-    return tuple(found)
+        matching.update(dict.fromkeys(names))
+    return tuple(matching)

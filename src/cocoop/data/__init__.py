@@ -37,6 +37,12 @@ def open_dataset(name: str, root: str | Path | None = None, names: str | Path | 
     Raises:
         UsageError: there is no such dataset (the message holds the nearest ones), or it needs a root.
         CocoopError: the dataset is not under `root`, or not as it should be.
+
+    Examples:
+        >>> import cocoop
+        >>> data = cocoop.open_dataset("emoji/food")
+        >>> len(data.class_names), {split: len(items) for split, items in data.splits.items()}
+        (88, {'train': 176, 'val': 88, 'test': 176, 'mono': 176})
     """
     if name not in DATASETS.names() and is_source(name):
         from cocoop.data.own.source import open_source

@@ -19,6 +19,11 @@ class Item(NamedTuple):
         path: of the image, relative to the dataset's root, with forward slashes.
         label: class index, from 0.
         name: class name as the data spells it (underscores become spaces only in prompts).
+
+    Examples:
+        >>> import cocoop
+        >>> cocoop.open_dataset("emoji/food").items("train")[0]
+        Item(path='food/...', label=0, name='amphora')
     """
 
     path: str
@@ -38,6 +43,14 @@ class Dataset:
             "train" the dataset is for testing only; "val" may be missing.
         note: what a reader of its results must know, if anything.
         decode: how its image files become pixels; None for as the published numbers were made.
+
+    Examples:
+        >>> import cocoop
+        >>> data = cocoop.open_dataset("emoji/food")
+        >>> data.template, data.class_names[:3]
+        ('a photo of a {}.', ('amphora', 'avocado', 'baby bottle'))
+        >>> len(data.items("test"))
+        176
     """
 
     name: str

@@ -92,6 +92,14 @@ def few_shot(items: Sequence[Item], shots: int, rng: random.Random) -> tuple[Ite
 
     Raises:
         UsageError: `shots` is below 1.
+
+    Examples:
+        >>> import random
+        >>> from cocoop.data import Item
+        >>> labels = {"a": 0, "b": 1}
+        >>> items = [Item(f"{name}/{n}.png", labels[name], name) for name in labels for n in range(4)]
+        >>> [item.path for item in few_shot(items, 2, random.Random(1))]
+        ['a/1.png', 'a/2.png', 'b/0.png', 'b/1.png']
     """
     if shots < 1:
         raise UsageError(f"shots must be at least 1, not {shots}")
@@ -113,7 +121,12 @@ def draw(splits: Mapping[str, Sequence[Item]], shots: int, seed: int) -> dict[st
 
 
 def subset_labels(labels: Iterable[int], subset: Subset) -> tuple[int, ...]:
-    """Return the labels of a subset: base is the first ceil(n/2) of the sorted labels, new the rest."""
+    """Return the labels of a subset: base is the first ceil(n/2) of the sorted labels, new the rest.
+
+    Examples:
+        >>> subset_labels(range(5), "base"), subset_labels(range(5), "new")
+        ((0, 1, 2), (3, 4))
+    """
     ordered = sorted(set(labels))
     middle = math.ceil(len(ordered) / 2)
     return {
@@ -124,6 +137,12 @@ def subset_labels(labels: Iterable[int], subset: Subset) -> tuple[int, ...]:
 
 
 def select(items: Sequence[Item], labels: Sequence[int]) -> tuple[Item, ...]:
-    """Keep the items with one of `labels`, relabelled by their place in that list."""
+    """Keep the items with one of `labels`, relabelled by their place in that list.
+
+    Examples:
+        >>> from cocoop.data import Item
+        >>> select([Item("a.png", 3, "pear"), Item("b.png", 4, "plum")], [4])
+        (Item(path='b.png', label=0, name='plum'),)
+    """
     place = {label: index for index, label in enumerate(labels)}
     return tuple(item._replace(label=place[item.label]) for item in items if item.label in place)

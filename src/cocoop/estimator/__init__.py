@@ -15,17 +15,45 @@ from cocoop.training.prompt_file import trained_method
 
 
 def CoCoOp(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassifier:
-    """Return a `PromptClassifier` of CoCoOp: context conditioned on the image (arXiv:2203.05557)."""
+    """Return a `PromptClassifier` of CoCoOp: context conditioned on the image (arXiv:2203.05557).
+
+    Examples:
+        >>> import cocoop
+        >>> from cocoop.data import open_image
+        >>> data = cocoop.open_dataset("emoji/food")
+        >>> items = [item for item in data.items("train") if item.name in ("banana", "grapes", "pizza")]
+        >>> images = [open_image(data.root, item.path) for item in items]
+        >>> model = cocoop.CoCoOp(epochs=2, device="cpu").fit(images, [item.name for item in items])
+        >>> model.classes_.tolist()
+        ['banana', 'grapes', 'pizza']
+        >>> model.predict(images[:1], classes=["banana", "violin", "teapot"]).tolist()
+        ['banana']
+    """
     return PromptClassifier("cocoop", backbone, **params)
 
 
 def CoOp(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassifier:
-    """Return a `PromptClassifier` of CoOp: one context for all images (arXiv:2109.01134)."""
+    """Return a `PromptClassifier` of CoOp: one context for all images (arXiv:2109.01134).
+
+    Examples:
+        >>> import cocoop
+        >>> cocoop.CoOp(epochs=50, settings={"n_ctx": 8, "ctx_init": None})
+        PromptClassifier(method='coop', epochs=50, settings={'n_ctx': 8, 'ctx_init': None})
+    """
     return PromptClassifier("coop", backbone, **params)
 
 
 def ZeroShot(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassifier:
-    """Return a `PromptClassifier` of zero-shot CLIP: it predicts with `classes=` without a fit."""
+    """Return a `PromptClassifier` of zero-shot CLIP: it predicts with `classes=` without a fit.
+
+    Examples:
+        >>> import cocoop
+        >>> from cocoop.data import open_image
+        >>> data = cocoop.open_dataset("emoji/food")
+        >>> images = [open_image(data.root, item.path) for item in data.items("test") if item.name == "pizza"]
+        >>> cocoop.ZeroShot(device="cpu").predict(images[:1], classes=["pizza", "violin", "teapot"]).tolist()
+        ['pizza']
+    """
     return PromptClassifier("zeroshot", backbone, **params)
 
 
@@ -48,6 +76,16 @@ def load(
 
     Raises:
         CocoopError: a file is missing, edited or cut off, or the backbone is another or not to be had.
+
+    Examples:
+        >>> import cocoop
+        >>> from cocoop.data import open_image
+        >>> data = cocoop.open_dataset("emoji/food")
+        >>> images = [open_image(data.root, item.path) for item in data.items("train")[:4]]
+        >>> cocoop.CoOp(epochs=1).fit(images, ["amphora"] * 2 + ["avocado"] * 2).save("model")
+        >>> model = cocoop.load("model")
+        >>> model.classes_.tolist()
+        ['amphora', 'avocado']
     """
     info, tensors = read_model(Path(folder))
     name = info.prompt.backbone

@@ -18,6 +18,20 @@ class Training(BaseModel):
     """Everything that a trained prompt depends on; equal trainings share one prompt.
 
     Where no images are used, subset, shots and seed play no part and have fixed values: no shots.
+
+    Attributes:
+        method: registered name.
+        label: name for tables: the method, and what differs from its default preset.
+        preset: name of the preset that the settings started from.
+        config: the method's own settings.
+        recipe: how it is trained; null where it takes no steps.
+        backbone: name of the frozen CLIP.
+        weights: SHA-256 of its weights.
+        precision: of its matrix products.
+        dataset: registered name, or the path of own data.
+        subset: classes trained on.
+        shots: training images a class; a class with fewer gave all it has.
+        seed: of the draw of images and of everything else that is random.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,7 +86,13 @@ class Testing(BaseModel):
 
 
 class Cell(BaseModel):
-    """One line of a protocol: train so, test so."""
+    """One line of a protocol: train so, test so.
+
+    Attributes:
+        protocol: registered name.
+        training: how the prompt is trained.
+        testing: what it is tested on.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -16,9 +16,11 @@ class Record(BaseModel):
     """The result of one cell.
 
     Attributes:
+        schema_version: of this format.
+        cell: what was trained and what it was tested on.
         correct: test images whose highest logit is the true class.
         total: test images.
-        metrics: further values by name.
+        metrics: accuracy, macro F1 and calibration error, between 0 and 1.
         class_names: the candidates, in label order.
         train_images: images trained on.
         parameters: numbers learned.

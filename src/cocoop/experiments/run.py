@@ -86,6 +86,14 @@ def run(
     Raises:
         UsageError: an unknown name, an impossible setting, or a method that a protocol cannot use.
         CocoopError: cells failed; the others were run all the same.
+
+    Examples:
+        >>> import cocoop
+        >>> records = cocoop.run("base-to-new", datasets=["emoji/food"], methods=["zeroshot"], seeds=[1])
+        >>> for record in records:
+        ...     print(record.cell.testing.subset, record.correct, "of", record.total)
+        base 65 of 88
+        new 68 of 88
     """
     group, device = join_group(device)
     if group.size > 1 and str(workers) != "1":

@@ -56,6 +56,11 @@ class Recipe:
 
         The cosine counts from the end of the warm-up, so it does not reach zero; the released
         implementation does the same.
+
+        Examples:
+            >>> recipe = Recipe(epochs=4)
+            >>> [round(recipe.lr_at(epoch), 6) for epoch in range(4)]
+            [1e-05, 0.002, 0.001707, 0.001]
         """
         if epoch < self.warmup_epochs:
             return self.warmup_lr

@@ -13,7 +13,7 @@ from cocoop.errors import UsageError
 from cocoop.methods import METHODS
 from cocoop.methods._facts import Facts, Paper
 from cocoop.methods._hooks import NO_TEXT, Text
-from cocoop.methods._parts import DATASET
+from cocoop.methods._parts import DATASET, own_template
 from cocoop.methods._recipe import Preset
 from cocoop.text.prompt import Prompt
 
@@ -47,8 +47,8 @@ class Config:
 
     def texts(self, own: str) -> tuple[str, ...]:
         """Return the prompts in full, each once; `own` is the dataset's."""
-        found = (LISTS.get(text, (own if text == DATASET else text,)) for text in self.templates)
-        return tuple(dict.fromkeys(text for texts in found for text in texts))
+        lists = (LISTS.get(text, (own_template(text, own),)) for text in self.templates)
+        return tuple(dict.fromkeys(text for texts in lists for text in texts))
 
 
 @METHODS.register("zeroshot")

@@ -45,12 +45,17 @@ class Prompt:
         position: where the name stands: at the "end" behind all vectors, in the "middle" of them, or
             in "front" (CoOp, section 3.2).
         class_specific: every class has vectors of its own (CoOp's CSC); these cannot be transferred.
+        places: the tokens of the template, counted from 0 behind SOT, that learned vectors replace, in
+            place of the first `n_ctx`; all stand before the name.
+        underscores: whether names keep theirs, where the source does not read them as blanks.
     """
 
     template: str
     n_ctx: int = 0
     position: Position = "end"
     class_specific: bool = False
+    places: tuple[int, ...] = ()
+    underscores: bool = False
 
     def __post_init__(self) -> None:
         if self.template.count("{}") != 1:
@@ -75,7 +80,7 @@ class Prompt:
         return [self._slots(tokenize, name, label) for label, name in enumerate(class_names)]
 
     def _slots(self, tokenize: Tokenize, class_name: str, label: int) -> tuple[Slot, ...]:
-        name = _spaced(class_name)
+        name = class_name if self.underscores else _spaced(class_name)
         if visible(name) != name:
             raise UsageError(f"the class name {brief(name)} holds characters that are no text; remove them")
         inner = len(tokenize(name)) - 2  # tokens of the bare name
@@ -84,6 +89,10 @@ class Prompt:
         sot, *words = (Slot(token=token) for token in tokenize(self.fill(name)))
         cls = label if self.class_specific else -1
         context = [Slot(ctx=index, cls=cls) for index in range(self.n_ctx)]
+        if self.places:
+            for place, vector in zip(self.places, context, strict=True):
+                words[place] = vector
+            return (sot, *words)
         rest = words[self.n_ctx :]
         before = {"end": self.n_ctx, "middle": self.n_ctx // 2, "front": 0}[self.position]
         split = 0 if self.position == "end" else inner

@@ -27,6 +27,18 @@ class Classifier:
 
     Raises:
         UsageError: an empty list, an empty name or one too long for the context window.
+
+    Examples:
+        >>> import cocoop
+        >>> import torch
+        >>> from cocoop.methods import METHODS, build
+        >>> clip = cocoop.load_backbone("tiny-clip", device="cpu")
+        >>> config = METHODS.get("cocoop").config_type()
+        >>> method = build("cocoop", config, clip, template="a photo of a {}.", n_classes=2, seed=1)
+        >>> classify = cocoop.Classifier(clip, method, ["red apple", "violin", "teapot"])
+        >>> zimg = torch.nn.functional.normalize(torch.ones(5, clip.embed_dim), dim=1)
+        >>> classify.predict(zimg).shape
+        torch.Size([5, 3])
     """
 
     def __init__(

@@ -83,6 +83,18 @@ def load_prompt(path: str | Path, backbone: Backbone) -> tuple[Method, PromptCar
 
     Raises:
         CocoopError: the file is damaged, of another version, or made with other weights.
+
+    Examples:
+        >>> import cocoop
+        >>> from pathlib import Path
+        >>> quick = {"seeds": [1], "overrides": ["coop.epochs=1"], "device": "cpu"}
+        >>> records = cocoop.run("base-to-new", datasets=["emoji/food"], methods=["coop"], **quick)
+        >>> (file,) = Path("runs/prompts").glob("*.safetensors")
+        >>> clip = cocoop.load_backbone("tiny-clip", device="cpu")
+        >>> method, card = cocoop.load_prompt(file, clip)
+        >>> method.ctx.shape, card.class_names[:2], len(card.class_names)
+        (torch.Size([1, 4, 128]), ['amphora', 'avocado'], 44)
+        >>> classify = cocoop.Classifier(clip, method, ["any", "other", "names"])
     """
     try:
         with safe_open(path, "pt") as file:

@@ -71,16 +71,18 @@ def fetch(name: str) -> tuple[Column, list[Row]]:
         CocoopError: it cannot be had, or is not of images with labels.
     """
     dataset, _, config = name.partition(":")
+    library = _library()
     try:
-        return _open(_library().load_dataset(dataset, config or None), name)
+        return _open(library.load_dataset(dataset, config or None), name)
     except (OSError, ValueError) as error:
         raise CocoopError(f"the dataset {name} of the Hub cannot be loaded: {error}") from error
 
 
 def read_saved(folder: Path) -> tuple[Column, list[Row]]:
     """Read what `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote; raises as `fetch` does."""
+    library = _library()
     try:
-        return _open(_library().load_from_disk(folder), str(folder))
+        return _open(library.load_from_disk(folder), str(folder))
     except (OSError, ValueError) as error:
         raise CocoopError(f"the dataset saved in {folder} cannot be read: {error}") from error
 

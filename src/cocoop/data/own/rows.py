@@ -104,16 +104,18 @@ def read_names(path: Path) -> dict[str, str]:
     """Read class names: a JSON object, or a CSV of two columns, from the data's spelling to the name.
 
     Raises:
-        CocoopError: the file is neither.
+        UsageError: the file cannot be read.
+        CocoopError: it is neither.
     """
+    lines = read_lines(path)
     try:
         if path.suffix.lower() == ".json":
-            names = dict(json.loads(path.read_text(encoding="utf-8-sig")).items())
+            names = dict(json.loads("\n".join(lines)).items())
         else:
-            names = dict(csv.reader(read_lines(path)))
+            names = dict(csv.reader(lines))
         if not all(isinstance(name, str) for name in names.values()):
             raise ValueError("a name is no text")
-    except (OSError, ValueError, AttributeError, RecursionError, csv.Error) as error:
+    except (ValueError, AttributeError, RecursionError, csv.Error) as error:
         raise CocoopError(
             f"{path} is no file of names: a JSON object, or a CSV of two columns, folder and name "
             f"({reason(error)})"

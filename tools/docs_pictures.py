@@ -1,0 +1,102 @@
+"""The pictures of docs/tutorial.md, from the commands on that page.
+
+    python tools/docs_pictures.py        # needs the extra "browser" and Debian's chromium
+
+`cocoop fit` runs in a terminal and is looked at halfway; `cocoop serve` and the report are seen in Chromium.
+"""
+
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+from rich.console import Console
+from rich.text import Text
+
+DOCS = Path(__file__).parents[1] / "docs" / "pictures"
+COCOOP = [sys.executable, "-m", "cocoop"]
+WIDTH = 90  # characters of the terminal
+COLOURS = 256  # of a picture: flat areas and text need few
+GONE = re.compile(r"[^\n]*\n(\x1b\[\?25h)?\r?\x1b\[1A\x1b\[2K")  # a bar that is taken away when it is full
+DROPPED = ("soccer ball", "goal net", "trophy")
+RUN = ["run", "base-to-new", "--datasets", "emoji/activities", "--seeds", "1,2", "--out", "runs"]
+
+
+def in_a_terminal(command: list[str], until: str) -> str:
+    """Run a command in a terminal and return, in HTML, what it shows when `until` is first matched."""
+    leader, follower = pty.openpty()
+    size = os.environ | {"COLUMNS": str(WIDTH), "TERM": "xterm-256color"}
+    with subprocess.Popen(command, stdout=follower, stderr=follower, env=size) as process:
+        os.close(follower)
+        shown = ""
+        while not re.search(until, shown):
+            shown += os.read(leader, 4096).decode()
+        process.send_signal(signal.SIGINT)
+    os.close(leader)
+    lines = GONE.sub("", shown.replace("\r\n", "\n"))
+    console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True)
+    console.print(Text(f"$ cocoop {' '.join(command[3:])}", style="bold"))
+    console.print(Text.from_ansi(lines))
+    style = "background:#fff;margin:0;padding:12px;display:inline-block;font:14px/1.35 monospace"
+    return console.export_html(inline_styles=True, code_format=f'<pre style="{style}">{{code}}</pre>')
+
+
+@contextmanager
+def server(*models: str) -> Iterator[str]:
+    """Run `cocoop serve` and yield its address."""
+    command = [*COCOOP, "serve", *models, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://[\d.:]+/", process.stdout.readline())
+        assert found is not None
+        yield found[0]
+        process.send_signal(signal.SIGINT)
+
+
+def write(name: str, png: bytes) -> None:
+    """Write a picture with few colours, which makes it small."""
+    image = Image.open(BytesIO(png)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    DOCS.mkdir(exist_ok=True)
+    image.save(DOCS / f"{name}.png", optimize=True)
+    print(f"{DOCS / name}.png: {(DOCS / f'{name}.png').stat().st_size / 1000:.0f} kB, {image.size}")
+
+
+def take(browser: Any) -> None:
+    """Take all pictures, in the current folder."""
+    subprocess.run([*COCOOP, "data", "export", "emoji/activities", "--out", "photos"], check=True)
+    page = browser.new_page(viewport={"width": 1000, "height": 700})
+    page.set_content(in_a_terminal([*COCOOP, "fit", "photos", "--out", "model"], r"training[^\r]*6/10"))
+    write("fit", page.locator("pre").screenshot())
+
+    subprocess.run([*COCOOP, "fit", "photos", "--out", "model"], check=True)
+    images = [str(next(Path("photos/test", name).iterdir())) for name in DROPPED]
+    with server("model") as address:
+        page.goto(address)
+        page.set_input_files("input[type=file]", images)
+        page.wait_for_selector(f"#results article:nth-of-type({len(images)})")
+        write("serve", page.screenshot())
+
+    subprocess.run([*COCOOP, *RUN, "--preset", "coop-quick", "--preset", "cocoop-quick"], check=True)
+    subprocess.run([*COCOOP, "report", "runs", "--format", "html"], check=True)
+    page.goto(Path("runs/report.html").resolve().as_uri())
+    write("report", page.screenshot())
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as play:
+        os.environ["COCOOP_CACHE"] = str(Path(folder, "cache"))
+        os.chdir(folder)
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        take(browser)
+        browser.close()
