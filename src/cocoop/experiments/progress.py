@@ -38,11 +38,11 @@ class Bar:
 
     def look(self) -> None:
         """See in the folder what other processes have done."""
-        standings = survey(self._cells, self._store)
-        settled = sum(standing.state in ("done", "failed") for standing in standings)
-        running = [standing for standing in standings if standing.state == "running"]
-        at_work = len({standing.cell.training.key for standing in running})
-        words = [f"{standing.cell.title}, {standing.note}" for standing in running if standing.note]
+        statuses = survey(self._cells, self._store)
+        settled = sum(status.state in ("done", "failed") for status in statuses)
+        running = [status for status in statuses if status.state == "running"]
+        at_work = len({status.cell.training.key for status in running})
+        words = [f"{status.cell.title}, {status.note}" for status in running if status.note]
         what = ", ".join([f"{at_work} at work", *words[:1]])
         self._progress.update(self._task, completed=settled, description=on_one_line(what))
 

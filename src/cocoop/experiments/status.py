@@ -20,7 +20,7 @@ STATES: tuple[State, ...] = get_args(State)
 
 
 @dataclass(frozen=True)
-class Standing:
+class CellStatus:
     """How far one cell is.
 
     Attributes:
@@ -34,24 +34,24 @@ class Standing:
     by: str = ""
 
 
-def survey(cells: Iterable[Cell], store: Store) -> list[Standing]:
+def survey(cells: Iterable[Cell], store: Store) -> list[CellStatus]:
     """Return how far each cell is; those whose training somebody has claimed are running."""
     works: dict[str, Work | None] = {}
 
-    def look(cell: Cell) -> Standing:
+    def status_of(cell: Cell) -> CellStatus:
         if store.has(cell):
-            return Standing(cell, "done")
+            return CellStatus(cell, "done")
         key = cell.training.key
         if key not in works:
             works[key] = store.claims.work(cell.training)
         if failure := store.claims.failure(cell):
-            return Standing(cell, "failed", failure.message)
+            return CellStatus(cell, "failed", failure.message)
         if work := works[key]:
             by = f"{work.process} since {work.since}"
-            return Standing(cell, "running", work.words if work.cell == cell.key else "", by)
-        return Standing(cell, "missing")
+            return CellStatus(cell, "running", work.words if work.cell == cell.key else "", by)
+        return CellStatus(cell, "missing")
 
-    return [look(cell) for cell in cells]
+    return [status_of(cell) for cell in cells]
 
 
 def show(folder: Path, as_json: bool, console: Console) -> None:
@@ -66,64 +66,64 @@ def show(folder: Path, as_json: bool, console: Console) -> None:
     cells |= {record.cell.key: record.cell for record in store.records() if record.cell.key not in cells}
     if not cells:
         raise CocoopError(f"nothing was run in {folder}; begin with: cocoop run base-to-new --out {folder}")
-    standings = survey(cells.values(), store)
-    unfinished = {standing.cell.key for standing in standings if standing.state in ("failed", "missing")}
+    statuses = survey(cells.values(), store)
+    unfinished = {status.cell.key for status in statuses if status.state in ("failed", "missing")}
     commands = [
         request.command
         for request in requests
         if request.command and any(cell.key in unfinished for cell in request.cells)
     ]
     if as_json:
-        console.print(readable_json(_plain(standings, commands), indent=2), soft_wrap=True, highlight=False)
+        console.print(readable_json(_plain(statuses, commands), indent=2), soft_wrap=True, highlight=False)
         return
-    console.print(_table(standings))
-    for standing in standings:
-        if standing.note and standing.state in ("running", "failed"):
-            words = f"{standing.state}: {standing.cell.title}: {standing.note}"
-            words += f", by {standing.by}" if standing.by else ""
+    console.print(_table(statuses))
+    for status in statuses:
+        if status.note and status.state in ("running", "failed"):
+            words = f"{status.state}: {status.cell.title}: {status.note}"
+            words += f", by {status.by}" if status.by else ""
             console.print(words, soft_wrap=True, highlight=False)
     for command in commands:
         console.print(f"to finish: {command}", soft_wrap=True, highlight=False)
 
 
-def _table(standings: Sequence[Standing]) -> Table:
+def _table(statuses: Sequence[CellStatus]) -> Table:
     table = Table("cells", *STATES, show_footer=True)
     groups: dict[str, dict[str, Counter[State]]] = {}
-    for standing in standings:
-        cell = standing.cell
+    for status in statuses:
+        cell = status.cell
         rows = groups.setdefault(cell.protocol, {})
-        rows.setdefault(f"  {cell.testing.dataset}, {cell.training.label}", Counter())[standing.state] += 1
+        rows.setdefault(f"  {cell.testing.dataset}, {cell.training.label}", Counter())[status.state] += 1
     for protocol, rows in groups.items():
         table.add_row(protocol)
         for words, counts in rows.items():
             table.add_row(words, *(str(counts[state] or "") for state in STATES))
         table.add_section()
-    total = Counter(standing.state for standing in standings)
-    table.columns[0].footer = f"{len(standings)} in all"
+    total = Counter(status.state for status in statuses)
+    table.columns[0].footer = f"{len(statuses)} in all"
     for column, state in zip(table.columns[1:], STATES, strict=True):
         column.footer, column.justify = str(total[state]), "right"
     return table
 
 
-def _plain(standings: Sequence[Standing], commands: Sequence[str]) -> dict[str, object]:
-    total = Counter(standing.state for standing in standings)
+def _plain(statuses: Sequence[CellStatus], commands: Sequence[str]) -> dict[str, object]:
+    total = Counter(status.state for status in statuses)
     return {
         "counts": {state: total[state] for state in STATES},
         "commands": list(commands),
         "cells": [
             {
-                "state": standing.state,
-                "note": standing.note,
-                "by": standing.by,
-                "key": standing.cell.key,
-                "protocol": standing.cell.protocol,
-                "method": standing.cell.training.label,
-                "seed": standing.cell.training.seed,
-                "shots": standing.cell.training.shots,
-                "backbone": standing.cell.training.backbone,
-                "trained_on": standing.cell.training.dataset,
-                **standing.cell.testing.model_dump(),
+                "state": status.state,
+                "note": status.note,
+                "by": status.by,
+                "key": status.cell.key,
+                "protocol": status.cell.protocol,
+                "method": status.cell.training.label,
+                "seed": status.cell.training.seed,
+                "shots": status.cell.training.shots,
+                "backbone": status.cell.training.backbone,
+                "trained_on": status.cell.training.dataset,
+                **status.cell.testing.model_dump(),
             }
-            for standing in standings
+            for status in statuses
         ],
     }

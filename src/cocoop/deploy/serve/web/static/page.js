@@ -35,16 +35,16 @@ async function send() {
   try {
     const answer = await fetch("results", { method: "POST", body });
     if (answer.ok) results.innerHTML = await answer.text();
-    else complain(answer.status === 503 ? "The server is busy; try again." : (await answer.json()).error);
+    else showProblem(answer.status === 503 ? "The server is busy; try again." : (await answer.json()).error);
   } catch {
-    complain("The server did not answer; is it still running?");
+    showProblem("The server did not answer; is it still running?");
   }
   busy = false;
   results.classList.remove("busy");
   if (again) ask(0);
 }
 
-function complain(text) {
+function showProblem(text) {
   const problem = document.createElement("p");
   problem.className = "problem";
   problem.textContent = text;
