@@ -24,7 +24,6 @@ from audits.killed_writers import CLASSES, IMAGES, model
 from cocoop.backbones.cache import FeatureCache
 from cocoop.data import open_dataset
 from cocoop.data.decode import open_image
-from cocoop.data.own.hub import read_saved
 from cocoop.experiments.store import Store
 from cocoop.report.tables.results import results
 from cocoop.training.checkpoint import Checkpoint, Snapshot, TrainingLog
@@ -168,25 +167,6 @@ def kinds(root: Path) -> Iterator[tuple[str, Kind]]:
     weights = [tiny / "open_clip_model.safetensors", tiny / "open_clip_config.json"]
     yield "embedded weights", Kind(weights, lambda: cocoop.load_backbone("tiny-clip", "cpu").weights_digest)
     yield "list of digests", Kind([embedded.SUMS], lambda: (_splits(), _pixels()))
-    yield "images of the Hub", _hub(root)
-
-
-def _hub(root: Path) -> Kind:
-    import datasets
-    import numpy as np
-    from PIL import Image
-
-    images = [Image.fromarray(np.full((8, 8, 3), 40 * i, np.uint8)) for i in range(4)]
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
-    data = datasets.Dataset.from_dict({"image": images, "label": [0, 1, 0, 1]}, features=features)
-    data.save_to_disk(root / "saved")
-    place, rows = read_saved(root / "saved")
-
-    def read() -> str:
-        where, found = read_saved(root / "saved")
-        return digest(repr(found), *((where / row.path).read_bytes() for row in found))
-
-    return Kind([place / "index.json", *(place / row.path for row in rows)], read)
 
 
 def _numbers(store: Store) -> str:

@@ -62,13 +62,13 @@ def test_contract(name: str, preset: str, toy: Backbone) -> None:
     method = build(cls, config, toy)
     assert isinstance(method, Method)
     zimg = images(toy, 5)
-    contexts = method(zimg)
+    classifier = Classifier(toy, method, NAMES)
+    contexts = method(zimg, classifier.text)
     assert contexts.shape[0] == (5 if cls.facts.conditional else 1)
     assert contexts.shape[1] in (1, 3)
     vectors, width = contexts.shape[2:]
     assert width == toy.width
     assert vectors % max(1, method.prompts[0].n_ctx) == 0  # of several transformer blocks, in deep prompts
-    classifier = Classifier(toy, method, NAMES)
     logits = classifier(zimg)
     assert logits.shape == (5, 3)
     assert logits.isfinite().all()
@@ -154,7 +154,8 @@ def test_bad_templates(text: str) -> None:
 def test_cocoop_is_the_papers_formula(toy: Backbone) -> None:
     method = build(CoCoOp, CoCoOp.presets["cocoop-paper"].config, toy)
     zimg = images(toy, 3)
-    contexts = method(zimg)
+    classifier = Classifier(toy, method, NAMES)
+    contexts = method(zimg, classifier.text)
     for image, context in zip(zimg, contexts, strict=True):
         shift = method.meta_net(image)
         torch.testing.assert_close(context[0], torch.stack([vector + shift for vector in method.ctx]))
