@@ -119,10 +119,10 @@ class Load:
             return self.note("wrong", f"an honest request got {status}: {answer}")
         self.seconds.append(time.perf_counter() - began)
         for label, top in answer["images"][0]["answers"].items():
-            found = {each["name"]: each["probability"] for each in top}
+            probabilities = {row["name"]: row["probability"] for row in top}
             expected = self.known.expected[label, names][which]
-            if not np.allclose([found[name] for name in classes], expected, rtol=1e-3, atol=1e-5):
-                return self.note("wrong", f"{label} says {found}, the library {expected}")
+            if not np.allclose([probabilities[name] for name in classes], expected, rtol=1e-3, atol=1e-5):
+                return self.note("wrong", f"{label} says {probabilities}, the library {expected}")
         return self.note("served")
 
     def refuse(self, connection: HTTPConnection, method: str, path: str, body: Body, expected: int) -> None:

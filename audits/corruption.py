@@ -74,7 +74,7 @@ def outcome(kind: Kind, damage: Mapping[Path, bytes], whole: Any) -> str:
         path.write_bytes(data)
     embedded.asset.cache_clear()
     try:
-        found = kind.read()
+        values = kind.read()
     except cocoop.CocoopError:
         return DETECTED
     else:
@@ -83,9 +83,9 @@ def outcome(kind: Kind, damage: Mapping[Path, bytes], whole: Any) -> str:
         for path, data in before.items():
             path.write_bytes(data)
         embedded.asset.cache_clear()
-    if found == whole:
+    if values == whole:
         return REBUILT if remade else SAME
-    return REBUILT if found in kind.dropped else WRONG
+    return REBUILT if values in kind.dropped else WRONG
 
 
 def kinds(root: Path) -> Iterator[tuple[str, Kind]]:
@@ -122,18 +122,21 @@ def kinds(root: Path) -> Iterator[tuple[str, Kind]]:
     yield "format of a run folder", Kind([run / "format.json"], lambda: Store(run).folder)
 
     fit = Checkpoint(root / "a.unfinished", "a"), Checkpoint(root / "b.unfinished", "b")
-    for number, each in enumerate(fit):
+    for number, checkpoint in enumerate(fit):
         state = Snapshot(
             {"learned.ctx": torch.full((4, 8), number + 0.5)}, TrainingLog([0.1], [1.0 + number])
         )
-        each.save(lambda state=state: state)
+        checkpoint.save(lambda state=state: state)
 
     def fits() -> str:
-        found = [each.load() for each in fit]
-        return str([(_digest(state.tensors), state.log) for state in found if state])
+        loaded = [checkpoint.load() for checkpoint in fit]
+        return str([(_digest(state.tensors), state.log) for state in loaded if state])
 
-    states = [each.load() for each in fit]
-    some = [str([(_digest(s.tensors), s.log) for s in each if s]) for each in ((), states[:1], states[1:])]
+    states = [checkpoint.load() for checkpoint in fit]
+    some = [
+        str([(_digest(s.tensors), s.log) for s in checkpoint if s])
+        for checkpoint in ((), states[:1], states[1:])
+    ]
     yield "checkpoints of fits", Kind([root / "a.unfinished", root / "b.unfinished"], fits, dropped=some)
 
     cache = FeatureCache(root / "entries")
@@ -171,7 +174,7 @@ def kinds(root: Path) -> Iterator[tuple[str, Kind]]:
 
 def _numbers(store: Store) -> str:
     records = list(store.records())
-    frames = [found.frame.to_csv() for found in results(records)]
+    frames = [result.frame.to_csv() for result in results(records)]
     return repr(frames) + repr([(record.cell.key, record.correct) for record in records])
 
 
@@ -205,7 +208,7 @@ def _quiet() -> Iterator[None]:
 def run(flips: int, seed: int) -> tuple[dict[str, Counter[str]], list[str]]:
     """Damage files of every kind; return the outcomes of each kind, and what was wrong."""
     rng = random.Random(seed)
-    found: dict[str, Counter[str]] = {}
+    outcomes: dict[str, Counter[str]] = {}
     wrong: list[str] = []
     place = embedded.ASSETS
     with tempfile.TemporaryDirectory() as folder, _quiet():
@@ -213,7 +216,7 @@ def run(flips: int, seed: int) -> tuple[dict[str, Counter[str]], list[str]]:
         try:
             for name, kind in kinds(Path(folder)):
                 whole = kind.read()
-                counts = found[name] = Counter()
+                counts = outcomes[name] = Counter()
                 for what, damage in damages(kind, flips, rng):
                     result = outcome(kind, damage, whole)
                     counts[result] += 1
@@ -221,4 +224,4 @@ def run(flips: int, seed: int) -> tuple[dict[str, Counter[str]], list[str]]:
         finally:
             embedded.ASSETS, embedded.SUMS = place, place / "SHA256SUMS"
             embedded.asset.cache_clear()
-    return found, wrong
+    return outcomes, wrong

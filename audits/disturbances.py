@@ -25,7 +25,7 @@ from tests.run_folder import contents
 
 SHORT = ("--methods", "zeroshot,cocoop", "--shots", "1", "--set", "cocoop.epochs=3", "--threads", "1")
 DECADE = 3.2e8  # seconds
-Found = tuple[int, list[str]]  # how many were tried, and what was wrong
+Tried = tuple[int, list[str]]  # how many were tried, and what was wrong
 
 
 def full(number: int) -> None:
@@ -77,7 +77,7 @@ def _process(target: Any, *arguments: Any) -> Any:
     return context.Process(target=target, args=arguments)
 
 
-def disks(root: Path, disturb: str, expected: dict[str, bytes], every: int) -> Found:
+def disks(root: Path, disturb: str, expected: dict[str, bytes], every: int) -> Tried:
     """Disturb a run at its every n-th write until it comes through; finish each, and compare."""
     problems = []
     for tried, number in enumerate(count(1, every)):
@@ -91,7 +91,7 @@ def disks(root: Path, disturb: str, expected: dict[str, bytes], every: int) -> F
     raise AssertionError
 
 
-def clocks(root: Path, expected: dict[str, bytes], times: int) -> Found:
+def clocks(root: Path, expected: dict[str, bytes], times: int) -> Tried:
     """Run with a clock that jumps; nothing may depend on it."""
     problems = []
     for number in range(times):
@@ -103,7 +103,7 @@ def clocks(root: Path, expected: dict[str, bytes], times: int) -> Found:
     return times, problems
 
 
-def together(root: Path, expected: dict[str, bytes], times: int) -> Found:
+def together(root: Path, expected: dict[str, bytes], times: int) -> Tried:
     """Start the same run twice at once."""
     problems = []
     for number in range(times):
@@ -119,7 +119,7 @@ def together(root: Path, expected: dict[str, bytes], times: int) -> Found:
     return times, problems
 
 
-def two_writers(root: Path, kinds: dict[str, Writer], seconds: float) -> Found:
+def two_writers(root: Path, kinds: dict[str, Writer], seconds: float) -> Tried:
     """Let two processes write to one place without a pause, and read what is there meanwhile."""
     reads, problems = 0, []
     for name in ("model save", "feature cache", "report"):  # claims keep the others to one process
@@ -146,13 +146,15 @@ def _finish(folder: Path, what: str, expected: dict[str, bytes]) -> Iterator[str
     status, said = disturbed(folder, "", 0)
     if status:
         yield f"{what}: the run cannot be finished: {said}"
-    found = contents(folder)
+    results = contents(folder)
     yield from (
-        f"{what}: {name} differs" for name in expected.keys() | found if expected.get(name) != found.get(name)
+        f"{what}: {name} differs"
+        for name in expected.keys() | results
+        if expected.get(name) != results.get(name)
     )
 
 
-def run(every: int, times: int) -> dict[str, Found]:
+def run(every: int, times: int) -> dict[str, Tried]:
     """Try all of them.
 
     Args:

@@ -29,7 +29,7 @@ MARK = "<!-- {part}: written by audits/faults.py -->"
 
 @dataclass(frozen=True)
 class Part:
-    """What one part found.
+    """What came of one part.
 
     Attributes:
         table: in Markdown, with a line on how it came about.
@@ -44,66 +44,66 @@ def kill_parts(seed: int) -> Part:
     """Kill runs, and whatever writes files."""
     with tempfile.TemporaryDirectory() as root:
         hits, differing = kills.trial(Path(root), 30, random.Random(seed))
-    found = killed_writers.run(kills=40, seed=seed)
+    problems_of = killed_writers.run(kills=40, seed=seed)
     rows = [("`cocoop run`, then finished", len(hits), len(differing))]
-    rows += [(name, 40, len(problems)) for name, problems in found.items()]
+    rows += [(name, 40, len(problems)) for name, problems in problems_of.items()]
     rows.append(("all", sum(row[1] for row in rows), sum(row[2] for row in rows)))
     table = _table(("killed", "kills", "lost or wrong"), rows)
-    problems = [problem for each in found.values() for problem in each]
+    problems = [problem for problems in problems_of.values() for problem in problems]
     return Part(table, [*differing, *problems])
 
 
 def disturbance_parts(seed: int) -> Part:
     """Fill disks, move clocks, write twice at once."""
-    found = disturbances.run(every=1, times=10)
-    rows = [(name, tried, len(problems)) for name, (tried, problems) in found.items()]
-    wrong = [problem for _, problems in found.values() for problem in problems]
+    outcomes = disturbances.run(every=1, times=10)
+    rows = [(name, tried, len(problems)) for name, (tried, problems) in outcomes.items()]
+    wrong = [problem for _, problems in outcomes.values() for problem in problems]
     return Part(_table(("disturbance", "tried", "lost or wrong"), rows), wrong)
 
 
 def damage_parts(seed: int) -> Part:
     """Damage every kind of file that is read back."""
-    found, wrong = corruption.run(flips=60, seed=seed)
+    outcomes, wrong = corruption.run(flips=60, seed=seed)
     kinds = (corruption.DETECTED, corruption.REBUILT, corruption.SAME, corruption.WRONG)
-    rows = [(name, counts.total(), *(counts[kind] for kind in kinds)) for name, counts in found.items()]
+    rows = [(name, counts.total(), *(counts[kind] for kind in kinds)) for name, counts in outcomes.items()]
     return Part(_table(("files", "damages", *kinds), rows), wrong)
 
 
 def hostile_parts(seed: int) -> Part:
     """Feed what was made to do harm."""
-    found = hostile.run(seed)
+    outcome = hostile.run(seed)
     rows = [
         (
             kind,
-            each.tried,
-            each.refused,
-            each.accepted,
-            len(each.failures),
-            f"{each.slowest:.1f}",
-            f"{each.largest:.0f}",
+            counts.tried,
+            counts.refused,
+            counts.accepted,
+            len(counts.failures),
+            f"{counts.slowest:.1f}",
+            f"{counts.largest:.0f}",
         )
-        for kind, each in [*found.kinds.items(), ("all", found)]
+        for kind, counts in [*outcome.kinds.items(), ("all", outcome)]
     ]
     head = ("input", "cases", "refused", "read", "did harm", "slowest, s", "most memory, MiB")
-    return Part(_table(head, rows), list(found.failures))
+    return Part(_table(head, rows), list(outcome.failures))
 
 
 def server_parts(seed: int) -> Part:
     """Load the server."""
-    found = serving.run(requests=10_000, seed=seed)
+    outcome = serving.run(requests=10_000, seed=seed)
     rows = [
-        ("requests answered", found.served),
-        ("refused, as they must be", found.refused),
-        ("answered wrongly or not at all", found.wrong),
-        ("slow clients sent away", found.slow),
-        ("requests whose sender went away", found.cancelled),
-        ("requests a second", f"{found.per_second:.0f}"),
-        ("half of the answers within, ms", f"{found.p50_ms:.0f}"),
-        ("99 of 100 within, ms", f"{found.p99_ms:.0f}"),
-        ("memory after the first tenth, MiB", f"{found.memory_start_mib:.0f}"),
-        ("memory at the end, MiB", f"{found.memory_end_mib:.0f}"),
+        ("requests answered", outcome.served),
+        ("refused, as they must be", outcome.refused),
+        ("answered wrongly or not at all", outcome.wrong),
+        ("slow clients sent away", outcome.slow),
+        ("requests whose sender went away", outcome.cancelled),
+        ("requests a second", f"{outcome.per_second:.0f}"),
+        ("half of the answers within, ms", f"{outcome.p50_ms:.0f}"),
+        ("99 of 100 within, ms", f"{outcome.p99_ms:.0f}"),
+        ("memory after the first tenth, MiB", f"{outcome.memory_start_mib:.0f}"),
+        ("memory at the end, MiB", f"{outcome.memory_end_mib:.0f}"),
     ]
-    return Part(_table(("`cocoop serve`", "found"), rows), list(found.problems))
+    return Part(_table(("`cocoop serve`", "measured"), rows), list(outcome.problems))
 
 
 PARTS: dict[str, Callable[[int], Part]] = {
@@ -132,16 +132,16 @@ def main(
 ) -> None:
     """Try what may go wrong, and say what came of it."""
     wrong: list[str] = []
-    for name in [each.value for each in part] if part else PARTS:
+    for name in [name.value for name in part] if part else PARTS:
         start = time.monotonic()
-        found = PARTS[name](seed)
+        result = PARTS[name](seed)
         foot = f"{_place()}; seed {seed}, {time.monotonic() - start:.0f} s."
-        print(f"{found.table}\n\n{foot}\n", flush=True)
+        print(f"{result.table}\n\n{foot}\n", flush=True)
         if write:
-            write_text(PAGE, _inserted(PAGE.read_text(encoding="utf-8"), name, f"{found.table}\n\n{foot}"))
-        wrong += found.wrong
-    for each in wrong:
-        print(f"WRONG: {each}")
+            write_text(PAGE, _inserted(PAGE.read_text(encoding="utf-8"), name, f"{result.table}\n\n{foot}"))
+        wrong += result.wrong
+    for problem in wrong:
+        print(f"WRONG: {problem}")
     sys.exit(bool(wrong))
 
 

@@ -82,9 +82,9 @@ def serving(folder: Path, problems: list[str]) -> Iterator[tuple[int, psutil.Pro
     ):
         try:
             assert process.stdout is not None
-            found = re.search(r"http://127.0.0.1:(\d+)/", process.stdout.readline())
-            assert found, "the server did not start"
-            yield int(found[1]), psutil.Process(process.pid)
+            address = re.search(r"http://127.0.0.1:(\d+)/", process.stdout.readline())
+            assert address, "the server did not start"
+            yield int(address[1]), psutil.Process(process.pid)
             process.send_signal(signal.SIGINT)
             if process.wait(timeout=30) != 0:
                 problems.append(f"the server ended with {process.returncode}")

@@ -77,12 +77,12 @@ def _use(member: str) -> Callable[[Path], object]:
         except CocoopError as error:
             wrong = error
         try:
-            found = open_image(root, member).size
+            size = open_image(root, member).size
         except CocoopError:
             assert wrong, "the check passed what cannot be read"
             raise
         assert not wrong, "the check refused what can be read"
-        return found
+        return size
 
     return use
 

@@ -35,7 +35,7 @@ class Case:
     make: Callable[[Path], object]
     use: Callable[[Path], object]
     says: str = ""
-    check: Callable[[object], bool] = lambda found: True
+    check: Callable[[object], bool] = lambda result: True
 
 
 class Refused(Exception):
@@ -67,22 +67,22 @@ def decode(name: str) -> Callable[[Path], object]:
     """Return what decodes an image both ways, as a person's own and as a benchmark's; both are tried."""
 
     def use(folder: Path) -> tuple[int, int]:
-        found, wrong = [], []
+        images, wrong = [], []
         for read in (lambda: to_image(folder / name), lambda: open_image(folder, name)):
             try:
-                found.append(read())
+                images.append(read())
             except CocoopError as error:
                 wrong.append(error)
-        for image in found:
+        for image in images:
             load_backbone_once().preprocess.test(image)
         if wrong:
             raise wrong[0]
-        return found[0].size
+        return images[0].size
 
     return use
 
 
-def sealed(body: dict[str, Any]) -> str:
+def with_digest(body: dict[str, Any]) -> str:
     """Return JSON with the digest that the library asks for: anybody can compute one."""
     body = {name: value for name, value in body.items() if name != DIGEST}
     return json.dumps(body | {DIGEST: digest(json.dumps(body, sort_keys=True))})

@@ -13,7 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from audits.hostile.case import Case, command, sealed
+from audits.hostile.case import Case, command, with_digest
 
 Change = Callable[[dict[str, Any]], Any]
 FORMATS = ("csv", "html", "table", "md", "latex")
@@ -38,7 +38,11 @@ def cases(rng: random.Random) -> Iterator[Case]:
         format = FORMATS[number % len(FORMATS)]
         words = ("report", "runs", "--format", format)
         yield Case(f"record-{name}", _changed("records", change), _same(*words))
-        yield Case(f"record-{name}-sealed", _changed("records", change, sealed), _same(*words, numbers=False))
+        yield Case(
+            f"record-{name}-with_digest",
+            _changed("records", change, with_digest),
+            _same(*words, numbers=False),
+        )
     for number, (name, text) in enumerate(_texts(rng).items()):
         yield Case(f"record-file-{name}", _raw("records", text), command("report", "runs"), ".json")
         yield Case(f"plan-file-{name}", _raw("plans", text), _same("status", "runs"))
@@ -94,10 +98,10 @@ def _same(*words: str, numbers: bool = True) -> Callable[[Path], object]:
     """
 
     def use(folder: Path) -> None:
-        found = _shown(*words)(folder)
-        sys.stdout.write(found if "html" not in words else "")
-        assert "<script" not in found or "html" not in words, "markup on the page"
-        assert not numbers or _numbers(found) == _numbers(_true(*words)), "other numbers, without a word"
+        shown = _shown(*words)(folder)
+        sys.stdout.write(shown if "html" not in words else "")
+        assert "<script" not in shown or "html" not in words, "markup on the page"
+        assert not numbers or _numbers(shown) == _numbers(_true(*words)), "other numbers, without a word"
 
     return use
 

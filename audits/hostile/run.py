@@ -67,9 +67,9 @@ def cases(kind: str, seed: int) -> list[Case]:
 
 def run(seed: int, kinds: Iterable[str] = KINDS, every: int = 1) -> Outcome:
     """Try all cases of some kinds, or each of which `every` is a multiple, and count what became of them."""
-    found = {kind: list(_try_all(kind, seed, every)) for kind in kinds}
-    everything = [result for results in found.values() for result in results]
-    return _count(everything, {kind: _count(results, {}) for kind, results in found.items()})
+    by_kind = {kind: list(_try_all(kind, seed, every)) for kind in kinds}
+    everything = [result for results in by_kind.values() for result in results]
+    return _count(everything, {kind: _count(results, {}) for kind, results in by_kind.items()})
 
 
 def _count(results: Sequence[Result], kinds: dict[str, Outcome]) -> Outcome:
@@ -128,9 +128,9 @@ def _work(theirs: Connection, folder: Path, kind: str, seed: int, every: int, pl
     from audits.hostile.worker import attempt, prepare
 
     place += -place % every
-    found = cases(kind, seed)
+    tried = cases(kind, seed)
     prepare(folder)
-    for number in range(place, len(found), every):
-        theirs.send((number, found[number].name))
-        theirs.send(attempt(found[number], folder, f"{kind}/{found[number].name}"))
+    for number in range(place, len(tried), every):
+        theirs.send((number, tried[number].name))
+        theirs.send(attempt(tried[number], folder, f"{kind}/{tried[number].name}"))
     theirs.send("done")

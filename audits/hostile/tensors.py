@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
-from audits.hostile.case import Case, command, load_backbone_once, sealed
+from audits.hostile.case import Case, command, load_backbone_once, with_digest
 from audits.hostile.images import encoded
 from cocoop.backbones.cache import FeatureCache
 from cocoop.backbones.clip import load_backbone
@@ -148,7 +148,7 @@ def _cache(name: str, data: bytes) -> Case:
         f"cache-{name}",
         make,
         lambda folder: FeatureCache(folder / "out").get(KEY),
-        check=lambda found: found is None,
+        check=lambda value: value is None,
     )
 
 
@@ -160,7 +160,7 @@ def _snapshot(name: str, data: bytes) -> Case:
         (folder / "out").mkdir()
         (folder / "out" / "p.unfinished").write_bytes(data)
 
-    return Case(f"snapshot-{name}", make, use, check=lambda found: found is None)
+    return Case(f"snapshot-{name}", make, use, check=lambda value: value is None)
 
 
 def _load_prompt_file(name: str) -> Callable[[Path], object]:
@@ -221,7 +221,7 @@ def _facts(values: dict[str, Any]) -> Callable[[Path], object]:
         known = json.loads((folder / "model.json").read_text())
         for name, value in values.items():
             known = known | {name: known[name] | value if isinstance(value, dict) else value}
-        (folder / "model.json").write_text(sealed(known))
+        (folder / "model.json").write_text(with_digest(known))
 
     return change
 
@@ -242,7 +242,7 @@ def _changed() -> dict[str, Callable[[Path], object]]:
             header["card"] |= card or {}
             header["card"]["config"] |= settings or {}
             header["tensors"] = data_digest(save(tensors))
-            path.write_bytes(save(tensors, {"cocoop": sealed(header)}))
+            path.write_bytes(save(tensors, {"cocoop": with_digest(header)}))
 
         return change
 

@@ -72,10 +72,10 @@ def _judge(case: Case, watched: Path, folder: Path, name: str) -> Result:
     gc.collect()
     held = reset_peak()
     start = time.process_time()
-    with _captured() as said:
+    with _captured() as printed:
         try:
-            found = case.use(folder)
-            wrong = "" if case.check(found) else "the result is not as it should be"
+            result = case.use(folder)
+            wrong = "" if case.check(result) else "the result is not as it should be"
         except CocoopError as error:
             refused, message = True, str(error)
         except Refused:
@@ -83,16 +83,16 @@ def _judge(case: Case, watched: Path, folder: Path, name: str) -> Result:
         except BaseException as error:
             wrong = f"{type(error).__name__}: {str(error)[:300]}"
     seconds, mebibytes = time.process_time() - start, max(0, peak_memory() - held) / (1 << 20)
-    message += said[1]
+    message += printed[1]
     after = _tree(watched, folder)
     changed = sorted(path for path in before.keys() | after if before.get(path) != after.get(path))
     problems = {
         f"wrote {changed[:3]}": bool(changed) or (folder / CANARY).exists(),
         f"did {_seen[:3]}": bool(_seen),
-        "printed control codes": bool(CONTROL.search(said[0] + said[1])),
-        f"printed {message[-300:]!r}": bool(GARBAGE.search(message + said[0])),
-        f"said {len(message):,} characters": len(message) > LONGEST,
-        f"did not name {case.says!r} but said {message[:200]!r}": refused and case.says not in message,
+        "printed control codes": bool(CONTROL.search(printed[0] + printed[1])),
+        f"printed {message[-300:]!r}": bool(GARBAGE.search(message + printed[0])),
+        f"has a message of {len(message):,} characters": len(message) > LONGEST,
+        f"did not name {case.says!r} but {message[:200]!r}": refused and case.says not in message,
         f"took {seconds:.1f} s": seconds > SECONDS,
         f"took {mebibytes:.0f} MiB": mebibytes > MEBIBYTES,
     }
@@ -102,24 +102,24 @@ def _judge(case: Case, watched: Path, folder: Path, name: str) -> Result:
 
 def _tree(watched: Path, folder: Path) -> dict[str, tuple[int, int]]:
     """Return size and time of every file but those that the trial's own commands write."""
-    found: dict[str, tuple[int, int]] = {}
-    own = [str(folder / name) for name in WRITTEN]
+    files: dict[str, tuple[int, int]] = {}
+    written = [str(folder / name) for name in WRITTEN]
     open_ = [str(watched)]
     while open_:
         for entry in os.scandir(open_.pop()):
             if entry.is_dir(follow_symlinks=False):
-                open_ += [entry.path] * (entry.path not in own)
-                found[entry.path] = (0, 0)
+                open_ += [entry.path] * (entry.path not in written)
+                files[entry.path] = (0, 0)
             else:
                 info = entry.stat(follow_symlinks=False)
-                found[entry.path] = (info.st_size, info.st_mtime_ns)
-    return {path: facts for path, facts in found.items() if path not in own}
+                files[entry.path] = (info.st_size, info.st_mtime_ns)
+    return {path: stamp for path, stamp in files.items() if path not in written}
 
 
 @contextlib.contextmanager
 def _captured() -> Iterator[list[str]]:
     """Catch what is printed, also by libraries written in C; the texts are there afterwards."""
-    said: list[str] = []
+    texts: list[str] = []
     kept = os.dup(1), os.dup(2)
     streams = sys.stdout, sys.stderr
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -128,7 +128,7 @@ def _captured() -> Iterator[list[str]]:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         try:
-            yield said
+            yield texts
         finally:
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
@@ -138,7 +138,7 @@ def _captured() -> Iterator[list[str]]:
                 os.close(handle)
             for file in (out, err):
                 file.seek(0)
-                said.append(file.read().decode("utf-8", "replace"))
+                texts.append(file.read().decode("utf-8", "replace"))
 
 
 def _notice(event: str, arguments: tuple[Any, ...]) -> None:
