@@ -3,8 +3,6 @@
 import io
 import re
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +21,7 @@ from cocoop.deploy.serve.app import make_app
 from cocoop.deploy.serve.limits import Limits, Refused
 from cocoop.deploy.serve.page import render
 from cocoop.deploy.serve.server import LOOPBACK, name_models, serve
+from tests.cli.test_cli import call
 from tests.estimator.test_estimator import painted
 
 IMAGES, LABELS = painted(2)
@@ -205,16 +204,14 @@ def test_split_names() -> None:
     assert split_names(" red  apple,\n\nviolin\nred apple ") == ("red apple", "violin")
 
 
-def test_a_taken_port_is_one_message(tmp_path: Path) -> None:
+def test_a_taken_port_is_one_message(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     ZeroShot("toy").fit(IMAGES, LABELS).save(tmp_path / "m")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        call = "from cocoop.cli import main; main()"
-        command = [sys.executable, "-c", call, "serve", str(tmp_path / "m"), "--port", str(port)]
-        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert found.returncode == 1
-    assert f"port {port}" in found.stderr
-    assert "Traceback" not in found.stderr
+        assert call("serve", str(tmp_path / "m"), "--port", str(port)) == 1
+    shown = capfd.readouterr().err
+    assert f"port {port}" in shown
+    assert "Traceback" not in shown
 
 
 def test_a_missing_model_is_one_message(tmp_path: Path) -> None:

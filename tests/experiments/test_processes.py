@@ -46,6 +46,7 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob("prompts/*.unfinished")) and time.monotonic() < deadline:
             time.sleep(0.1)
+        assert list(tmp_path.glob("prompts/*.unfinished"))
         parent.send_signal(signal.SIGKILL)
     trainings = {
         cell.training.key: cell.training for plan in Store(tmp_path).claims.requests() for cell in plan.cells
