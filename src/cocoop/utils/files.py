@@ -90,9 +90,9 @@ def default_cache() -> Path:
 def read_lines(path: Path) -> tuple[str, ...]:
     """Return the lines of a UTF-8 file that are not empty. Raises UsageError where it cannot be read."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the file {path} cannot be read: {error}") from error
     return tuple(line.strip() for line in lines if line.strip())
 
 
