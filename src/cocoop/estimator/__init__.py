@@ -6,25 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from cocoop.backbones.clip import Backbone
-from cocoop.backbones.device import AUTO
-from cocoop.backbones.names import EMBEDDED
+from cocoop.backbones.device import AUTO, choose_device, choose_precision
 from cocoop.errors import CocoopError
-from cocoop.estimator.estimator import SAVED, PromptClassifier, shared_backbone
+from cocoop.estimator.backbone import shared_backbone
+from cocoop.estimator.estimator import SAVED, PromptClassifier
 from cocoop.estimator.folder import read_model
 from cocoop.training.prompt_file import trained_method
 
 
-def CoCoOp(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassifier:
+def CoCoOp(backbone: str | Backbone | None = None, **params: Any) -> PromptClassifier:
     """Return a `PromptClassifier` of CoCoOp: context conditioned on the image (arXiv:2203.05557)."""
     return PromptClassifier("cocoop", backbone, **params)
 
 
-def CoOp(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassifier:
+def CoOp(backbone: str | Backbone | None = None, **params: Any) -> PromptClassifier:
     """Return a `PromptClassifier` of CoOp: one context for all images (arXiv:2109.01134)."""
     return PromptClassifier("coop", backbone, **params)
 
 
-def ZeroShot(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassifier:
+def ZeroShot(backbone: str | Backbone | None = None, **params: Any) -> PromptClassifier:
     """Return a `PromptClassifier` of zero-shot CLIP: it predicts with `classes=` without a fit."""
     return PromptClassifier("zeroshot", backbone, **params)
 
@@ -40,15 +40,17 @@ def load(
     """Read a model folder back.
 
     Args:
-        folder: what `PromptClassifier.save` or `cocoop fit` wrote.
+        folder: what `PromptClassifier.save`, `cocoop fit` or `cocoop import-official` wrote.
         backbone: the loaded CLIP it was trained on; None loads it by the name in the folder.
         device: where to put that; "auto" takes an accelerator where there is one.
         precision: of that; see `load_backbone`.
         memory_budget: bytes for the text encoder; None for what the machine allows.
 
     Raises:
+        UsageError: no such device or precision.
         CocoopError: a file is missing, edited or cut off, or the backbone is another or not to be had.
     """
+    choose_precision(precision, choose_device(device))  # a wrong one is not the backbone's fault
     info, tensors = read_model(Path(folder))
     name = info.prompt.backbone
     try:
