@@ -25,7 +25,7 @@ from cocoop.data.decode import decode_photo, open_image
 from cocoop.data.own.rows import read_names
 from cocoop.data.own.table import read_table
 from cocoop.data.splits import leaves, read_split
-from cocoop.estimator.fit import read_classes
+from cocoop.estimator.inputs import read_classes
 from cocoop.methods._settings import parse_overrides
 from cocoop.text.prompt import Prompt
 from cocoop.training.released import read_checkpoint
