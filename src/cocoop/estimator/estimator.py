@@ -62,7 +62,7 @@ class PromptClassifier:
         >>> import cocoop
         >>> import numpy as np
         >>> images = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 3), dtype=np.uint8)
-        >>> model = cocoop.PromptClassifier("coop", epochs=1, device="cpu")
+        >>> model = cocoop.PromptClassifier("coop", "tiny-clip", epochs=1, device="cpu")
         >>> model.fit(images, ["noise", "noise", "static", "static"]).predict_proba(images).shape
         (4, 2)
         >>> model.predict_proba(images, classes=["noise", "static", "snow"]).shape
