@@ -27,7 +27,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Prompt learning for CLIP: zero-shot CLIP, CoOp and CoCoOp.",
+    help="Prompt learning for CLIP: CoOp, CoCoOp and what came after, beside zero-shot CLIP.",
 )
 app.add_typer(run_app)
 app.add_typer(own_app)
