@@ -34,8 +34,8 @@ class Outcome:
     per_second: float = 0.0  # served and refused
     p50_ms: float = 0.0  # of those served
     p99_ms: float = 0.0
-    memory_start_mb: float = 0.0  # of the server after 1,000 requests, or so
-    memory_end_mb: float = 0.0
+    memory_start_mib: float = 0.0  # of the server after 1,000 requests, or so
+    memory_end_mib: float = 0.0
     problems: list[str] = field(default_factory=list)
 
 
@@ -76,8 +76,8 @@ class Load:
         return closing(HTTPConnection("127.0.0.1", self.port, timeout=60))
 
     def memory(self) -> float:
-        """Megabytes that the server holds."""
-        return self.server.memory_info().rss / 1e6
+        """MiB that the server holds."""
+        return self.server.memory_info().rss / (1 << 20)
 
     def steady(self, requests: int, seed: int) -> None:
         """Ask `requests` times with a few clients, and measure."""
@@ -88,7 +88,7 @@ class Load:
             with self.connection() as connection:
                 while (number := self._take(numbers)) is not None:
                     if number == mark:
-                        self.outcome.memory_start_mb = self.memory()
+                        self.outcome.memory_start_mib = self.memory()
                     if number % HOSTILE:
                         self.ask(connection, number, rng)
                     else:
@@ -98,7 +98,7 @@ class Load:
         threads = [threading.Thread(target=client, args=(random.Random(seed + i),)) for i in range(CLIENTS)]
         _finish(threads)
         self.outcome.per_second = requests / (time.monotonic() - began)
-        self.outcome.memory_end_mb = self.memory()
+        self.outcome.memory_end_mib = self.memory()
 
     def _take(self, numbers: Iterator[int]) -> int | None:
         with self._lock:

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 
 from audits.killed_writers import Writer, start_writing, writers
-from audits.kills import RUN, command, contents
+from audits.kills import RUN, command
+from tests.run_folder import contents
 
 SHORT = ("--methods", "zeroshot,cocoop", "--shots", "1", "--set", "cocoop.epochs=3", "--threads", "1")
 DECADE = 3.2e8  # seconds

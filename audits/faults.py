@@ -84,7 +84,7 @@ def hostile_parts(seed: int) -> Part:
         )
         for kind, each in [*found.kinds.items(), ("all", found)]
     ]
-    head = ("input", "cases", "refused", "read", "did harm", "slowest, s", "most memory, MB")
+    head = ("input", "cases", "refused", "read", "did harm", "slowest, s", "most memory, MiB")
     return Part(_table(head, rows), list(found.failures))
 
 
@@ -100,8 +100,8 @@ def server_parts(seed: int) -> Part:
         ("requests a second", f"{found.per_second:.0f}"),
         ("half of the answers within, ms", f"{found.p50_ms:.0f}"),
         ("99 of 100 within, ms", f"{found.p99_ms:.0f}"),
-        ("memory after the first tenth, MB", f"{found.memory_start_mb:.0f}"),
-        ("memory at the end, MB", f"{found.memory_end_mb:.0f}"),
+        ("memory after the first tenth, MiB", f"{found.memory_start_mib:.0f}"),
+        ("memory at the end, MiB", f"{found.memory_end_mib:.0f}"),
     ]
     return Part(_table(("`cocoop serve`", "found"), rows), list(found.problems))
 

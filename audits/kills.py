@@ -1,6 +1,6 @@
 """Kill -9 `cocoop run` at random moments, finish it, and compare with an undisturbed run byte by byte.
 
-    python audits/kills.py --kills 20
+    python -m audits.kills --kills 20
 
 Exits 1 where a single byte differs, apart from what any two runs differ in: time stamps, timings, memory.
 """
@@ -20,11 +20,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 from safetensors import safe_open
-from safetensors.torch import save
 
 from cocoop.cli import main
+from tests.run_folder import contents
 
-MEASURED = ('"created"', '"seconds_per_step"', '"peak_memory_mb"', '"sha256"', '"commit"')
 RUN = ("run", "base-to-new", "--backbone", "toy", "--datasets", "emoji/activities", "--seeds", "0")
 LONG = ("--set", "coop.epochs=40", "--set", "cocoop.epochs=12")
 
@@ -94,22 +93,6 @@ def header(path: Path) -> dict[str, str]:
         return file.metadata()
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Return all results by name, without what was measured."""
-    found = {path.name: path.read_bytes() for path in folder.glob("predictions/*")}
-    for path in folder.glob("records/*/*/*.json"):
-        lines = path.read_text().splitlines()
-        found[path.name] = "\n".join(line for line in lines if not line.strip().startswith(MEASURED)).encode()
-    for path in folder.glob("prompts/*.unfinished"):
-        found[path.name] = b"left over"
-    for path in folder.glob("prompts/[!.]*.safetensors"):
-        with safe_open(path, "pt") as file:
-            card = json.loads(file.metadata()["cocoop"])["card"] | {"seconds": 0}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        found[path.name] = save(tensors, {"cocoop": json.dumps(card)})
-    return found
-
-
 def trial(
     root: Path, kills: int, rng: random.Random, extra: Sequence[str] = LONG
 ) -> tuple[list[dict[str, object]], list[str]]:
@@ -125,8 +108,8 @@ def trial(
         while len(hits) < kills and (hit := kill(folder, rng.uniform(0, 0.6 * work), extra)):
             hits.append({"run": number} | hit)
         finish(folder, extra)
-        found = contents(folder)
-        differing += [name for name in expected.keys() | found if expected.get(name) != found.get(name)]
+        results = contents(folder)
+        differing += [name for name in expected.keys() | results if expected.get(name) != results.get(name)]
     return hits, differing
 
 

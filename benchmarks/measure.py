@@ -84,14 +84,15 @@ def _child(send: Any, prepare: Callable[..., Job], arguments: tuple[Any, ...]) -
     job = prepare(*arguments)
     gc.collect()
     release_free_memory()  # what loading left behind would hide as much of the job's use
-    reset, peak = (_reset_gpu_peak, _gpu_peak) if torch.cuda.is_initialized() else (_reset_peak, _peak)
+    reset, peak = (_reset_gpu_peak, _gpu_peak) if torch.cuda.is_initialized() else (reset_peak, peak_memory)
     held = reset()
     job()
     send.send(max(0, peak() - held) / (1 << 20))
     send.close()
 
 
-def _reset_peak() -> int:
+def reset_peak() -> int:
+    """Return the bytes that this process holds, and let `peak_memory` count from them."""
     clear = Path("/proc/self/clear_refs")
     if not clear.exists():
         raise OSError("peak memory is measured through /proc, which this system does not have")
@@ -100,7 +101,8 @@ def _reset_peak() -> int:
     return held
 
 
-def _peak() -> int:
+def peak_memory() -> int:
+    """Return the most bytes that this process has held since the last `reset_peak`."""
     lines = Path("/proc/self/status").read_text().splitlines()
     (line,) = (line for line in lines if line.startswith("VmHWM"))
     return int(line.split()[1]) << 10

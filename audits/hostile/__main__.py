@@ -17,7 +17,7 @@ def main(
     """Give all inputs to the library and print what became of them."""
     outcome = run(seed, tuple(kind or KINDS))
     table = Table("inputs", title=f"Hostile inputs, seed {seed}", title_justify="left")
-    for name in ("tried", "refused", "accepted", "slowest, s", "largest, MB", "failed"):
+    for name in ("tried", "refused", "accepted", "slowest, s", "largest, MiB", "failed"):
         table.add_column(name, justify="right")
     for name, counts in [*outcome.kinds.items(), ("all", outcome)]:
         table.add_row(

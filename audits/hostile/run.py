@@ -17,7 +17,7 @@ from pathlib import Path
 from audits.hostile.case import Case
 
 SECONDS = 10.0  # of a processor: a refusal takes none, the largest image that is read about three
-MEGABYTES = 1500.0  # beyond what the process held: that image four times over
+MEBIBYTES = 1536.0  # beyond what the process held: that image four times over
 DEADLINE = 90.0  # seconds until a case that hangs is ended; other work may run beside it
 
 KINDS = ("images", "tables", "archives", "splits", "names", "checkpoints", "tensors", "records")
@@ -30,7 +30,7 @@ class Result:
     name: str
     refused: bool
     seconds: float = 0.0
-    megabytes: float = 0.0
+    mebibytes: float = 0.0
     wrong: str = ""
     message: str = ""
 
@@ -45,7 +45,7 @@ class Outcome:
         refused: with a message.
         accepted: with a result.
         slowest: processor seconds of the slowest.
-        largest: memory of the largest, in MB beyond what the process held.
+        largest: memory of the largest, in MiB beyond what the process held.
         failures: name and reason of those that did harm.
         kinds: the same for every kind.
     """
@@ -80,7 +80,7 @@ def _count(results: Sequence[Result], kinds: dict[str, Outcome]) -> Outcome:
         refused=sum(result.refused for result in right),
         accepted=sum(not result.refused for result in right),
         slowest=max((result.seconds for result in results), default=0.0),
-        largest=max((result.megabytes for result in results), default=0.0),
+        largest=max((result.mebibytes for result in results), default=0.0),
         failures=tuple(f"{result.name}: {result.wrong}" for result in results if result.wrong),
         kinds=kinds,
     )

@@ -19,7 +19,8 @@ import huggingface_hub
 import torch
 
 from audits.hostile.case import CANARY, MODEL, Case, Refused, load_backbone_once, write_model
-from audits.hostile.run import MEGABYTES, SECONDS, Result
+from audits.hostile.run import MEBIBYTES, SECONDS, Result
+from benchmarks.measure import peak_memory, reset_peak
 from cocoop import CocoopError
 
 WRITTEN = ("out", "m", "runs")  # below a case's folder, by the commands of the trial
@@ -69,7 +70,7 @@ def _judge(case: Case, watched: Path, folder: Path, name: str) -> Result:
     before, wrong, refused, message = _tree(watched, folder), "", False, ""
     _seen.clear()
     gc.collect()
-    held = _memory(reset=True)
+    held = reset_peak()
     start = time.process_time()
     with _captured() as said:
         try:
@@ -81,7 +82,7 @@ def _judge(case: Case, watched: Path, folder: Path, name: str) -> Result:
             refused = True
         except BaseException as error:
             wrong = f"{type(error).__name__}: {str(error)[:300]}"
-    seconds, megabytes = time.process_time() - start, _memory() - held
+    seconds, mebibytes = time.process_time() - start, max(0, peak_memory() - held) / (1 << 20)
     message += said[1]
     after = _tree(watched, folder)
     changed = sorted(path for path in before.keys() | after if before.get(path) != after.get(path))
@@ -93,10 +94,10 @@ def _judge(case: Case, watched: Path, folder: Path, name: str) -> Result:
         f"said {len(message):,} characters": len(message) > LONGEST,
         f"did not name {case.says!r} but said {message[:200]!r}": refused and case.says not in message,
         f"took {seconds:.1f} s": seconds > SECONDS,
-        f"took {megabytes:.0f} MB": megabytes > MEGABYTES,
+        f"took {mebibytes:.0f} MiB": mebibytes > MEBIBYTES,
     }
     wrong = "; ".join([wrong] * bool(wrong) + [words for words, holds in problems.items() if holds])
-    return Result(name, refused, seconds, max(0.0, megabytes), wrong, message[:LONGEST])
+    return Result(name, refused, seconds, mebibytes, wrong, message[:LONGEST])
 
 
 def _tree(watched: Path, folder: Path) -> dict[str, tuple[int, int]]:
@@ -113,14 +114,6 @@ def _tree(watched: Path, folder: Path) -> dict[str, tuple[int, int]]:
                 info = entry.stat(follow_symlinks=False)
                 found[entry.path] = (info.st_size, info.st_mtime_ns)
     return {path: facts for path, facts in found.items() if path not in own}
-
-
-def _memory(reset: bool = False) -> float:
-    """Return the most memory that the process has held in MB, since the last reset."""
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM"))
 
 
 @contextlib.contextmanager

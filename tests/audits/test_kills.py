@@ -3,8 +3,9 @@
 import random
 from pathlib import Path
 
-from audits.kills import contents, trial
+from audits.kills import trial
 from cocoop.experiments.store import Store
+from tests.run_folder import contents
 
 SHORT = ("--methods", "zeroshot,cocoop", "--shots", "1", "--set", "cocoop.epochs=15")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import cocoop
-from audits.kills import contents
 from cocoop import UsageError
 from cocoop.experiments.store import Store
 from tests.experiments.test_runs import ARGUMENTS
+from tests.run_folder import contents
 
 FAST = ARGUMENTS | {"methods": ["zeroshot", "coop"], "overrides": ["coop.epochs=2"], "threads": 1}
 
