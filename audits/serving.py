@@ -57,10 +57,10 @@ def prepare(folder: Path, rng: random.Random) -> Known:
     images = [png(read_bytes(food.root, item.path)) for item in items]
     decoded = [Image.open(io.BytesIO(data)) for data in images]
     names = sorted({item.name for item in items})
-    model = cocoop.CoCoOp(epochs=1).fit(decoded, [item.name for item in items])
+    model = cocoop.CoCoOp("tiny-clip", epochs=1).fit(decoded, [item.name for item in items])
     model.save(folder)
     lists = [names[:NAMES], rng.sample(names, NAMES), ["a fruit", "something baked", "<b>violin</b>"]]
-    models = {"zero-shot": cocoop.ZeroShot(template=model.template), "cocoop": model}
+    models = {"zero-shot": cocoop.ZeroShot("tiny-clip", template=model.template), "cocoop": model}
     expected = {
         (label, place): each.predict_proba(decoded, classes)
         for label, each in models.items()

@@ -14,7 +14,7 @@ images = [open_image(data.root, item.path) for item in items]
 names = [item.name for item in items]
 
 settings = [{"ctx_init": "a photo of a"}, {"ctx_init": "a flat emoji of a"}]
-search = GridSearchCV(cocoop.CoOp(epochs=2), {"settings": settings}, cv=2)
+search = GridSearchCV(cocoop.CoOp("tiny-clip", epochs=2), {"settings": settings}, cv=2)
 search.fit(images, names)
 for params, score in zip(search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True):
     print(f"{params['settings']['ctx_init']!r:22} {score:.1%}")

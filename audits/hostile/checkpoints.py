@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 
 from audits.hostile.case import CANARY, Case, command, load_backbone_once
 from cocoop.backbones.clip import load_backbone
 from cocoop.errors import CocoopError
-from cocoop.training.released import import_official
+from cocoop.estimator.import_released import import_released
 
 FILE = "model.pth.tar-10"
 CODE = f"open({CANARY!r}, 'w')"
@@ -88,7 +89,7 @@ def content_of(data: bytes) -> Callable[[Path], object]:
 
 def _official(name: str, make: Callable[[Path], object]) -> Case:
     def use(folder: Path) -> object:
-        return import_official(folder / FILE, folder / "out", load_backbone_once())
+        return import_released(folder / FILE, folder / "out", "toy", Console(quiet=True))
 
     return Case(name, lambda folder: make(folder / FILE), use)
 

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from cocoop import CoCoOp, open_dataset
 from cocoop.data.storage import read_bytes
 from cocoop.estimator.evaluate import per_class
 from cocoop.estimator.explain import nearest_words
-from cocoop.estimator.fit import Request, fit
+from cocoop.estimator.fit import FitOptions, fit
 from cocoop.estimator.predict import Prediction, as_csv, as_json
 from tests.cli.test_cli import call
 from tests.estimator.test_estimator import COLOURS
@@ -47,7 +49,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     paint(folder / "photos", COLOURS)
     params = {"method": "cocoop", "backbone": "tiny-clip", "epochs": 2}
-    fit(Request(str(folder / "photos"), folder / "m", 16, None, None, None, params), Console(quiet=True))
+    fit(FitOptions(str(folder / "photos"), folder / "m", 16, None, None, None, params), Console(quiet=True))
     return folder / "m"
 
 
@@ -319,3 +321,16 @@ def test_own_data_are_datasets_of_run(photos: Path) -> None:
     assert call("run", "base-to-new", "--datasets", "photos", *quick, "--out", "runs") == 0
     assert len(list(Path("runs/records").rglob("*.json"))) == 2
     assert call("run", "base-to-new", "--datasets", "./gone", *quick, "--out", "runs") == 2
+
+
+def test_fit_enters_few_rooms(photos: Path) -> None:
+    """From the command to a saved model: packages of cocoop whose modules are loaded on the way."""
+    command = ["fit", "photos", "--out", "m", "--backbone", "toy", "--epochs", "1"]
+    code = (
+        f"import sys; from cocoop.cli import main\ntry: main({command})\nexcept SystemExit: pass\n"
+        "print(*{name.split('.')[1] for name in sys.modules if name.startswith('cocoop.')})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    rooms = set(done.stdout.splitlines()[-1].split()) - {"errors"}  # one module, not a room
+    assert Path("m/model.json").exists()
+    assert rooms == {"cli", "estimator", "training", "methods", "text", "backbones", "data", "utils"}

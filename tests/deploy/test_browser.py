@@ -38,7 +38,7 @@ def address(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Ite
     """The server that `cocoop serve` starts for two models, stopped as a person stops it."""
     folder = tmp_path_factory.mktemp("models")
     for kind in (cocoop.CoOp, cocoop.CoCoOp):
-        model = kind(epochs=1).fit(images, NAMES)
+        model = kind("tiny-clip", epochs=1).fit(images, NAMES)
         model.save(folder / model.method)
     command = [sys.executable, "-c", "from cocoop.cli import main; main()", "serve"]
     command += [str(folder / "coop"), str(folder / "cocoop"), "--port", "0", "--max-upload", "1MB"]

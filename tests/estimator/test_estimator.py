@@ -1,5 +1,9 @@
 """Classifiers as scikit-learn users know them, on images from files and from memory."""
 
+import copy
+import pickle
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +11,14 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.utils.validation import check_is_fitted
 
 import cocoop
 from cocoop import CoCoOp, CocoopError, CoOp, UsageError, ZeroShot
 from cocoop.data.decode import to_image
+from cocoop.estimator.inputs import read_classes
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (30, 40, 200)}
 
@@ -44,7 +51,7 @@ def quick(kind: type = CoCoOp, **params: object) -> cocoop.PromptClassifier:
 @pytest.mark.parametrize("kind", [CoCoOp, CoOp])
 def test_fit_predict_score(kind: type) -> None:
     images, labels = painted()
-    model = kind(epochs=4, settings={"lr": 0.01, "batch_size": 2})
+    model = kind("tiny-clip", epochs=4, settings={"lr": 0.01, "batch_size": 2})
     assert model.fit(images, labels) is model
     assert model.classes_.tolist() == ["blue", "green", "red"]
     assert model.score(images, labels) == 1.0
@@ -101,6 +108,67 @@ def test_the_conventions_of_scikit_learn(paths: list[Path]) -> None:
     assert "settings" in search.fit(paths, labels).best_params_
 
 
+@pytest.mark.parametrize("ask", [lambda m: m.predict(painted(1)[0]), lambda m: m.save("m"), check_is_fitted])
+def test_an_unfitted_classifier_is_recognised(ask: Callable[[cocoop.PromptClassifier], object]) -> None:
+    model = quick()
+    with pytest.raises(NotFittedError, match="fit"):
+        ask(model)
+    check_is_fitted(model.fit(*painted(1)))
+    with pytest.raises(NotFittedError, match="fit"):
+        ask(clone(model))
+
+
+def not_fitted() -> UsageError:
+    with pytest.raises(UsageError, match="call fit") as error:
+        quick().predict(painted(1)[0])
+    return error.value
+
+
+def test_the_error_survives_copies() -> None:
+    error = not_fitted()
+    for same in (copy.copy(error), copy.deepcopy(error), pickle.loads(pickle.dumps(error))):
+        assert type(same) is type(error)
+        assert str(same) == str(error)
+        for kind in (NotFittedError, UsageError, ValueError, AttributeError):
+            assert isinstance(same, kind)
+
+
+def test_scikit_learn_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pickled = pickle.dumps(not_fitted())
+    monkeypatch.delitem(sys.modules, "sklearn.exceptions")
+    for error in (not_fitted(), pickle.loads(pickled)):
+        assert isinstance(error, UsageError)
+        assert not isinstance(error, NotFittedError)
+    monkeypatch.undo()
+    assert isinstance(not_fitted(), NotFittedError)
+
+
+@pytest.mark.parametrize("kind", [CoCoOp, CoOp, ZeroShot, cocoop.PromptClassifier])
+def test_the_embedded_backbone_is_warned_of_where_none_is_named(
+    kind: type, monkeypatch: pytest.MonkeyPatch, toy: cocoop.Backbone
+) -> None:
+    monkeypatch.setattr("cocoop.estimator.estimator.shared_backbone", lambda *given: toy)  # quicker
+    images, labels = painted(1)
+    model = kind(epochs=None if kind is ZeroShot else 1)
+    for unnamed in (model, clone(model)):
+        assert unnamed.get_params()["backbone"] is None
+        with pytest.warns(UserWarning, match="drawings, not photographs.*backbone='ViT-B-16/openai'") as seen:
+            unnamed.fit(images, labels).predict(images)
+        assert len(seen) == 1
+    named = clone(model).set_params(backbone="tiny-clip")
+    assert clone(named.fit(images, labels)).backbone == "tiny-clip"
+
+
+def test_zero_shot_without_a_fit_is_warned_of_too(tmp_path: Path) -> None:
+    images, _ = painted(1)
+    model = ZeroShot()
+    with pytest.warns(UserWarning, match="no backbone was named") as seen:
+        model.predict(images, classes=list(COLOURS))
+    assert len(seen) == 1
+    model.save(tmp_path / "m")
+    cocoop.load(tmp_path / "m").fit(images, list(COLOURS))  # the folder names it
+
+
 def test_a_loaded_backbone_is_shared(toy: cocoop.Backbone) -> None:
     assert clone(CoCoOp(toy)).backbone is toy
 
@@ -115,8 +183,6 @@ def test_the_same_seed_gives_the_same_model(paths: list[Path]) -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda m, x, y: m.predict(x), "call fit"),
-        (lambda m, x, y: m.save("m"), "call fit"),
         (lambda m, x, y: m.fit(x, y[1:]), "12 images and 11 labels"),
         (lambda m, x, y: m.fit([], []), "0 images"),
         (lambda m, x, y: m.fit(x, np.arange(12)), "name of its class"),
@@ -130,6 +196,10 @@ def test_the_same_seed_gives_the_same_model(paths: list[Path]) -> None:
         (lambda m, x, y: m.set_params(preset="cocop-paper").fit(x, y), "Did you mean 'cocoop-paper'"),
         (lambda m, x, y: m.set_params(settings={"epoch": 1}).fit(x, y), "Did you mean 'epochs'"),
         (lambda m, x, y: m.set_params(method="cocop").fit(x, y), "Did you mean 'cocoop'"),
+        (
+            lambda m, x, y: m.set_params(settings={"reduction": 0}).fit(x, y),
+            "^cocoop.reduction=0: reduction must be at least 1, not 0$",
+        ),
     ],
 )
 def test_wrong_calls(call: object, words: str) -> None:
@@ -152,6 +222,15 @@ def test_vectors_of_classes_do_not_move_to_others() -> None:
 def test_pixels_out_of_range(pixels: np.ndarray) -> None:
     with pytest.raises(CocoopError, match="from 0 to 255"):
         to_image(pixels)
+
+
+def test_names_one_a_line(tmp_path: Path) -> None:
+    (tmp_path / "n.txt").write_bytes(b"\xef\xbb\xbfred apple\r\n\r\n violin \nred apple\n")
+    assert read_classes(tmp_path / "n.txt") == ("red apple", "violin")
+    for content, words in ((b"\n \n", "holds no class names"), (b"\xff\xfe", "n.txt cannot be read")):
+        (tmp_path / "n.txt").write_bytes(content)
+        with pytest.raises(CocoopError, match=words):
+            read_classes(tmp_path / "n.txt")
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_the_model_card_is_the_hubs(model: Path) -> None:
     assert card.data.eval_results[0].metric_value == 0.75
     assert "| held-out images | 3 | 12 | 50.0% | 75.0% |" in card.text
     assert "cocoop.load('m')" in card.text
+    assert "It knows 3 classes, and takes any other names." in card.text
 
 
 def test_names_are_plain_text_in_the_card(tmp_path: Path) -> None:
@@ -123,6 +124,12 @@ def test_a_backbone_that_is_not_here_is_named(model: Path, monkeypatch: pytest.M
     with pytest.raises(CocoopError, match=r'needs the backbone toy.*load_backbone\("toy"\)') as error:
         cocoop.load(model)
     assert "no network" in str(error.value)
+
+
+def test_a_wrong_device_is_not_taken_for_a_missing_backbone(model: Path) -> None:
+    for wrong, words in (({"device": "cpuu"}, "unknown device"), ({"precision": "fp8"}, "unknown precision")):
+        with pytest.raises(UsageError, match=f"^{words}"):
+            cocoop.load(model, **wrong)
 
 
 def test_another_backbone_is_refused(model: Path) -> None:

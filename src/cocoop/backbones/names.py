@@ -1,5 +1,6 @@
 """Where a CLIP comes from: open_clip's architectures and tags, the Hub, local folders and files."""
 
+import json
 import logging
 import math
 import os
@@ -60,6 +61,29 @@ def create_model(name: str) -> nn.Module:
         if Path(name).is_file():
             return load_file(Path(name))
         return _from_tag(*_architecture(name))
+
+
+def text_sizes(name: str) -> tuple[int, int] | None:
+    """Return w, the size of a text token's vector, and d, that of the joint embedding, loading no weights.
+
+    None where only the weights tell: for a file alone, a folder, or a model of the Hub.
+
+    Raises:
+        UsageError: no such architecture or tag.
+    """
+    if name == TOY:
+        config: dict[str, Any] = _TOY_CONFIG
+    elif name == EMBEDDED:
+        config = json.loads((_embedded(EMBEDDED) / "open_clip_config.json").read_text())["model_cfg"]
+    elif name.startswith("hf-hub:") or Path(name).exists():
+        return None
+    else:
+        architecture, tag = _architecture(name.partition("@")[0])
+        if tag and tag != RANDOM:
+            _tag_config(architecture, tag)
+        config = open_clip.get_model_config(architecture)
+    width = config["text_cfg"].get("width")
+    return (width, config["embed_dim"]) if width else None
 
 
 def _embedded(name: str) -> Path:

@@ -27,7 +27,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Prompt learning for CLIP: zero-shot CLIP, CoOp and CoCoOp.",
+    help="Prompt learning for CLIP: CoOp, CoCoOp and what came after, beside zero-shot CLIP.",
 )
 app.add_typer(run_app)
 app.add_typer(own_app)
@@ -46,13 +46,6 @@ class Listing(str, Enum):
     datasets = "datasets"
     protocols = "protocols"
     backbones = "backbones"
-
-
-class Learned(str, Enum):
-    """Methods that the released code trains."""
-
-    coop = "coop"
-    cocoop = "cocoop"
 
 
 class Place(str, Enum):
@@ -80,32 +73,33 @@ def list_(what: Annotated[Listing | None, typer.Argument(help="One kind; all by 
 
 @app.command("import-official")
 def import_official(
-    file: Annotated[Path, typer.Argument(help="prompt_learner/model.pth.tar-N of a run.")],
-    folder: Annotated[Path, typer.Option("--out", help="Where the prompt file goes.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run's folder, or its prompt_learner/model.pth.tar-N.")
+    ],
+    folder: Annotated[Path, typer.Option("--out", help="The model folder to write.")],
     backbone: Annotated[str, typer.Option(help="What it was trained with.")] = "ViT-B-16/openai",
-    method: Annotated[Learned | None, typer.Option(help="Refuse a file of another method.")] = None,
+    method: Annotated[str | None, typer.Option(help="Refuse a checkpoint of another method.")] = None,
     dataset: Annotated[str, typer.Option(help="What it was trained on, for its template.")] = "imagenet",
-    classes: Annotated[
+    class_names: Annotated[
         Path | None, typer.Option(help="File with the names it was trained on, one a line, in label order.")
     ] = None,
     position: Annotated[Place, typer.Option(help="Where the class name stands; CoOp only.")] = Place.end,
 ) -> None:
-    """Turn a checkpoint of the released CoOp or CoCoOp code into a prompt file; nothing in it is run."""
-    from cocoop.backbones.clip import load_backbone
+    """Turn a checkpoint of the released CoOp or CoCoOp code into a model folder; nothing in it is run."""
     from cocoop.data.benchmark.catalog import template_of
-    from cocoop.training import released as official
+    from cocoop.estimator.import_released import import_released
     from cocoop.utils.files import read_lines
 
-    path = official.import_official(
-        file,
+    import_released(
+        path,
         folder,
-        load_backbone(backbone),
-        method=method.value if method else None,
+        backbone,
+        out,
+        method=method,
         template=template_of(dataset),
-        class_names=read_lines(classes) if classes else (),
+        class_names=read_lines(class_names) if class_names else (),
         position=position.value,
     )
-    out.print(f"{path}\nuse it with: cocoop.load_prompt({str(path)!r}, backbone)", soft_wrap=True)
 
 
 @app.command()
@@ -134,8 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         called.set(tuple(words))
         app(args=words)
     except Exception as error:
-        said = in_words(error)
-        if said is None or os.environ.get("COCOOP_DEBUG"):
+        message = in_words(error)
+        if message is None or os.environ.get("COCOOP_DEBUG"):
             raise
-        err.print(Text.assemble(("error: ", "bold red"), said), soft_wrap=True)
+        err.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
         sys.exit(error.exit_code if isinstance(error, CocoopError) else 1)

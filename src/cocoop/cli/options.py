@@ -53,7 +53,7 @@ def parse_bytes(text: str | None) -> int | None:
 
 def class_names(classes: str | None, file: Path | None) -> tuple[str, ...] | None:
     """Return the names that `--classes` or `--classes-file` gives; None where neither is there."""
-    from cocoop.estimator.fit import read_classes
+    from cocoop.estimator.inputs import read_classes
 
     if classes and file:
         raise UsageError("give --classes or --classes-file, not both")

@@ -62,7 +62,7 @@ def fit(
     root: Root = None,
 ) -> None:
     """Train a classifier on labelled images; ends with what it gained over zero-shot CLIP."""
-    from cocoop.estimator.fit import Request
+    from cocoop.estimator.fit import FitOptions
     from cocoop.estimator.fit import fit as run
     from cocoop.methods import DEFAULT
     from cocoop.methods._settings import parse_overrides
@@ -82,7 +82,7 @@ def fit(
         "precision": precision,
         "memory_budget": parse_bytes(memory_budget),
     }
-    run(Request(data, out, shots, new_classes, names, root, params), out_)
+    run(FitOptions(data, out, shots, new_classes, names, root, params), out_)
 
 
 @app.command()
@@ -109,9 +109,9 @@ def predict(
     names = class_names(classes, classes_file)
     paths = predicting.find_images(images)
     loaded = load(model, device=device, precision=precision, memory_budget=parse_bytes(memory_budget))
-    found = predicting.predict(loaded, paths, names, top_k, min_confidence, err)
-    count = min(top_k, len(names or loaded.classes_))
-    predicting.write(predicting.WRITERS[format.value](found, paths, count))
+    count = min(top_k, len(loaded.classifier(names).class_names))
+    predictions = predicting.predict(loaded, paths, names, top_k, min_confidence, err)
+    predicting.write(predicting.WRITERS[format.value](predictions, paths, count))
 
 
 @app.command()

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from cocoop.backbones.clip import Backbone
-from cocoop.backbones.device import AUTO
-from cocoop.backbones.names import EMBEDDED
+from cocoop.backbones.device import AUTO, choose_device, choose_precision
 from cocoop.errors import CocoopError
-from cocoop.estimator.estimator import SAVED, PromptClassifier, shared_backbone
+from cocoop.estimator.backbone import shared_backbone
+from cocoop.estimator.estimator import SAVED, PromptClassifier
 from cocoop.estimator.folder import read_model
 from cocoop.training.prompt_file import trained_method
 
 
-def CoCoOp(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassifier:
+def CoCoOp(backbone: str | Backbone | None = None, **params: Any) -> PromptClassifier:
     """Return a `PromptClassifier` of CoCoOp: context conditioned on the image (arXiv:2203.05557).
 
     Examples:
@@ -23,7 +23,8 @@ def CoCoOp(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassifi
         >>> data = cocoop.open_dataset("emoji/food")
         >>> items = [item for item in data.items("train") if item.name in ("banana", "grapes", "pizza")]
         >>> images = [open_image(data.root, item.path) for item in items]
-        >>> model = cocoop.CoCoOp(epochs=2, device="cpu").fit(images, [item.name for item in items])
+        >>> model = cocoop.CoCoOp("tiny-clip", epochs=2, device="cpu")
+        >>> model = model.fit(images, [item.name for item in items])
         >>> model.classes_.tolist()
         ['banana', 'grapes', 'pizza']
         >>> model.predict(images[:1], classes=["banana", "violin", "teapot"]).tolist()
@@ -32,7 +33,7 @@ def CoCoOp(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassifi
     return PromptClassifier("cocoop", backbone, **params)
 
 
-def CoOp(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassifier:
+def CoOp(backbone: str | Backbone | None = None, **params: Any) -> PromptClassifier:
     """Return a `PromptClassifier` of CoOp: one context for all images (arXiv:2109.01134).
 
     Examples:
@@ -43,7 +44,7 @@ def CoOp(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassifier
     return PromptClassifier("coop", backbone, **params)
 
 
-def ZeroShot(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassifier:
+def ZeroShot(backbone: str | Backbone | None = None, **params: Any) -> PromptClassifier:
     """Return a `PromptClassifier` of zero-shot CLIP: it predicts with `classes=` without a fit.
 
     Examples:
@@ -51,7 +52,8 @@ def ZeroShot(backbone: str | Backbone = EMBEDDED, **params: Any) -> PromptClassi
         >>> from cocoop.data import open_image
         >>> data = cocoop.open_dataset("emoji/food")
         >>> images = [open_image(data.root, item.path) for item in data.items("test") if item.name == "pizza"]
-        >>> cocoop.ZeroShot(device="cpu").predict(images[:1], classes=["pizza", "violin", "teapot"]).tolist()
+        >>> model = cocoop.ZeroShot("tiny-clip", device="cpu")
+        >>> model.predict(images[:1], classes=["pizza", "violin", "teapot"]).tolist()
         ['pizza']
     """
     return PromptClassifier("zeroshot", backbone, **params)
@@ -68,13 +70,14 @@ def load(
     """Read a model folder back.
 
     Args:
-        folder: what `PromptClassifier.save` or `cocoop fit` wrote.
+        folder: what `PromptClassifier.save`, `cocoop fit` or `cocoop import-official` wrote.
         backbone: the loaded CLIP it was trained on; None loads it by the name in the folder.
         device: where to put that; "auto" takes an accelerator where there is one.
         precision: of that; see `load_backbone`.
         memory_budget: bytes for the text encoder; None for what the machine allows.
 
     Raises:
+        UsageError: no such device or precision.
         CocoopError: a file is missing, edited or cut off, or the backbone is another or not to be had.
 
     Examples:
@@ -82,11 +85,12 @@ def load(
         >>> from cocoop.data import open_image
         >>> data = cocoop.open_dataset("emoji/food")
         >>> images = [open_image(data.root, item.path) for item in data.items("train")[:4]]
-        >>> cocoop.CoOp(epochs=1).fit(images, ["amphora"] * 2 + ["avocado"] * 2).save("model")
+        >>> cocoop.CoOp("tiny-clip", epochs=1).fit(images, ["amphora"] * 2 + ["avocado"] * 2).save("model")
         >>> model = cocoop.load("model")
         >>> model.classes_.tolist()
         ['amphora', 'avocado']
     """
+    choose_precision(precision, choose_device(device))  # a wrong one is not the backbone's fault
     info, tensors = read_model(Path(folder))
     name = info.prompt.backbone
     try:

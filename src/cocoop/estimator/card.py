@@ -45,8 +45,8 @@ class ModelInfo(BaseModel):
         learned: SHA-256 of the prompt file.
         params: what the estimator was made with.
         recipe: how it was trained; None where nothing is learned.
-        preprocess: the pixels the backbone expects.
-        precision: of the backbone in training.
+        preprocess: the pixels the backbone expects; empty where it was imported.
+        precision: of the backbone in training; empty where it was imported.
         images: images trained on.
         lr: learning rate of every epoch.
         loss: mean training loss of every epoch.
@@ -74,20 +74,27 @@ class ModelInfo(BaseModel):
     created: str
 
 
-def markdown(info: ModelInfo, name: str) -> str:
-    """Return the model card of a model called `name`: front matter as the Hub reads it, then the page."""
+def markdown(info: ModelInfo, name: str, transferable: bool = True) -> str:
+    """Return the model card of a model called `name`: front matter as the Hub reads it, then the page.
+
+    Args:
+        info: what the card is about.
+        name: of the model.
+        transferable: whether it takes other class names than its own.
+    """
     prompt = info.prompt
+    calls = ['predict(["image.png"])'] if prompt.class_names else []
+    calls += ['predict_proba(["image.png"], classes=["any", "other", "names"])'] if transferable else []
+    use = "".join(f"print(model.{call})\n" for call in calls)
+    weights = f"weights `{prompt.weights[:16]}`" if prompt.weights else "weights not recorded"
     parts = [
         f"---\n{_front_matter(info, name)}\n---",
         f"# {plain(name)}",
-        f"An image classifier made with cocoop: {_method(info)} It knows "
-        f"{len(prompt.class_names)} classes, and takes any other names.",
-        f"## Use it\n\n```python\nimport cocoop\n\nmodel = cocoop.load({name!r})\n"
-        f'print(model.predict(["image.png"]))\n'
-        f'print(model.predict_proba(["image.png"], classes=["any", "other", "names"]))\n```',
-        f"It needs the backbone {plain(prompt.backbone)}, the frozen CLIP it was trained on (weights "
-        f"`{prompt.weights[:16]}`), which is not part of this folder.",
-        f"## Classes\n\n{', '.join(map(plain, prompt.class_names))}",
+        f"An image classifier made with cocoop: {_method(info)} It {_classes(info, transferable)}.",
+        f"## Use it\n\n```python\nimport cocoop\n\nmodel = cocoop.load({name!r})\n{use}```",
+        f"It needs the backbone {plain(prompt.backbone)}, the frozen CLIP it was trained on ({weights}), "
+        "which is not part of this folder.",
+        f"## Classes\n\n{', '.join(map(plain, prompt.class_names)) or 'None of its own.'}",
         f"## Training\n\n{_training(info)}",
         f"## Results\n\n{_results(info)}",
         "## Limits\n\nIt answers with one of the names it is given, also where none of them fits. Its "
@@ -124,7 +131,20 @@ def _method(info: ModelInfo) -> str:
     return f"[{method.name}]({method.paper.link}), {learned}"
 
 
+def _classes(info: ModelInfo, transferable: bool) -> str:
+    if not info.prompt.class_names:
+        return "has no classes of its own, and takes any names"
+    others = "takes any other names" if transferable else "takes no other names"
+    return f"knows {len(info.prompt.class_names)} classes, and {others}"
+
+
 def _training(info: ModelInfo) -> str:
+    if imported := info.prompt.notes.get("imported"):
+        epoch = "" if imported["epoch"] is None else f", epoch {imported['epoch']}"
+        return (
+            f"By the released code; brought over from {plain(imported['file'])}{epoch} "
+            f"(SHA-256 `{imported['sha256'][:16]}`)."
+        )
     if not info.recipe:
         return f"None. The prompt is {plain(info.prompt.template)}."
     recipe = ", ".join(f"{key} {value}" for key, value in info.recipe.items())

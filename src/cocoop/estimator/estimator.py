@@ -6,9 +6,6 @@ is installed, `clone`, `cross_val_score` and the like take these objects.
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from datetime import datetime, timezone
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +14,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cocoop.backbones.clip import EMBEDDED, Backbone, load_backbone
+from cocoop.backbones.clip import EMBEDDED, Backbone
 from cocoop.backbones.device import AUTO
 from cocoop.backbones.features import encode_images, view_seeds
 from cocoop.data.own.source import TEMPLATE
 from cocoop.errors import UsageError, unknown
+from cocoop.estimator.backbone import shared_backbone, warn_unnamed
 from cocoop.estimator.card import ModelInfo, Result
 from cocoop.estimator.folder import write_model
-from cocoop.estimator.inputs import Images, Names, check_pairs, listed, not_fitted, texts
+from cocoop.estimator.inputs import Images, Names, NotFittedError, check_pairs, listed, texts
+from cocoop.estimator.train import train_model
 from cocoop.methods import DEFAULT, Method
 from cocoop.methods._settings import MethodChoice, resolve
 from cocoop.training.classifier import Classifier
-from cocoop.training.loop import OnEpoch, Views, train
-from cocoop.training.prompt_file import PromptCard
-from cocoop.utils.environment import environment
+from cocoop.training.loop import OnEpoch, Views
 
 SAVED = ("method", "preset", "epochs", "settings", "template", "seed")  # what a folder tells of the params
 
@@ -44,7 +41,8 @@ class PromptClassifier:
 
     Args:
         method: registered name, e.g. "cocoop".
-        backbone: name for `load_backbone`, or a loaded one.
+        backbone: name for `load_backbone`, or a loaded one; None for the embedded tiny-clip, with a
+            `UserWarning` when it is fitted, as that knows drawings only.
         preset: one of the method's presets; None for its first.
         epochs: passes over the images; None for the preset's.
         settings: further fields of the method's `Config` or of `Recipe`, e.g. {"n_ctx": 8}.
@@ -64,7 +62,7 @@ class PromptClassifier:
         >>> import cocoop
         >>> import numpy as np
         >>> images = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 3), dtype=np.uint8)
-        >>> model = cocoop.PromptClassifier("coop", epochs=1, device="cpu")
+        >>> model = cocoop.PromptClassifier("coop", "tiny-clip", epochs=1, device="cpu")
         >>> model.fit(images, ["noise", "noise", "static", "static"]).predict_proba(images).shape
         (4, 2)
         >>> model.predict_proba(images, classes=["noise", "static", "snow"]).shape
@@ -79,7 +77,7 @@ class PromptClassifier:
     def __init__(
         self,
         method: str = DEFAULT,
-        backbone: str | Backbone = EMBEDDED,
+        backbone: str | Backbone | None = None,
         *,
         preset: str | None = None,
         epochs: int | None = None,
@@ -135,12 +133,12 @@ class PromptClassifier:
 
     def predict(self, images: Images, classes: Names | None = None) -> np.ndarray:
         """Return the likeliest name of each image, among any `classes` or those of the fit."""
-        best = self.logits(self.features(images), classes).argmax(1).numpy()
-        return np.array(self.classifier(classes).class_names)[best]
+        classifier = self.classifier(classes)
+        return np.array(classifier.class_names)[classifier.predict(self.features(images)).argmax(1).numpy()]
 
     def predict_proba(self, images: Images, classes: Names | None = None) -> np.ndarray:
         """Return the probabilities (n, c) of `classes`, in their order, or of `classes_`."""
-        return self.logits(self.features(images), classes).softmax(1).numpy()
+        return self.classifier(classes).predict(self.features(images)).softmax(1).numpy()
 
     def score(self, images: Images, labels: Names, classes: Names | None = None) -> float:
         """Return the accuracy on labelled images."""
@@ -160,12 +158,17 @@ class PromptClassifier:
         """Return the `Classifier` over `classes` or those of the fit; the last one is kept.
 
         Raises:
-            UsageError: it is not fitted, or other classes are asked of vectors that belong to theirs.
+            NotFittedError: it is not fitted.
+            UsageError: there are no classes, or others are asked of vectors that belong to theirs.
         """
         if not self.__sklearn_is_fitted__() and classes is not None and not self.choice.facts.learns:
             self._train(sorted(set(texts(classes))), lambda epoch: torch.empty(0), torch.empty(0).long())
         self._check_fitted()
         names = tuple(self.classes_.tolist() if classes is None else texts(classes))
+        if classes is None and not names:
+            raise UsageError(
+                "this model has no class names of its own; give some: classes=[...], or --classes"
+            )
         if not self.method_.transferable and list(names) != self.info_.prompt.class_names:
             raise UsageError("this model learned vectors for each of its own classes; others have none")
         if self._last is None or self._last.class_names != names:
@@ -176,13 +179,14 @@ class PromptClassifier:
         """Write a model folder for `load`, with what the model scored where that was measured.
 
         Raises:
-            UsageError: it is not fitted, or the folder holds something else.
+            NotFittedError: it is not fitted.
+            UsageError: the folder holds something else.
         """
         self._check_fitted()
         params = {name: getattr(self, name) for name in SAVED}
         update = {"params": params, "results": list(results) or self.info_.results}
         self.info_ = self.info_.model_copy(update=update)
-        write_model(Path(folder), self.method_, self.info_)
+        write_model(Path(folder), self.method_.state_dict(), self.info_, self.method_.transferable)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return what it was made with, by name."""
@@ -200,7 +204,7 @@ class PromptClassifier:
         """Return the frozen CLIP; one given by name is loaded once for all classifiers."""
         if isinstance(self.backbone, Backbone):
             return self.backbone
-        return shared_backbone(self.backbone, self.device, self.precision)
+        return shared_backbone(self.backbone or EMBEDDED, self.device, self.precision)
 
     @property
     def choice(self) -> MethodChoice:
@@ -209,43 +213,34 @@ class PromptClassifier:
         return resolve(self.method, self.preset, {**(self.settings or {}), **epochs})
 
     def _train(
-        self, names: list[str], views: Views, truth: Tensor, on_epoch: OnEpoch = lambda epoch: None
+        self, names: list[str], views: Views, labels: Tensor, on_epoch: OnEpoch = lambda epoch: None
     ) -> "PromptClassifier":
-        choice, clip = self.choice, self.load_backbone()
-        card = PromptCard(
-            method=choice.method,
-            config=asdict(choice.config),
-            backbone=clip.name,
-            weights=clip.weights_digest,
+        if self.backbone is None:
+            warn_unnamed(stacklevel=4)  # where `fit` is called
+        clip = self.load_backbone()
+        method, info = train_model(
+            self.choice,
+            clip,
+            names,
+            views,
+            labels,
             template=self.template,
-            class_names=names,
             seed=self.seed,
-        )
-        method, trained = train(
-            card, choice.recipe, clip, views, truth, memory_budget=self.memory_budget, on_epoch=on_epoch
-        )
-        info = ModelInfo(
-            prompt=card,
-            recipe=asdict(choice.recipe) if choice.recipe else None,
-            preprocess=asdict(clip.preprocess),
-            precision=clip.precision,
-            images=len(truth),
-            **trained.log.by_epoch(),
-            environment=environment(),
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            memory_budget=self.memory_budget,
+            on_epoch=on_epoch,
         )
         return self._set_fitted(clip, method, info)
 
     def _set_fitted(self, clip: Backbone, method: Method, info: ModelInfo) -> "PromptClassifier":
         """Take over what was learned; return self."""
         self.backbone_, self.method_, self.info_ = clip, method, info
-        self.classes_ = np.array(info.prompt.class_names)
+        self.classes_ = np.array(info.prompt.class_names, dtype=str)
         self._last = None
         return self
 
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
-            raise not_fitted("this classifier has learned nothing yet; call fit(images, labels) first")
+            raise NotFittedError("this classifier has learned nothing yet; call fit(images, labels) first")
 
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self)).parameters
@@ -263,9 +258,3 @@ class PromptClassifier:
 
         target, inputs = TargetTags(required=True), InputTags(two_d_array=False)
         return Tags("classifier", target, classifier_tags=ClassifierTags(), input_tags=inputs)
-
-
-@lru_cache(maxsize=2)
-def shared_backbone(name: str, device: str, precision: str) -> Backbone:
-    """Load a backbone once for all classifiers: it is frozen."""
-    return load_backbone(name, device, precision)

@@ -19,7 +19,7 @@ from cocoop.data import Dataset
 from cocoop.errors import UsageError
 from cocoop.estimator import ZeroShot
 from cocoop.estimator.estimator import PromptClassifier
-from cocoop.estimator.images import encode
+from cocoop.estimator.features import encode
 from cocoop.training.metrics import evaluate as measure
 from cocoop.utils.display import harmless, short
 from cocoop.utils.files import write_bytes, write_json, write_text
@@ -49,8 +49,8 @@ def evaluate(model: PromptClassifier, data: Dataset, split: str, out: Path, cons
     values = {name: dict(measure(each, truth)) for name, each in (("zero-shot", zero), (label, logits))}
     confusion = multiclass_confusion_matrix(logits.argmax(1), truth, len(names))
     classes = per_class(confusion, names)
-    facts = {"data": data.name, "split": split, "classes": len(names), "images": len(items)}
-    write_json(out / "metrics.json", facts | values)
+    tested = {"data": data.name, "split": split, "classes": len(names), "images": len(items)}
+    write_json(out / "metrics.json", tested | values)
     safe = [harmless(name) for name in names]
     write_text(out / "per_class.csv", classes.map(_harmless).to_csv(index=False))
     write_text(out / "confusion.csv", pd.DataFrame(confusion.numpy(), safe, safe).to_csv(index_label="class"))
@@ -102,10 +102,10 @@ def _say(values: dict[str, dict[str, float | int]], classes: pd.DataFrame, conso
     table.add_column("")
     for column in ("accuracy", "correct", "macro F1", "calibration error"):
         table.add_column(column, justify="right")
-    for name, found in values.items():
-        right = f"{found['correct']} of {found['total']}"
-        rest = (f"{found['macro_f1']:.3f}", f"{found['calibration_error']:.3f}")
-        table.add_row(name, f"{found['accuracy']:.1%}", right, *rest)
+    for name, each in values.items():
+        right = f"{each['correct']} of {each['total']}"
+        rest = (f"{each['macro_f1']:.3f}", f"{each['calibration_error']:.3f}")
+        table.add_row(name, f"{each['accuracy']:.1%}", right, *rest)
     console.print(table)
     worst = classes[classes["correct"] < classes["images"]].head(SHOWN)
     if worst.empty:

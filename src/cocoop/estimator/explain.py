@@ -79,9 +79,10 @@ def _say_vectors(
         table.add_column(column)
     start = clip.tokenize(prompt.fill(""))[1 : prompt.n_ctx + 1]
     words_given = model.info_.prompt.config.get("ctx_init")
+    unsaid = "not known" if "imported" in model.info_.prompt.notes else "random"
     for index, near in enumerate(nearest_words(clip, learned, words)):
         moved = (learned[index] - clip.token_embedding[start[index]]).norm().item()
-        began = (clip.word(start[index]), f"{moved:.2f}") if words_given else ("random", "")
+        began = (clip.word(start[index]), f"{moved:.2f}") if words_given else (unsaid, "")
         table.add_row(f"v{index + 1}", *began, _listed(near))
     console.print(table)
     other = _nearest_neighbour(clip, start)
@@ -129,6 +130,8 @@ def _say_image(
     for index, (one, two) in enumerate(zip(before, after, strict=True)):
         table.add_row(f"v{index + 1}", _listed(one), _listed(two))
     console.print(table)
+    if not model.info_.prompt.class_names:
+        return
     classifier = model.classifier()
     text = classifier.encode_text(learned[None, None])[0]
     without = classifier.logit_scale * zimg.to(text.device) @ text.T

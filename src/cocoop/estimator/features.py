@@ -1,17 +1,35 @@
-"""`cocoop features`: the image features of a dataset as one Parquet file."""
+"""The image features of a dataset: through the user's cache, and as one Parquet file (`cocoop features`)."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float
 from rich.console import Console
+from torch import Tensor
 
+from cocoop.backbones.cache import FeatureCache
 from cocoop.backbones.clip import Backbone
-from cocoop.data import Dataset
+from cocoop.backbones.features import ImageEncoder
+from cocoop.data import Dataset, Item
 from cocoop.errors import UsageError
-from cocoop.estimator.images import encode
-from cocoop.utils.files import write_bytes
+from cocoop.estimator.progress import progress
+from cocoop.utils.files import default_cache, write_bytes
+
+
+def encoder(backbone: Backbone, dataset: Dataset) -> ImageEncoder:
+    """Return the encoder of a dataset's images, through the user's cache."""
+    return ImageEncoder(backbone, FeatureCache(default_cache()), dataset.decode)
+
+
+def encode(
+    backbone: Backbone, dataset: Dataset, items: Sequence[Item], console: Console
+) -> Float[Tensor, "n d"]:
+    """Encode images of a dataset. Raises CocoopError naming all that cannot be read."""
+    with progress("looking at images", len(items), console) as advance:
+        return encoder(backbone, dataset).test(dataset.root, items, advance)
 
 
 def write_features(backbone: Backbone, data: Dataset, out: Path, console: Console) -> None:
@@ -33,9 +51,9 @@ def write_features(backbone: Backbone, data: Dataset, out: Path, console: Consol
         "split": [split for split, _ in parts],
         "feature": pa.FixedSizeListArray.from_arrays(zimg.flatten().numpy(), zimg.shape[1]),
     }
-    facts = {"backbone": backbone.name, "weights": backbone.weights_digest, "data": data.name}
+    metadata = {"backbone": backbone.name, "weights": backbone.weights_digest, "data": data.name}
     file = io.BytesIO()
-    pq.write_table(pa.table(columns).replace_schema_metadata(facts), file)
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), file)
     write_bytes(out, file.getvalue())
     console.print(
         f"{len(parts)} features of {zimg.shape[1]} numbers by {backbone.name}: {out}",

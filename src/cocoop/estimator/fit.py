@@ -15,13 +15,14 @@ from torch import Tensor
 from cocoop.backbones.clip import EMBEDDED, Backbone
 from cocoop.data import DATASETS, Dataset, Item, is_source, open_dataset
 from cocoop.data.splits import draw
-from cocoop.errors import CocoopError, UsageError
+from cocoop.errors import UsageError
 from cocoop.estimator import ZeroShot
 from cocoop.estimator.card import Result
 from cocoop.estimator.estimator import PromptClassifier
+from cocoop.estimator.features import encode, encoder
 from cocoop.estimator.folder import check_place
-from cocoop.estimator.images import encode, encoder, progress
-from cocoop.utils.files import read_lines
+from cocoop.estimator.inputs import read_classes
+from cocoop.estimator.progress import progress
 
 FEW = 100  # below so many images, what one of them weighs is said
 NARROW = 256  # text width below which a second thread waits more than it works
@@ -29,8 +30,8 @@ SEEN = 4_000  # images a training sees, repeats counted, where neither epochs no
 
 
 @dataclass(frozen=True)
-class Request:
-    """What `cocoop fit` was asked for.
+class FitOptions:
+    """The options of `cocoop fit`.
 
     Attributes:
         data: whatever `open_dataset` takes.
@@ -61,18 +62,18 @@ class Tested:
     truth: list[str]
 
 
-def fit(request: Request, console: Console) -> PromptClassifier:
+def fit(options: FitOptions, console: Console) -> PromptClassifier:
     """Train, measure, save and report; return the model. Nothing is written where anything fails before.
 
     Raises:
         UsageError: a wrong setting, or `out` holds something else.
         CocoopError: the data are not as they should be, or an image cannot be read.
     """
-    check_place(request.out)
-    data = open_dataset(request.data, request.root, request.names)
-    fresh, fresh_items = _new_classes(request)
-    model = PromptClassifier(**request.params, template=data.template)
-    train = draw(data.splits, request.shots, model.seed)["train"]
+    check_place(options.out)
+    data = open_dataset(options.data, options.root, options.names)
+    fresh, fresh_items = _new_classes(options)
+    model = PromptClassifier(**options.params, template=data.template)
+    train = draw(data.splits, options.shots, model.seed)["train"]
     _limit_epochs(model, len(train))
     _say_start(data, train, console)
     zimg = encode(model.load_backbone(), data, data.items("test"), console)
@@ -81,8 +82,8 @@ def fit(request: Request, console: Console) -> PromptClassifier:
     _train(model, data, train, console)
     zero = ZeroShot(model.backbone_, template=data.template)
     results = [_measure(model, zero, test) for test in tests if test.truth]
-    model.save(request.out, results)
-    _say_results(model, results, request.out, console)
+    model.save(options.out, results)
+    _say_results(model, results, options.out, console)
     return model
 
 
@@ -123,9 +124,9 @@ def _few_threads(clip: Backbone) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _new_classes(request: Request) -> tuple[Dataset | tuple[str, ...] | None, tuple[Item, ...]]:
+def _new_classes(options: FitOptions) -> tuple[Dataset | tuple[str, ...] | None, tuple[Item, ...]]:
     """Return the new classes, as data with all their images or as names alone."""
-    given = request.new_classes
+    given = options.new_classes
     if given is None:
         return None, ()
     path = Path(given)
@@ -133,16 +134,8 @@ def _new_classes(request: Request) -> tuple[Dataset | tuple[str, ...] | None, tu
         return read_classes(path), ()
     if not is_source(given) and given not in DATASETS.names():
         raise UsageError(f"there is no file of names and no folder {given} for --new-classes")
-    data = open_dataset(given, request.root)
+    data = open_dataset(given, options.root)
     return data, tuple(item for items in data.splits.values() for item in items)
-
-
-def read_classes(path: Path) -> tuple[str, ...]:
-    """Read class names, one a line. Raises CocoopError where there are none or the file cannot be read."""
-    names = tuple(dict.fromkeys(read_lines(path)))
-    if not names:
-        raise CocoopError(f"the file {path} holds no class names; write one a line")
-    return names
 
 
 def _new_tests(
@@ -202,9 +195,9 @@ def _say_start(data: Dataset, train: Sequence[Item], console: Console) -> None:
 
 
 def _say_results(model: PromptClassifier, results: Sequence[Result], out: Path, console: Console) -> None:
-    facts = model.info_
+    info = model.info_
     table = Table(header_style="bold")
-    for column in ("tested on", "names", "images", "zero-shot", facts.prompt.method):
+    for column in ("tested on", "names", "images", "zero-shot", info.prompt.method):
         table.add_column(column, justify="left" if column == "tested on" else "right")
     for r in results:
         shares = [f"{right / r.images:.1%}" for right in (r.zeroshot, r.trained)]
@@ -221,13 +214,14 @@ def _say_results(model: PromptClassifier, results: Sequence[Result], out: Path, 
             )
     for line in _caveats(model, results):
         console.print(line, highlight=False, soft_wrap=True)
-    epochs = f", {len(facts.lr)} epochs in {facts.seconds:.0f} s" if facts.lr else ""
+    epochs = f", {len(info.lr)} epochs in {info.seconds:.0f} s" if info.lr else ""
     console.print(
-        f"model: {out} ({facts.prompt.method} on {facts.prompt.backbone}{epochs})",
+        f"model: {out} ({info.prompt.method} on {info.prompt.backbone}{epochs})",
         highlight=False,
         soft_wrap=True,
     )
-    console.print(f'try: cocoop predict {out} IMAGE --classes "any,names"', highlight=False, soft_wrap=True)
+    others = ' --classes "any,names"' if model.method_.transferable else ""
+    console.print(f"try: cocoop predict {out} IMAGE{others}", highlight=False, soft_wrap=True)
 
 
 def _caveats(model: PromptClassifier, results: Sequence[Result]) -> list[str]:

@@ -10,7 +10,7 @@ prompt-DIGEST.safetensors  the learned tensors: a prompt file, as `cocoop.traini
 replaced in the moment `model.json` is, so that a crash leaves the old model or the new one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -20,34 +20,41 @@ from torch import Tensor
 
 from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator.card import ModelInfo, markdown
-from cocoop.methods import Method
 from cocoop.training.prompt_file import prompt_bytes
 from cocoop.utils.files import checked_json, data_digest, read_checked_json, write_bytes, write_text
 
-FACTS, README = "model.json", "README.md"
-PARTS = (FACTS, README, "prompt-*.safetensors")
+INFO, README = "model.json", "README.md"
+PARTS = (INFO, README, "prompt-*.safetensors")
 
 
-def write_model(folder: Path, method: Method, facts: ModelInfo) -> None:
+def write_model(
+    folder: Path, learned: Mapping[str, Tensor], info: ModelInfo, transferable: bool = True
+) -> None:
     """Write a model folder, replacing a model that is already there.
+
+    Args:
+        folder: where to.
+        learned: tensors of the method.
+        info: everything else.
+        transferable: whether the tensors fit other class names, for the model card.
 
     Raises:
         UsageError: the folder holds something else, or is a file.
     """
     check_place(folder)
-    prompt = prompt_bytes(method, facts.prompt)
-    facts = facts.model_copy(update={"learned": data_digest(prompt)})
-    path = _prompt_path(folder, facts)
+    prompt = prompt_bytes(learned, info.prompt)
+    info = info.model_copy(update={"learned": data_digest(prompt)})
+    path = _prompt_path(folder, info)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         write_bytes(path, prompt)
-        write_text(folder / FACTS, checked_json(facts))
-        write_text(folder / README, markdown(facts, folder.resolve().name))
+        write_text(folder / INFO, checked_json(info))
+        write_text(folder / README, markdown(info, folder.resolve().name, transferable))
         for old in set(folder.glob("prompt-*.safetensors")) - {path}:
             old.unlink()
 
 
-def check_place(folder: Path, mark: str = FACTS, parts: Sequence[str] = PARTS, what: str = "a model") -> None:
+def check_place(folder: Path, mark: str = INFO, parts: Sequence[str] = PARTS, what: str = "a model") -> None:
     """Check that a model may be written to a folder, or something else.
 
     Args:
@@ -73,22 +80,22 @@ def read_model(folder: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
     Raises:
         CocoopError: there is no model, a file is missing, edited or cut off, or the format is another.
     """
-    path = folder / FACTS
+    path = folder / INFO
     if not path.is_file():
-        raise CocoopError(f"{folder} is no model folder: it has no {FACTS}; make one with: cocoop fit")
+        raise CocoopError(f"{folder} is no model folder: it has no {INFO}; make one with: cocoop fit")
     try:
-        said = path.read_bytes()
-        facts = read_checked_json(ModelInfo, said)
-        path = _prompt_path(folder, facts)
+        content = path.read_bytes()
+        info = read_checked_json(ModelInfo, content)
+        path = _prompt_path(folder, info)
         prompt = path.read_bytes() if path.is_file() else b""
-        if data_digest(prompt) != facts.learned:
-            if (folder / FACTS).read_bytes() != said:  # the model was replaced meanwhile
+        if data_digest(prompt) != info.learned:
+            if (folder / INFO).read_bytes() != content:  # the model was replaced meanwhile
                 return read_model(folder)
-            raise ValueError(f"is missing or was changed or cut off since it was written (see {FACTS})")
+            raise ValueError(f"is missing or was changed or cut off since it was written (see {INFO})")
     except ValueError as error:
         raise CocoopError(f"{path} {error}; get a whole copy of the folder, or train again") from None
-    return facts, load(prompt)
+    return info, load(prompt)
 
 
-def _prompt_path(folder: Path, facts: ModelInfo) -> Path:
-    return folder / f"prompt-{facts.learned[:16]}.safetensors"
+def _prompt_path(folder: Path, info: ModelInfo) -> Path:
+    return folder / f"prompt-{info.learned[:16]}.safetensors"

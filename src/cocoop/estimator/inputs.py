@@ -3,14 +3,17 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import cast
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
 from cocoop.data.decode import ImageLike
-from cocoop.errors import UsageError
+from cocoop.errors import CocoopError, UsageError
+from cocoop.utils.files import read_lines
 
 Images = ImageLike | Sequence[ImageLike]
 Names = Sequence[str] | np.ndarray
@@ -43,14 +46,30 @@ def texts(names: Names) -> list[str]:
     return [str(name) for name in names]
 
 
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Read class names, one a line. Raises CocoopError where there are none or the file cannot be read."""
+    names = tuple(dict.fromkeys(read_lines(path)))
+    if not names:
+        raise CocoopError(f"the file {path} holds no class names; write one a line")
+    return names
+
+
 class NotFittedError(UsageError, AttributeError):
-    """What an unfitted classifier raises; scikit-learn's own error of this name too, where it is in use."""
+    """What an unfitted classifier raises.
+
+    Where scikit-learn is in use, it is scikit-learn's `NotFittedError` too, for those who catch that.
+    """
+
+    def __new__(cls, *arguments: object) -> "NotFittedError":
+        """Return an error of both kinds, where there are both."""
+        theirs = getattr(sys.modules.get("sklearn.exceptions"), "NotFittedError", None)
+        return super().__new__(_of_both_kinds(theirs) if theirs else cls, *arguments)
+
+    def __reduce__(self) -> Any:
+        """Copy and pickle it by the name it has here: the process that reads it makes the kind it needs."""
+        return NotFittedError, self.args
 
 
-def not_fitted(message: str) -> NotFittedError:
-    """Return the error for a classifier that is asked before it is fitted."""
-    theirs = getattr(sys.modules.get("sklearn.exceptions"), "NotFittedError", None)
-    if theirs is None:
-        return NotFittedError(message)
-    kind: type[NotFittedError] = type("NotFittedError", (NotFittedError, theirs), {})
-    return kind(message)
+@cache
+def _of_both_kinds(theirs: type[Exception]) -> type[NotFittedError]:
+    return type("NotFittedError", (NotFittedError, theirs), {"__doc__": NotFittedError.__doc__})

@@ -16,7 +16,7 @@ from cocoop.data.decode import to_image
 from cocoop.data.own.folder import list_images
 from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator.estimator import PromptClassifier
-from cocoop.estimator.images import progress
+from cocoop.estimator.progress import progress
 from cocoop.utils.display import harmless, on_one_line, readable_json
 
 BATCH = 64  # images held at a time
@@ -89,7 +89,7 @@ def find_images(words: Sequence[str]) -> list[Path]:
     Raises:
         UsageError: a word means nothing, or a folder holds no images.
     """
-    found: dict[Path, None] = {}
+    paths: dict[Path, None] = {}
     for word in words:
         path = Path(word).expanduser()
         if not word:
@@ -104,8 +104,8 @@ def find_images(words: Sequence[str]) -> list[Path]:
             files = sorted(each for each in map(Path, glob.glob(str(path), recursive=True)) if each.is_file())
             if not files:
                 raise UsageError(f"there is no file, folder or match for {word}")
-        found.update(dict.fromkeys(files))
-    return list(found)
+        paths.update(dict.fromkeys(files))
+    return list(paths)
 
 
 def as_table(predictions: Iterator[Prediction], paths: Sequence[Path]) -> Iterator[str]:
@@ -142,9 +142,9 @@ def as_csv(predictions: Iterator[Prediction], columns: int) -> Iterator[str]:
 
 
 WRITERS: dict[str, Callable[[Iterator[Prediction], Sequence[Path], int], Iterator[str]]] = {
-    "table": lambda found, paths, columns: as_table(found, paths),
-    "json": lambda found, paths, columns: as_json(found),
-    "csv": lambda found, paths, columns: as_csv(found, columns),
+    "table": lambda predictions, paths, columns: as_table(predictions, paths),
+    "json": lambda predictions, paths, columns: as_json(predictions),
+    "csv": lambda predictions, paths, columns: as_csv(predictions, columns),
 }
 
 

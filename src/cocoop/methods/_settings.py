@@ -147,6 +147,10 @@ def from_dict(kind: type, values: Mapping[str, Any]) -> Any:
     try:
         return TypeAdapter(kind).validate_python(dict(values))
     except ValidationError as error:
+        for each in error.errors():
+            own = each.get("ctx", {}).get("error")
+            if isinstance(own, UsageError):  # raised by the dataclass, and wrapped because it is a ValueError
+                raise own from None
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise UsageError(f"bad settings: {problems}") from None
 

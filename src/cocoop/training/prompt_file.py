@@ -23,6 +23,7 @@ class PromptCard(BaseModel):
     """What a prompt file says about itself, kept in the header of the file.
 
     Attributes:
+        weights: digest of the backbone's weights; empty where they are not known, then its sizes alone count.
         template: the zero-shot template of the dataset it was trained on.
         class_names: the classes it was trained on, in label order.
         lr: learning rate of every epoch.
@@ -68,12 +69,12 @@ def build_method(card: PromptCard, backbone: Backbone) -> Method:
 
 def save_prompt(path: Path, method: Method, card: PromptCard) -> None:
     """Write the learned tensors and the card to `path`, atomically."""
-    write_bytes(path, prompt_bytes(method, card))
+    write_bytes(path, prompt_bytes(method.state_dict(), card))
 
 
-def prompt_bytes(method: Method, card: PromptCard) -> bytes:
+def prompt_bytes(learned: Mapping[str, Tensor], card: PromptCard) -> bytes:
     """Return the content of a prompt file: the learned tensors, the card, and a digest of both."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in learned.items()}
     header = Header(card=card, tensors=data_digest(save(tensors)))
     return save(tensors, {"cocoop": checked_json(header)})  # one entry: several would have no fixed order
 
@@ -117,7 +118,7 @@ def trained_method(
     Raises:
         CocoopError: they were learned with other weights, or do not fit; the message names `source`.
     """
-    if card.weights != backbone.weights_digest:
+    if card.weights and card.weights != backbone.weights_digest:
         raise CocoopError(
             f"{source} was trained with other weights of {card.backbone} than those of {backbone.name}; "
             f"load the backbone it was trained with"

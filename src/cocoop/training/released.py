@@ -2,7 +2,7 @@
 
 A run's `prompt_learner/model.pth.tar-N` holds the state dict among optimiser and scheduler objects. It is
 loaded by PyTorch's restricted reader with a list of what such files name; of those objects nothing is
-built. Only the context and the Meta-Net are taken, checked against the backbone.
+built. Only the context and the Meta-Net are taken, and checked against the sizes of the backbone.
 """
 
 import dataclasses
@@ -10,25 +10,41 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from cocoop.backbones.checkpoint import check_pickle, check_tensors
-from cocoop.backbones.clip import Backbone
-from cocoop.errors import CocoopError, UsageError
+from cocoop.backbones.names import text_sizes
+from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.methods import cocoop, coop
 from cocoop.text.prompt import Position
-from cocoop.training.prompt_file import PromptCard, build_method, save_prompt
+from cocoop.training.prompt_file import PromptCard
 from cocoop.utils.display import brief, reason
 from cocoop.utils.files import file_digest
 
+LEARNER, BEST = "prompt_learner", "model-best.pth.tar"  # names that the released code gives
 DROPPED = ("token_prefix", "token_suffix")  # class names as embeddings; ours are an argument
 MOST_EPOCHS = 1_000_000  # a larger number is none
+MOST_VECTORS = 75  # CLIP reads 77 tokens, start and end among them
 META_NET = tuple(
     f"meta_net.{layer}.{part}" for layer in ("linear1", "linear2") for part in ("weight", "bias")
 )
+# the frozen CLIP in a state dict of the whole model
+_FROZEN = re.compile(
+    r"logit_scale|(image|text)_encoder\.(transformer\.resblocks\.\d+\.(attn|ln_1|ln_2|mlp)\..+"
+    r"|(class|positional)_embedding|(text_projection|proj)|(ln_pre|ln_post|ln_final|conv\d|bn\d)\.\w+"
+    r"|(layer\d|attnpool)\..+)"
+)
+
+
+class _Sizes(NamedTuple):
+    """Of a backbone: its name, the size of a text token's vector, and that of the joint embedding."""
+
+    name: str
+    width: int
+    embed_dim: int
 
 
 class _Inert:
@@ -65,8 +81,33 @@ _ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 ]
 
 
+def find_checkpoint(path: Path) -> Path:
+    """Return the checkpoint that a path means.
+
+    Args:
+        path: the file, or the folder `prompt_learner` of a run, or the run's folder. Of several checkpoints
+            `model-best.pth.tar` is taken, as the released code does, else that of the highest epoch.
+
+    Raises:
+        CocoopError: the folder holds none.
+    """
+    if not path.is_dir():
+        return path
+    folder = path / LEARNER if (path / LEARNER).is_dir() else path
+    if (folder / BEST).is_file():
+        return folder / BEST
+    matches = [re.fullmatch(r"model\.pth\.tar-([0-9]{1,6})", file.name) for file in folder.iterdir()]
+    epochs = {int(match[1]): match[0] for match in matches if match}
+    if not epochs:
+        raise CocoopError(f"{folder} holds no checkpoint; a run keeps it in {LEARNER}/model.pth.tar-N")
+    return folder / epochs[max(epochs)]
+
+
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], int | None]:
-    """Return the learned tensors of a checkpoint by name, and its epoch where it tells.
+    """Return the learned tensors of a checkpoint by name, in fp32, and its epoch where it tells.
+
+    Args:
+        path: what the released code saved; or a state dict alone, of its prompt learner or its whole model.
 
     Raises:
         CocoopError: the file is no such checkpoint, or names anything that those do not hold.
@@ -85,15 +126,13 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], int | None]:
         raise CocoopError(
             f"{path} is no checkpoint of the released code, or not a safe one: {why}. Nothing in it was run."
         ) from error
-    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
-    if not isinstance(state, dict) or "ctx" not in state:
-        raise CocoopError(
-            f"{path} holds no learned context; a run keeps it in prompt_learner/model.pth.tar-N"
-        )
-    if foreign := state.keys() - {"ctx", *META_NET, *DROPPED}:
+    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
+    learned = _learned(state) if isinstance(state, dict) else {}
+    if "ctx" not in learned:
+        raise CocoopError(f"{path} holds no learned context; a run keeps it in {LEARNER}/model.pth.tar-N")
+    if foreign := learned.keys() - {"ctx", *META_NET}:
         what = min(brief(name) if isinstance(name, str) else type(name).__name__ for name in foreign)
         raise CocoopError(f"{path} holds {what} too: it is of a method other than CoOp and CoCoOp")
-    learned = {name: value for name, value in state.items() if name not in DROPPED}
     try:
         check_tensors(learned, path)
     except ValueError as error:
@@ -101,96 +140,112 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], int | None]:
     if odd := [name for name, value in learned.items() if not value.is_floating_point()]:
         raise CocoopError(f"{path}: {odd[0]} is no tensor of real numbers")
     epoch = checkpoint.get("epoch")
-    return learned, epoch if isinstance(epoch, int) and 0 <= epoch < MOST_EPOCHS else None
+    known = isinstance(epoch, int) and 0 <= epoch < MOST_EPOCHS
+    return {name: value.float() for name, value in learned.items()}, epoch if known else None
 
 
-def import_official(
+def _learned(state: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return what is learned of a state dict, by its names in the prompt learner."""
+    learned = {}
+    for name, value in state.items():
+        if isinstance(name, str):
+            name = name.removeprefix("module.").removeprefix(f"{LEARNER}.")
+            if name in DROPPED or _FROZEN.fullmatch(name):
+                continue
+        learned[name] = value
+    return learned
+
+
+def read_prompt(
     path: Path,
-    out: Path,
-    backbone: Backbone,
+    backbone: str,
     *,
     method: str | None = None,
     template: str = "a photo of a {}.",
     class_names: tuple[str, ...] = (),
     position: Position = "end",
-) -> Path:
-    """Write a checkpoint of the released code as a prompt file into `out` and return its path.
+) -> tuple[PromptCard, dict[str, Tensor]]:
+    """Return the prompt in a checkpoint of the released code as a method's card and tensors.
+
+    The backbone is not loaded. The card has no digest of its weights, since the checkpoint does not tell it.
 
     Args:
         path: the checkpoint.
-        out: a folder.
-        backbone: the one it was trained with.
-        method: "coop" or "cocoop" where the file must be of that one; None to tell by what it holds.
+        backbone: name of the one it was trained with.
+        method: the method it must be of; None to tell by what it holds.
         template: the zero-shot prompt of the data it was trained on.
         class_names: the classes it was trained on, in label order; class-specific contexts need them.
         position: where the class name stands; the file does not say.
 
     Raises:
+        UsageError: no such backbone or method, or class-specific contexts without the name of each class.
         CocoopError: see `read_checkpoint`; or the tensors do not fit the method or the backbone.
     """
+    if method and method not in _CONVERTERS:
+        raise unknown("method of the released code", method, _CONVERTERS)
+    sizes = text_sizes(backbone)
     state, epoch = read_checkpoint(path)
-    found = "cocoop" if set(META_NET) & state.keys() else "coop"
-    if method and method != found:
-        lack = "has no Meta-Net" if found == "coop" else "has a Meta-Net, which CoOp would ignore"
-        raise CocoopError(f"{path} {lack}: it is a {found} checkpoint, not a {method} one")
-    make = _cocoop if found == "cocoop" else _coop
-    config, tensors = make(state, backbone, class_names, position)
-    if odd := [name for name, value in tensors.items() if not value.isfinite().all()]:
+    kind = "cocoop" if set(META_NET) & state.keys() else "coop"
+    if method and method != kind:
+        lack = "has no Meta-Net" if kind == "coop" else "has a Meta-Net, which CoOp would ignore"
+        raise CocoopError(f"{path} {lack}: it is a {kind} checkpoint, not a {method} one")
+    if odd := [name for name, value in state.items() if not value.isfinite().all()]:
         raise CocoopError(f"{path}: {odd[0]} holds values that are no finite numbers; that training diverged")
-    digest = file_digest(path)
+    own = [(0, *state[name].shape)[-1] if name in state else 0 for name in ("ctx", META_NET[0])]
+    config, tensors = _CONVERTERS[kind](state, _Sizes(backbone, *(sizes or own)), class_names, position)
+    if config.n_ctx > MOST_VECTORS:
+        raise CocoopError(f"{path} has {config.n_ctx:,} context vectors, more than CLIP reads")
     card = PromptCard(
-        method=found,
+        method=kind,
         config=dataclasses.asdict(config),
-        backbone=backbone.name,
-        weights=backbone.weights_digest,
+        backbone=backbone,
+        weights="",
         template=template,
         class_names=list(class_names),
         seed=0,
-        notes={"imported": {"file": path.name, "sha256": digest, "epoch": epoch}},
+        notes={"imported": {"file": path.name, "sha256": file_digest(path), "epoch": epoch}},
     )
-    prompt = build_method(card, backbone)
-    prompt.load_state_dict(tensors, strict=True)
-    target = out / f"{found}-official-{digest[:8]}.safetensors"
-    save_prompt(target, prompt, card)
-    return target
+    return card, tensors
 
 
 def _coop(
-    state: Mapping[str, Tensor], backbone: Backbone, class_names: tuple[str, ...], position: Position
+    state: Mapping[str, Tensor], backbone: _Sizes, class_names: tuple[str, ...], position: Position
 ) -> tuple[coop.Config, dict[str, Tensor]]:
     ctx = state["ctx"]
     specific = ctx.dim() == 3
     if specific and len(ctx) != len(class_names):
         raise UsageError(
-            f"the context is class-specific, for {len(ctx)} classes; give their names in label order with "
-            f"--classes FILE, one a line ({len(class_names)} given)"
+            f"the context is class-specific, for {len(ctx)} classes, and {len(class_names)} names are given; "
+            "give the names it was trained on, in label order and one a line: --class-names FILE"
         )
     n_ctx = ctx.shape[-2] if ctx.dim() > 1 else 0
-    _fits(state, {"ctx": (*ctx.shape[: 1 if specific else 0], n_ctx, backbone.width)}, backbone)
+    _check(state, {"ctx": (*ctx.shape[: int(specific)], n_ctx, backbone.width)}, backbone)
     config = coop.Config(ctx_init=None, n_ctx=n_ctx, position=position, class_specific=specific)
-    return config, {"ctx": ctx.float() if specific else ctx.float()[None]}
+    return config, {"ctx": ctx if specific else ctx[None]}
 
 
 def _cocoop(
-    state: Mapping[str, Tensor], backbone: Backbone, class_names: tuple[str, ...], position: Position
+    state: Mapping[str, Tensor], backbone: _Sizes, class_names: tuple[str, ...], position: Position
 ) -> tuple[cocoop.Config, dict[str, Tensor]]:
     if missing := sorted(set(META_NET) - state.keys()):
         raise CocoopError(f"the checkpoint's Meta-Net is not whole: {missing[0]} is missing")
-    d, w = backbone.embed_dim, backbone.width
-    n_ctx, hidden = len(state["ctx"]), len(state["meta_net.linear1.bias"])
+    w, d = backbone.width, backbone.embed_dim
+    n_ctx, hidden = ((*state[name].shape, 0)[0] for name in ("ctx", "meta_net.linear1.bias"))
     shapes = dict(zip(META_NET, [(hidden, d), (hidden,), (w, hidden), (w,)], strict=True))
-    _fits(state, {"ctx": (n_ctx, w), **shapes}, backbone)
-    reduction = d // max(1, hidden)
+    _check(state, {"ctx": (n_ctx, w), **shapes}, backbone)
+    reduction = d // hidden
     if max(1, d // max(1, reduction)) != hidden:
         raise CocoopError(f"a Meta-Net with {hidden} hidden units is no whole reduction of {d}")
-    config = cocoop.Config(ctx_init=None, n_ctx=n_ctx, reduction=reduction)
-    return config, {name: value.float() for name, value in state.items()}
+    return cocoop.Config(ctx_init=None, n_ctx=n_ctx, reduction=reduction), dict(state)
 
 
-def _fits(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], backbone: Backbone) -> None:
+def _check(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], backbone: _Sizes) -> None:
     for name, shape in shapes.items():
         if tuple(state[name].shape) != shape or 0 in shape:
             raise CocoopError(
                 f"{name} has the shape {tuple(state[name].shape)} where {backbone.name} needs {shape}: the "
                 "prompt was trained with another backbone; give that one with --backbone"
             )
+
+
+_CONVERTERS: dict[str, Callable[..., tuple[Any, dict[str, Tensor]]]] = {"coop": _coop, "cocoop": _cocoop}

@@ -100,8 +100,8 @@ def numbered_lines(path: Path) -> dict[int, str]:
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the file {path} cannot be read: {error}") from error
     return {number: line.strip() for number, line in enumerate(lines, 1) if line.strip()}
 
 

@@ -52,7 +52,7 @@ def export(model: PromptClassifier, classes: Sequence[str] | None, out: Path, co
         "preprocess": preprocess,
         "method": prompt.method,
         "backbone": prompt.backbone,
-        "weights": prompt.weights,
+        "weights": clip.weights_digest,
         "environment": model.info_.environment,
         "parity": asdict(parity),
     }

@@ -80,7 +80,9 @@ class SideBySide:
     def __init__(self, models: Mapping[str, PromptClassifier], limits: Limits = DEFAULT) -> None:
         self.limits = limits
         self.models = with_zero_shot(models)
-        self.classes = tuple(next(iter(models.values())).classes_.tolist())
+        self.classes = next(
+            (names for model in models.values() if (names := tuple(model.classes_.tolist()))), ()
+        )
         self._encoded: OrderedDict[str, EncodedImage] = OrderedDict()  # by the digest of the file
         self._turn = threading.Lock()
         self._places = threading.BoundedSemaphore(limits.waiting)
@@ -96,7 +98,7 @@ class SideBySide:
 
         Args:
             uploads: image files.
-            names: candidates; none for the first model's classes.
+            names: candidates; none for the classes of the first model that has any.
             top_k: names an image, at most.
             wanted: whether somebody still waits for the answer, asked now and then.
 
@@ -124,6 +126,8 @@ class SideBySide:
             raise Refused(422, f"{len(names)} class names are too many; give at most {limits.classes}")
         if long := [name for name in names if len(name) > limits.name_length]:
             raise Refused(422, f"the name {long[0][:40]}… is longer than {limits.name_length} characters")
+        if not names and not self.classes:
+            raise Refused(422, "the models have no class names of their own; give some")
         return names or self.classes
 
     @contextmanager
