@@ -27,9 +27,9 @@ ARTICLES = "#results article"
 def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A drawing of each of a few foods, with its name as the name of its file."""
     folder, food = tmp_path_factory.mktemp("food"), cocoop.open_dataset("emoji/food")
-    found = {item.name: item.path for item in food.items("test")}
+    paths = {item.name: item.path for item in food.items("test")}
     for name in NAMES:
-        (folder / f"{name}.png").write_bytes(read_bytes(food.root, found[name]))
+        (folder / f"{name}.png").write_bytes(read_bytes(food.root, paths[name]))
     return [folder / f"{name}.png" for name in NAMES]
 
 
@@ -44,9 +44,9 @@ def address(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Ite
     command += [str(folder / "coop"), str(folder / "cocoop"), "--port", "0", "--max-upload", "1MB"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        found = re.search(r"http://[\d.:]+/", server.stdout.readline())
-        assert found
-        yield found[0]
+        address = re.search(r"http://[\d.:]+/", server.stdout.readline())
+        assert address
+        yield address[0]
         server.send_signal(signal.SIGINT)
         assert server.wait(timeout=20) == 0
 

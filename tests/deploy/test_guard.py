@@ -58,9 +58,9 @@ def client(models: SideBySide) -> Iterator[TestClient]:
     ],
 )
 def test_it_answers_to_its_own_names(client: TestClient, host: str, status: int) -> None:
-    found = client.get("/api/models", headers={"host": host})
-    assert found.status_code == status
-    assert status == 200 or "--allowed-host" in found.json()["error"]
+    response = client.get("/api/models", headers={"host": host})
+    assert response.status_code == status
+    assert status == 200 or "--allowed-host" in response.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,9 @@ PATHS = [
 
 @pytest.mark.parametrize("path", PATHS)
 def test_no_file_beside_the_pages_own_is_served(client: TestClient, path: str) -> None:
-    found = client.get(path, follow_redirects=False)
-    assert found.status_code == 404
-    assert "error" in found.json()
+    response = client.get(path, follow_redirects=False)
+    assert response.status_code == 404
+    assert "error" in response.json()
 
 
 def test_a_link_out_of_the_folder_is_not_followed(models: SideBySide, tmp_path: Path) -> None:
@@ -144,17 +144,17 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/api/models", "/api/predict", "/results"])
 def test_every_answer_tells_browsers_what_to_trust(client: TestClient, method: str, path: str) -> None:
-    found = client.request(method, path)
-    assert found.headers["cache-control"] == "no-store"
-    assert found.headers["x-content-type-options"] == "nosniff"
-    assert "default-src 'self'" in found.headers["content-security-policy"]
-    assert "access-control-allow-origin" not in found.headers
+    response = client.request(method, path)
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'self'" in response.headers["content-security-policy"]
+    assert "access-control-allow-origin" not in response.headers
     if method == "HEAD":
-        assert found.content == b""
-    elif found.status_code >= 400:
-        assert set(found.json()) == {"error"}
-    if found.status_code == 405:
-        assert found.headers["allow"]
+        assert response.content == b""
+    elif response.status_code >= 400:
+        assert set(response.json()) == {"error"}
+    if response.status_code == 405:
+        assert response.headers["allow"]
     assert (path in ("/", "/docs")) <= (client.head(path).status_code == 200)
 
 
@@ -173,10 +173,10 @@ def test_a_fault_is_one_line_in_the_log_and_none_in_the_answer(
 
     with monkeypatch.context() as patch, caplog.at_level(logging.DEBUG, "cocoop"):
         patch.setattr(models.models["cocoop"], "logits", fail)
-        found = post(client, RED, classes="new names")
-    assert found.status_code == 500
-    assert found.headers["x-content-type-options"] == "nosniff"
-    assert found.json() == {"error": "something went wrong here; the server's log says what"}
+        response = post(client, RED, classes="new names")
+    assert response.status_code == 500
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.json() == {"error": "something went wrong here; the server's log says what"}
     (line,) = [record.getMessage() for record in caplog.records]
     assert "RuntimeError('secret of /home/me')" in line
     assert re.search(r"\(test_guard\.py:\d+\)$", line)
@@ -199,16 +199,16 @@ def test_a_fault_is_one_line_in_the_log_and_none_in_the_answer(
 )
 def test_kinds_of_forms(client: TestClient, content: str, status: int) -> None:
     body = b'--B\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n%s\r\n--B--' % RED
-    found = client.post("/api/predict", content=body, headers={"content-type": content})
-    assert found.status_code == status, found.text
+    response = client.post("/api/predict", content=body, headers={"content-type": content})
+    assert response.status_code == status, response.text
 
 
 @pytest.mark.parametrize("many", ["files", "fields"])
 def test_too_many_parts_are_refused_before_they_are_kept(client: TestClient, many: str) -> None:
     files = [("images", (None if many == "fields" else "a", b"0")) for _ in range(500)]
-    found = client.post("/api/predict", files=files)
-    assert found.status_code == 400
-    assert found.json()["error"].startswith(f"Too many {many}")
+    response = client.post("/api/predict", files=files)
+    assert response.status_code == 400
+    assert response.json()["error"].startswith(f"Too many {many}")
 
 
 def test_a_form_that_is_cut_off_leaves_no_file_open(client: TestClient) -> None:
@@ -216,15 +216,15 @@ def test_a_form_that_is_cut_off_leaves_no_file_open(client: TestClient) -> None:
     headers = {"content-type": "multipart/form-data; boundary=B"}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = client.post("/api/predict", content=body, headers=headers)
+        response = client.post("/api/predict", content=body, headers=headers)
         gc.collect()
-    assert (found.status_code, found.json()["error"]) == (400, "the form is cut off")
+    assert (response.status_code, response.json()["error"]) == (400, "the form is cut off")
     assert caught == []
 
 
 def test_a_form_whose_images_are_words(client: TestClient) -> None:
-    found = client.post("/api/predict", files=[("images", (None, b"/etc/passwd"))])
-    assert found.status_code == 422
+    response = client.post("/api/predict", files=[("images", (None, b"/etc/passwd"))])
+    assert response.status_code == 422
 
 
 async def asked(app: FastAPI, coming: list[Any], method: str = "POST") -> list[dict[str, Any]]:
@@ -358,8 +358,8 @@ def test_whatever_is_sent_is_answered(
     body = bytearray(request.read()[:cut])
     body[flip % (len(body) + 1) :][:1] = b"%"
     headers = {"content-type": request.headers["content-type"]}
-    found = client.request(method, path, content=bytes(body), headers=headers, follow_redirects=False)
-    assert found.status_code < 500
-    if found.status_code >= 400 and method != "HEAD":
-        assert set(found.json()) == {"error"}
-    assert Path(__file__).parents[2].as_posix() not in found.text
+    response = client.request(method, path, content=bytes(body), headers=headers, follow_redirects=False)
+    assert response.status_code < 500
+    if response.status_code >= 400 and method != "HEAD":
+        assert set(response.json()) == {"error"}
+    assert Path(__file__).parents[2].as_posix() not in response.text

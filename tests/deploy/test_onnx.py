@@ -47,8 +47,8 @@ def test_any_number_of_images(exported: dict, kind: str, count: int) -> None:
     spec = json.loads((folder / "export.json").read_text())
     session = onnxruntime.InferenceSession(folder / "model.onnx")
     views = [model.load_backbone().preprocess.test(image).numpy() for image in IMAGES[:count]]
-    [found] = session.run(None, {"images": np.stack(views)})
-    np.testing.assert_allclose(found, model.predict_proba(IMAGES[:count], NAMES), atol=1e-5)
+    [probabilities] = session.run(None, {"images": np.stack(views)})
+    np.testing.assert_allclose(probabilities, model.predict_proba(IMAGES[:count], NAMES), atol=1e-5)
     assert spec["classes"] == NAMES
     assert spec["method"] == kind
     assert spec["parity"]["same"] == spec["parity"]["images"] > 0
@@ -75,8 +75,8 @@ def test_other_towers(name: str) -> None:
     model = CoCoOp(clip, epochs=1).fit(IMAGES, LABELS)
     session = onnxruntime.InferenceSession(graph.to_onnx(clip, model.classifier(NAMES)))
     views = np.stack([clip.preprocess.test(image).numpy() for image in IMAGES])
-    [found] = session.run(None, {"images": views})
-    np.testing.assert_allclose(found, model.predict_proba(IMAGES, NAMES), atol=1e-5)
+    [probabilities] = session.run(None, {"images": views})
+    np.testing.assert_allclose(probabilities, model.predict_proba(IMAGES, NAMES), atol=1e-5)
 
 
 def _variants(folder: Path) -> list[Path]:

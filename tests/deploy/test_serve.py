@@ -58,10 +58,10 @@ def post(client: TestClient, *images: bytes, to: str = "/api/predict", **fields:
 
 
 def test_the_answer_is_that_of_every_model(client: TestClient, models: SideBySide) -> None:
-    found = post(client, RED, GREEN, classes="red, violin\n  teapot ,red", top_k="2")
-    assert found.status_code == 200
+    response = post(client, RED, GREEN, classes="red, violin\n  teapot ,red", top_k="2")
+    assert response.status_code == 200
     names = ["red", "violin", "teapot"]
-    for row, answer in enumerate(found.json()["images"]):
+    for row, answer in enumerate(response.json()["images"]):
         assert answer["file"] == "a.png"
         assert list(answer["answers"]) == ["zero-shot", "coop", "cocoop"]
         for label, top in answer["answers"].items():
@@ -108,28 +108,28 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_refused_and_how(client: TestClient, case: str, to: str) -> None:
     images, fields, status, words = WRONG[case]
-    found = post(client, *images, to=to, **fields)
-    assert found.status_code == status, found.text
-    assert words in found.json()["error"]
-    assert str(Path(cocoop.__file__).parent) not in found.text
+    response = post(client, *images, to=to, **fields)
+    assert response.status_code == status, response.text
+    assert words in response.json()["error"]
+    assert str(Path(cocoop.__file__).parent) not in response.text
     assert post(client, RED).status_code == 200  # it goes on
 
 
 def test_a_bomb_is_not_decoded(client: TestClient) -> None:
     header = bytearray(png(Image.new("L", (1, 1))))
     header[16:24] = (60_000).to_bytes(4, "big") * 2  # width and height, which Pillow reads first
-    found = post(client, bytes(header))
-    assert found.status_code in (413, 415)
+    response = post(client, bytes(header))
+    assert response.status_code in (413, 415)
 
 
 def test_too_many_at_once_are_told_so(client: TestClient, models: SideBySide) -> None:
     waiting = threading.Thread(target=post, args=(client, RED))
     with models._turn:  # a long answer is being computed
         places = [models._places.acquire(blocking=False) for _ in range(LIMITS.waiting)]
-        found = post(client, RED)
-        assert found.status_code == 429
-        assert found.headers["retry-after"]
-        assert "too many requests" in found.json()["error"]
+        response = post(client, RED)
+        assert response.status_code == 429
+        assert response.headers["retry-after"]
+        assert "too many requests" in response.json()["error"]
         models._places.release()
         waiting.start()  # has a place, and waits for its turn
     waiting.join(timeout=20)
@@ -158,11 +158,11 @@ def test_a_computation_that_takes_too_long_is_ended(models: SideBySide) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
 def test_the_pages_fetch_nothing_from_elsewhere(client: TestClient, path: str) -> None:
-    found = client.get(path)
-    assert found.status_code == 200
-    assert not re.findall(r"(?:src|href)=\"?(?:https?:)?//", found.text)
-    assert "default-src 'self'" in found.headers["content-security-policy"]
-    for link in re.findall(r"(?:src|href)=\"(?!data:)([^\"]+)\"", found.text):
+    response = client.get(path)
+    assert response.status_code == 200
+    assert not re.findall(r"(?:src|href)=\"?(?:https?:)?//", response.text)
+    assert "default-src 'self'" in response.headers["content-security-policy"]
+    for link in re.findall(r"(?:src|href)=\"(?!data:)([^\"]+)\"", response.text):
         assert client.get(f"/{link.removeprefix('./')}").status_code == 200, link
 
 
@@ -196,8 +196,8 @@ def test_vectors_of_classes_do_not_move_to_others() -> None:
     model = CoOp("toy", epochs=1, settings={"class_specific": True}).fit(IMAGES, LABELS)
     client = TestClient(make_app(SideBySide({"coop": model}), None))
     assert post(client, RED).status_code == 200
-    found = post(client, RED, classes="violin")
-    assert (found.status_code, "each of its own classes" in found.json()["error"]) == (422, True)
+    response = post(client, RED, classes="violin")
+    assert (response.status_code, "each of its own classes" in response.json()["error"]) == (422, True)
 
 
 def test_split_names() -> None:

@@ -55,12 +55,12 @@ def dry_run(*arguments: object) -> int:
 
 def sections(shown: str) -> dict[str, dict[str, str]]:
     """Settings by section title, from what was printed."""
-    found: dict[str, dict[str, str]] = {}
+    by_title: dict[str, dict[str, str]] = {}
     for block in shown.split("\n\n"):
         title, *lines = block.splitlines()
         rows = (re.match(r"  (\S+(?: view)?)\s+(.+)", line) for line in lines)
-        found[title] = {row[1]: row[2] for row in rows if row}
-    return found
+        by_title[title] = {row[1]: row[2] for row in rows if row}
+    return by_title
 
 
 def test_the_papers_settings_and_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,15 +75,15 @@ def only(frame: pd.DataFrame, dataset: str, method: str) -> pd.Series:
 
 @pytest.mark.parametrize("name", PROTOCOLS.names())
 def test_a_protocol_says_what_it_is(name: str) -> None:
-    plan = PROTOCOLS.get(name)
-    assert plan.title
-    assert plan.paper
-    assert plan.about.endswith(".")
-    found = cells(name)
-    assert len({cell.key for cell in found}) == len(found) > 0
-    assert {cell.protocol for cell in found} == {name}
-    assert any(cell.training.method == "zeroshot" for cell in found)
-    assert plan.table([]).empty
+    protocol = PROTOCOLS.get(name)
+    assert protocol.title
+    assert protocol.paper
+    assert protocol.about.endswith(".")
+    planned = cells(name)
+    assert len({cell.key for cell in planned}) == len(planned) > 0
+    assert {cell.protocol for cell in planned} == {name}
+    assert any(cell.training.method == "zeroshot" for cell in planned)
+    assert protocol.table([]).empty
 
 
 def test_protocols_share_prompts() -> None:
@@ -96,19 +96,19 @@ def test_protocols_share_prompts() -> None:
 
 def test_cross_dataset_tests_one_source_on_the_others() -> None:
     for changes, source in (({}, "a"), ({"source": "b"}, "b"), ({"datasets": ("a", "imagenet")}, "imagenet")):
-        found = cells("cross-dataset", **changes)
-        assert {cell.training.dataset for cell in found} == {source}
-        assert {cell.testing.dataset for cell in found} == {source, *settings(**changes).datasets}
-        assert {cell.transfers for cell in found if cell.testing.dataset != source} == {True, False}
-        assert not any(cell.transfers for cell in found if cell.testing.dataset == source)
+        planned = cells("cross-dataset", **changes)
+        assert {cell.training.dataset for cell in planned} == {source}
+        assert {cell.testing.dataset for cell in planned} == {source, *settings(**changes).datasets}
+        assert {cell.transfers for cell in planned if cell.testing.dataset != source} == {True, False}
+        assert not any(cell.transfers for cell in planned if cell.testing.dataset == source)
     with pytest.raises(UsageError, match="besides a, give at least one more"):
         cells("cross-dataset", datasets=("a",))
 
 
 def test_shifted_domains_are_lists_of_a_dataset_or_datasets() -> None:
-    found = cells("domain-generalization", datasets=("a", "imagenet", "plain"))
-    tested = {cell.training.dataset: set() for cell in found}
-    for cell in found:
+    planned = cells("domain-generalization", datasets=("a", "imagenet", "plain"))
+    tested = {cell.training.dataset: set() for cell in planned}
+    for cell in planned:
         tested[cell.training.dataset].add((cell.testing.dataset, cell.testing.split))
     assert tested == {
         "a": {("a", "test"), ("a", "mono")},
@@ -126,8 +126,8 @@ def test_shots_stop_where_classes_have_no_more_images() -> None:
 
 
 def test_the_ablation_changes_one_thing_at_a_time() -> None:
-    found = {cell.training.label: cell.training for cell in cells("ablation")}
-    assert set(found) == {
+    variants = {cell.training.label: cell.training for cell in cells("ablation")}
+    assert set(variants) == {
         "zeroshot",
         "coop",
         "coop (M=18, random)",
@@ -140,9 +140,9 @@ def test_the_ablation_changes_one_thing_at_a_time() -> None:
         label: [
             key
             for key in ("method", "recipe", "config")
-            if getattr(found[label], key) != getattr(found["cocoop"], key)
+            if getattr(variants[label], key) != getattr(variants["cocoop"], key)
         ]
-        for label in found
+        for label in variants
         if label.startswith("cocoop (")
     }
     assert changed.pop("cocoop (no Meta-Net)") == ["method", "config"]
@@ -173,8 +173,8 @@ def test_leaving_out_the_meta_net_is_cocoop_with_a_silent_one(toy: Backbone) -> 
 
 
 def test_class_incremental_counts_the_images_of_both_halves() -> None:
-    found = cells("class-incremental", datasets=("a",), seeds=(0,))
-    assert {(cell.testing.subset, cell.testing.candidates) for cell in found} == {
+    planned = cells("class-incremental", datasets=("a",), seeds=(0,))
+    assert {(cell.testing.subset, cell.testing.candidates) for cell in planned} == {
         ("base", "all"),
         ("new", "all"),
     }
@@ -224,7 +224,7 @@ def test_the_papers_transfer_tables_run_from_imagenet(tmp_path: Path) -> None:
     for name in ("imagenet", *VARIANTS):
         make_imagenet(tmp_path, name, wnids=2 if name in ("imagenet_a", "imagenet_r") else 4)
     make_tree(tmp_path, "eurosat")
-    found = cocoop.run(
+    run_records = cocoop.run(
         ["cross-dataset", "domain-generalization"],
         datasets=["eurosat", "imagenet"],
         methods=["coop"],
@@ -234,7 +234,7 @@ def test_the_papers_transfer_tables_run_from_imagenet(tmp_path: Path) -> None:
         folder=tmp_path / "runs",
         overrides=["coop.epochs=1"],
     )
-    rows = {each.name: set(each.frame["dataset"]) for each in results(found)}
+    rows = {result.name: set(result.frame["dataset"]) for result in results(run_records)}
     assert rows == {
         "cross-dataset": {"imagenet → eurosat"},
         "domain-generalization": {*(f"imagenet → {name}" for name in VARIANTS), "average"},
@@ -265,9 +265,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_one_call_runs_them_all(finished: Path) -> None:
-    found = list(Store(finished).records())
-    assert {record.cell.protocol for record in found} == set(PROTOCOLS.names())
-    by_protocol = {name: [r for r in found if r.cell.protocol == name] for name in PROTOCOLS.names()}
+    run_records = list(Store(finished).records())
+    assert {record.cell.protocol for record in run_records} == set(PROTOCOLS.names())
+    by_protocol = {name: [r for r in run_records if r.cell.protocol == name] for name in PROTOCOLS.names()}
     for name, own in by_protocol.items():
         assert any(record.cell.training.method == "zeroshot" for record in own), name
         assert not PROTOCOLS.get(name).table(own).empty
@@ -276,7 +276,7 @@ def test_one_call_runs_them_all(finished: Path) -> None:
         ("base", 88, 88),
         ("new", 88, 88),
     }
-    keys = {record.cell.training.key for record in found if record.cell.training.recipe}
+    keys = {record.cell.training.key for record in run_records if record.cell.training.recipe}
     assert {path.stem.rpartition("-")[2] for path in (finished / "prompts").iterdir()} == keys
 
 

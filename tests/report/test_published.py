@@ -47,8 +47,8 @@ def rerun(
 
 
 def of(records: Iterator[Record]) -> Results:
-    (found,) = results(list(records))
-    return found
+    (result,) = results(list(records))
+    return result
 
 
 def has_paper(frame: pd.DataFrame) -> bool:
@@ -63,15 +63,15 @@ def test_the_harmonic_means_are_those_of_the_accuracies() -> None:
 
 
 def test_both_averages_of_h_are_the_papers() -> None:
-    found = of(rerun())
-    row = found.frame[(found.frame["dataset"] == AVERAGE) & (found.frame["method"] == "cocoop")].iloc[0]
+    result = of(rerun())
+    row = result.frame[(result.frame["dataset"] == AVERAGE) & (result.frame["method"] == "cocoop")].iloc[0]
     for columns in (("base", "new", "H"), ("paper base", "paper new", "paper H")):
         assert [f"{row[name]:.2f}" for name in columns] == ["80.47", "71.69", "75.83"]
-    notes = " ".join(tables.notes(found.frame, found.records))
+    notes = " ".join(tables.notes(result.frame, result.records))
     assert "Its average rows: H of its averages." in notes
     assert "Mean of its datasets' H instead: zeroshot 71.59, coop 70.83, cocoop 75.44." in notes
     assert "CVPR 2022; 16 shots, 3 seeds" in notes
-    shown = tables.text(found.frame)
+    shown = tables.text(result.frame)
     assert set(shown["paper H"]) >= {"75.83", "71.66", "71.70"}
 
 

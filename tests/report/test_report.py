@@ -233,10 +233,10 @@ def test_hostile_names_among_the_confused_classes_are_escaped(tmp_path: Path) ->
 
 def test_the_worst_pairs_are_counted_over_the_class(tmp_path: Path) -> None:
     store, records = predicted(tmp_path, {"zeroshot": lambda i: True, "coop": lambda i: i >= 2})
-    (found,) = confusions(store, records)  # the two images of the first class are taken for the second
-    assert (found.method, found.methods) == ("coop", ("zeroshot", "coop"))
+    (confusion,) = confusions(store, records)  # the two images of the first class are taken for the second
+    assert (confusion.method, confusion.methods) == ("coop", ("zeroshot", "coop"))
     names = [name.replace("_", " ") for name in records[0].class_names]
-    assert found.pairs == (((names[0], names[1]), (0.0, 1.0)),)
+    assert confusion.pairs == (((names[0], names[1]), (0.0, 1.0)),)
 
 
 @pytest.mark.parametrize("labels", [["zeroshot"], ["cocoop"], ["zeroshot", "cocoop"], ["coop", HOSTILE]])

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 out = terminal()
-called: ContextVar[tuple[str, ...]] = ContextVar("called", default=())  # the words of this call, for `cocoop status`
+called: ContextVar[tuple[str, ...]] = ContextVar(
+    "called", default=()
+)  # the words of this call, for `cocoop status`
 
 
 class Format(str, Enum):
