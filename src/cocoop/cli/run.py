@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 out = terminal()
-called: ContextVar[tuple[str, ...]] = ContextVar(
-    "called", default=()
-)  # the words of this call, for `cocoop status`
+# the words of this call, for `cocoop status`
+called: ContextVar[tuple[str, ...]] = ContextVar("called", default=())
 
 
 class Format(str, Enum):
