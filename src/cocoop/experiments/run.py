@@ -76,8 +76,8 @@ def run(
         workers: processes that share the cells out, or "ray" or "ray:ADDRESS" for a Ray cluster.
         threads: of each process on the CPU; None shares the processors out. The last bits of a result may
             depend on it.
-        track: where the curves of the fits go: a tracker that accelerate knows, or "none"; None for
-            TensorBoard where it is installed.
+        track: where the curves of the fits go: "tensorboard" or "none"; None for TensorBoard where it is
+            installed.
         command: the command line that asks for the same, kept for `cocoop status`.
         dry_run: only print what would be run.
         console: where progress goes; None for nowhere.
