@@ -20,7 +20,8 @@ from cocoop.methods._settings import resolve
 from cocoop.text.prompt import Prompt
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.training.classifier import Classifier
-from cocoop.training.loop import backward, losses
+from cocoop.training.distributed import Group
+from cocoop.training.loop import backward, fit, losses
 from tests.conftest import make_tower
 
 NAMES = ["red apple", "green tea", "dog", "dog house"]
@@ -228,6 +229,13 @@ def test_prograd_takes_away_what_goes_against_the_teacher(deep: Backbone) -> Non
     assert torch.isclose((kept * teacher).sum(), torch.tensor(0.0), atol=1e-6)
     torch.testing.assert_close(kept, against + torch.tensor([[0.36, 0.48]]))
     assert torch.equal(method.combine([along, teacher]), along)
+
+
+def test_a_gradient_rule_is_not_shared_between_processes(deep: Backbone) -> None:
+    method, _ = prepared("prograd", deep)
+    classifier, recipe = Classifier(deep, method, NAMES), Recipe(epochs=1, batch_size=4)
+    with pytest.raises(UsageError, match="ProGrad combines the gradients of whole batches"):
+        fit(classifier, lambda epoch: images(deep), LABELS, recipe, seed=1, group=Group(2, 0))
 
 
 @pytest.mark.parametrize(("name", "setting"), [("kgcoop", {"weight": 0.0}), ("prograd", {"strength": 0.0})])

@@ -109,7 +109,8 @@ def fit(
 
     Raises:
         CocoopError: the loss is no finite number any more, or there are no images.
-        UsageError: a batch has fewer images than there are processes.
+        UsageError: a batch has fewer images than there are processes, or the method combines the gradients
+            of whole batches by a rule of its own and there are several.
     """
     if not len(labels):
         raise CocoopError("there are no training images; check the dataset's split and the class subset")
@@ -117,6 +118,11 @@ def fit(
         raise UsageError(
             f"{group.size} processes cannot share batches of {min(recipe.batch_size, len(labels))} image(s); "
             "set a larger batch_size, or give each process cells of its own: --workers"
+        )
+    if group.size > 1 and isinstance(classifier.method, WithGradientRule):
+        raise UsageError(
+            f"{classifier.method.facts.name} combines the gradients of whole batches, which processes cannot "
+            "share; give each process cells of its own: --workers"
         )
     labels = labels.to(classifier.device)
     optimizer = recipe.optimizer_of(classifier.method.parameters())
