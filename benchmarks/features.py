@@ -11,9 +11,10 @@ import typer
 from benchmarks.measure import alternate, machine, versions
 from cocoop.backbones.cache import FeatureCache
 from cocoop.backbones.clip import load_backbone
-from cocoop.backbones.features import ImageEncoder, view_seeds
+from cocoop.backbones.features import ImageEncoder
 from cocoop.data import open_dataset
 from cocoop.data.decode import open_image
+from cocoop.data.transforms import view_seeds
 
 
 def bench_features(dataset: str, backbone: str, images: int, repeats: int = 3) -> dict[str, Any]:

@@ -10,10 +10,11 @@ import typer
 
 from benchmarks.measure import machine, versions
 from cocoop.backbones.clip import Backbone, load_backbone
-from cocoop.backbones.features import ImageEncoder, view_seeds
+from cocoop.backbones.features import ImageEncoder
 from cocoop.data import Dataset, Item, open_dataset
 from cocoop.data.decode import open_image
 from cocoop.data.splits import draw, select, subset_labels
+from cocoop.data.transforms import view_seeds
 from cocoop.methods import build
 from cocoop.methods._recipe import Recipe
 from cocoop.methods.cocoop import Config
@@ -21,6 +22,7 @@ from cocoop.text.reference import ReferenceEncoder
 from cocoop.training.classifier import Classifier
 from cocoop.training.log import TrainingLog
 from cocoop.training.loop import fit
+from cocoop.training.samples import Samples
 
 
 def bench_fit(dataset: str, backbone: str, epochs: int, shots: int = 16, seed: int = 1) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def _run(
         return torch.cat([clip.encode_image(view[None]) for view in views])
 
     truth = torch.tensor([item.label for item in items])
-    trace = fit(classifier, views, truth, recipe, seed)
+    trace = fit(classifier, Samples(views, truth), recipe, seed)
     predicted = classifier.predict(encoder.test(data.root, tests)).argmax(1)
     correct = int((predicted == torch.tensor([item.label for item in tests])).sum())
     return time.perf_counter() - start, trace, correct

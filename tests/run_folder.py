@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import save
 
-MEASURED = ('"created"', '"seconds_per_step"', '"peak_memory_mb"', '"sha256"', '"commit"')
+MEASURED = ('"created"', '"seconds_', '"peak_memory_mb"', '"sha256"', '"commit"')
 
 
 def contents(folder: Path) -> dict[str, bytes]:

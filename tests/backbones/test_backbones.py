@@ -7,7 +7,6 @@ import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch.nn import functional as F
 
 from cocoop import Classifier, load_backbone
 from cocoop.backbones import checkpoint
@@ -18,6 +17,7 @@ from cocoop.methods._recipe import Recipe
 from cocoop.methods.cocoop import Config
 from cocoop.methods.cocoop import Model as CoCoOp
 from cocoop.training.loop import fit
+from cocoop.training.samples import Samples
 from cocoop.utils.assets import ASSETS
 from cocoop.utils.seeding import seeded
 
@@ -55,9 +55,7 @@ def assert_same_features(backbone: weights.nn.Module, model: open_clip.CLIP) -> 
     with seeded(1):
         images = torch.rand(2, 3, 32, 32)
     tokens = open_clip.tokenize(NAMES)
-    torch.testing.assert_close(
-        backbone.encode_image(images), model.encode_image(images, True), rtol=0, atol=1e-5
-    )
+    torch.testing.assert_close(backbone.encode_image(images), model.encode_image(images), rtol=0, atol=1e-5)
     torch.testing.assert_close(
         backbone.model.encode_text(tokens), model.encode_text(tokens), rtol=0, atol=1e-5
     )
@@ -76,8 +74,7 @@ def test_an_openai_state_dict_has_quick_gelu(vision: str, small: dict, tmp_path:
     before = method.ctx.detach().clone()
     trace = fit(
         Classifier(backbone, method, NAMES),
-        lambda epoch: F.normalize(torch.ones(3, 16), dim=-1),
-        torch.arange(3),
+        Samples(lambda epoch: torch.ones(3, 16), torch.arange(3)),
         Recipe(epochs=1),
         seed=1,
     )
@@ -92,7 +89,7 @@ def test_a_published_archive_loads_and_a_foreign_one_does_not(
     model = released("vit")
     with torch.no_grad():
         images = torch.rand(1, 3, 32, 32)
-        expected = model.encode_image(images, normalize=True)
+        expected = model.encode_image(images)
     save_archive(model, path)
     for name in (str(path), f"Small-vit@{path}"):
         with pytest.raises(CocoopError, match="none of those that OpenAI published"):

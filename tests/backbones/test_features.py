@@ -7,13 +7,13 @@ from zipfile import ZipFile
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cocoop import Backbone, CocoopError, Item, open_dataset
 from cocoop.backbones.cache import FeatureCache
-from cocoop.backbones.features import ImageEncoder, view_seeds
+from cocoop.backbones.features import ImageEncoder
 from cocoop.data.decode import open_image
-from cocoop.data.transforms import Preprocess
+from cocoop.data.transforms import Preprocess, View, training_view, view_seeds
 
 PREPROCESS = Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 FOOD = open_dataset("emoji/food")
@@ -23,7 +23,7 @@ IMAGES = [open_image(FOOD.root, item.path) for item in ITEMS]
 
 def test_views_drawn_in_a_batch_have_the_pixels_of_views_drawn_one_by_one() -> None:
     seeds = view_seeds(1, 3, len(ITEMS))
-    together = PREPROCESS.batch(IMAGES, seeds)
+    together = PREPROCESS.batch(IMAGES, View(tuple(seeds)))
     for place in reversed(range(len(ITEMS))):
         alone = PREPROCESS.train(IMAGES[place], seeds[place])
         assert torch.equal(together[place], alone)
@@ -33,7 +33,7 @@ def test_views_leave_the_global_generator_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    PREPROCESS.batch(IMAGES, view_seeds(1, 0, len(ITEMS)))
+    PREPROCESS.batch(IMAGES, training_view(1, 0, len(ITEMS)))
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -50,9 +50,23 @@ def test_the_test_transform_keeps_the_aspect_ratio() -> None:
     assert PREPROCESS.test(image).shape == (3, 32, 32)
 
 
-def test_features_are_normalised(toy: Backbone) -> None:
-    features = ImageEncoder(toy).test(FOOD.root, ITEMS)
-    torch.testing.assert_close(features.norm(dim=-1), torch.ones(len(ITEMS)))
+def test_features_are_as_the_tower_gives_them(toy: Backbone, tmp_path: Path) -> None:
+    images = [open_image(FOOD.root, item.path) for item in ITEMS]
+    pixels = torch.stack([toy.preprocess.test(image) for image in images])
+    with torch.no_grad():
+        expected = toy.model.encode_image(pixels)
+    for cache in (None, FeatureCache(tmp_path)):
+        encoder = ImageEncoder(toy, cache)
+        torch.testing.assert_close(encoder.test(FOOD.root, ITEMS), expected)
+        torch.testing.assert_close(encoder.test(FOOD.root, ITEMS), expected)
+
+
+def test_a_mirrored_view_is_the_test_view_of_the_mirror_image(toy: Backbone) -> None:
+    mirrored = [ImageOps.mirror(image) for image in IMAGES]
+    views = [PREPROCESS.batch(IMAGES, training_view(1, epoch, len(IMAGES), "mirror")) for epoch in (0, 1)]
+    torch.testing.assert_close(views[0], PREPROCESS.batch(IMAGES))
+    torch.testing.assert_close(views[1], PREPROCESS.batch(mirrored), atol=0.05, rtol=0)
+    assert not torch.equal(views[0], views[1])
 
 
 def test_a_cached_feature_is_the_computed_one(toy: Backbone, tmp_path: Path) -> None:

@@ -29,7 +29,22 @@ def test_paper_presets() -> None:
     assert cocoop.config.ctx_init == coop.config.ctx_init == "a photo of a"
 
 
-@pytest.mark.parametrize("bad", [{"epochs": 0}, {"batch_size": 0}, {"lr": 0.0}, {"lr": float("nan")}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"epochs": -1},
+        {"batch_size": -1},
+        {"views": 0},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"crop": 0.0},
+        {"crop": 1.1},
+        {"steps": 3},
+        {"average": (1.0, 0.0)},
+        {"average": (1.0, 1.0), "keep": "best"},
+        {"starts_from": "no-such-file"},
+    ],
+)
 def test_impossible_recipes(bad: dict) -> None:
     with pytest.raises(UsageError):
         Recipe(**bad)

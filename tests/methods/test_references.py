@@ -22,6 +22,7 @@ from cocoop.text.reference import ReferenceEncoder
 from cocoop.training.classifier import Classifier
 from cocoop.training.distributed import Group
 from cocoop.training.loop import backward, fit, losses
+from cocoop.training.samples import Samples
 from tests.conftest import make_tower
 
 NAMES = ["red apple", "green tea", "dog", "dog house"]
@@ -215,7 +216,7 @@ def test_one_step(name: str, optimizer: Any, deep: Backbone) -> None:
     else:
         total = [torch.stack(parts).sum(0) for parts in zip(*each, strict=True)]
     expected = [stepped(name, p.detach(), g, recipe) for p, g in zip(parameters, total, strict=True)]
-    stepper = recipe.optimizer_of(method.parameters())
+    stepper = recipe.optimizer_of(method.named_parameters())
     backward(method, losses(Classifier(deep, method, NAMES), images(deep), LABELS), share=1.0)
     stepper.step()
     torch.testing.assert_close([p.detach() for p in parameters], expected, rtol=1e-8, atol=1e-10)
@@ -235,7 +236,7 @@ def test_a_gradient_rule_is_not_shared_between_processes(deep: Backbone) -> None
     method, _ = prepared("prograd", deep)
     classifier, recipe = Classifier(deep, method, NAMES), Recipe(epochs=1, batch_size=4)
     with pytest.raises(UsageError, match="ProGrad combines the gradients of whole batches"):
-        fit(classifier, lambda epoch: images(deep), LABELS, recipe, seed=1, group=Group(2, 0))
+        fit(classifier, Samples(lambda epoch: images(deep), LABELS), recipe, seed=1, group=Group(2, 0))
 
 
 @pytest.mark.parametrize(("name", "setting"), [("kgcoop", {"weight": 0.0}), ("prograd", {"strength": 0.0})])

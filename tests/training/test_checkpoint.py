@@ -13,6 +13,7 @@ from cocoop.methods.cocoop import Model as CoCoOp
 from cocoop.methods.coop import Model as CoOp
 from cocoop.training.checkpoint import Checkpoint, Snapshot, TrainingLog
 from cocoop.training.loop import Epoch, fit
+from cocoop.training.samples import Samples
 from tests.training.test_loop import classifier, data
 
 RECIPE = Recipe(epochs=4, batch_size=4, lr=0.02)
@@ -36,7 +37,7 @@ def train(
 
     views = [zimg.roll(epoch, 0) for epoch in range(RECIPE.epochs)]
     with suppress(Killed):
-        fit(model, views.__getitem__, labels, RECIPE, 0, on_epoch, resume)
+        fit(model, Samples(views.__getitem__, labels), RECIPE, 0, on_epoch, resume)
     snapshot = reached[-1].snapshot()
     return snapshot.log, snapshot
 

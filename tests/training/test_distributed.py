@@ -16,6 +16,7 @@ from cocoop.methods._recipe import Recipe
 from cocoop.methods.cocoop import Model as CoCoOp
 from cocoop.training.distributed import Group, join_group
 from cocoop.training.loop import fit
+from cocoop.training.samples import Samples
 from tests.experiments.test_runs import ARGUMENTS, without_time
 from tests.training.test_loop import classifier, data
 
@@ -74,7 +75,7 @@ def test_the_parts_add_up_to_the_gradient_of_the_batch(size: int, toy: Backbone)
 def test_too_few_images_to_share(toy: Backbone) -> None:
     zimg, labels = data(toy)
     with pytest.raises(UsageError, match=r"2 processes cannot share batches of 1 image.*--workers"):
-        fit(classifier(CoCoOp, toy), lambda epoch: zimg, labels, Recipe(), seed=0, group=Group(2, 0))
+        fit(classifier(CoCoOp, toy), Samples(lambda epoch: zimg, labels), Recipe(), seed=0, group=Group(2, 0))
 
 
 def test_without_a_launcher_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from cocoop.methods.coop import Model as CoOp
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.training.loop import batches, fit
 from cocoop.training.metrics import evaluate
+from cocoop.training.samples import Samples
 
 NAMES = ["red apple", "green tea", "dog"]
 
@@ -30,7 +31,10 @@ def data(backbone: Backbone, count: int = 12) -> tuple[torch.Tensor, torch.Tenso
 def test_training_learns(cls: type, toy: Backbone) -> None:
     zimg, labels = data(toy)
     trace = fit(
-        classifier(cls, toy), lambda epoch: zimg, labels, Recipe(epochs=30, batch_size=4, lr=0.02), seed=0
+        classifier(cls, toy),
+        Samples(lambda epoch: zimg, labels),
+        Recipe(epochs=30, batch_size=4, lr=0.02),
+        seed=0,
     )
     assert sum(trace.loss[-3:]) < 0.8 * sum(trace.loss[:3])
     assert len(trace.lr) == 30
@@ -42,7 +46,7 @@ def test_the_same_seed_gives_the_same_bits(toy: Backbone) -> None:
 
     def weights(seed: int) -> torch.Tensor:
         model = classifier(CoCoOp, toy, seed=7)
-        fit(model, lambda epoch: zimg, labels, Recipe(epochs=2), seed=seed)
+        fit(model, Samples(lambda epoch: zimg, labels), Recipe(epochs=2), seed=seed)
         return torch.cat([parameter.detach().flatten() for parameter in model.method.parameters()])
 
     assert torch.equal(weights(0), weights(0))
@@ -53,7 +57,7 @@ def test_the_loss_curve_is_that_of_the_reference_path(toy: Backbone) -> None:
     """Train CoCoOp by hand through the padded, image-by-image computation: the same losses."""
     zimg, labels = data(toy)
     recipe = Recipe(epochs=2, batch_size=2)
-    ours = fit(classifier(CoCoOp, toy), lambda epoch: zimg, labels, recipe, seed=0).loss
+    ours = fit(classifier(CoCoOp, toy), Samples(lambda epoch: zimg, labels), recipe, seed=0).loss
     method = classifier(CoCoOp, toy).method
     optimizer = torch.optim.SGD(method.parameters(), lr=1.0, momentum=0.9, weight_decay=5e-4)
     theirs = []
@@ -78,7 +82,7 @@ def test_views_are_asked_for_epoch_by_epoch(toy: Backbone) -> None:
         asked.append(epoch)
         return zimg
 
-    fit(classifier(CoOp, toy), views, labels, Recipe(epochs=3, batch_size=12), seed=0)
+    fit(classifier(CoOp, toy), Samples(views, labels), Recipe(epochs=3, batch_size=12), seed=0)
     assert asked == [0, 1, 2]
 
 
@@ -87,12 +91,17 @@ def test_divergence_names_step_and_class(toy: Backbone) -> None:
     broken = zimg.clone()
     broken[1] = float("nan")
     with pytest.raises(CocoopError, match=r"loss is nan at epoch 1, step \d .*green tea"):
-        fit(classifier(CoCoOp, toy), lambda epoch: broken, labels, Recipe(epochs=1), seed=0)
+        fit(classifier(CoCoOp, toy), Samples(lambda epoch: broken, labels), Recipe(epochs=1), seed=0)
 
 
 def test_no_images_are_an_error(toy: Backbone) -> None:
     with pytest.raises(CocoopError, match="no training images"):
-        fit(classifier(CoOp, toy), lambda epoch: torch.empty(0, 16), torch.empty(0).long(), Recipe(), seed=0)
+        fit(
+            classifier(CoOp, toy),
+            Samples(lambda epoch: torch.empty(0, 16), torch.empty(0).long()),
+            Recipe(),
+            seed=0,
+        )
     with pytest.raises(CocoopError, match="no test images"):
         list(evaluate(torch.empty(0, 3), torch.empty(0).long()))
 

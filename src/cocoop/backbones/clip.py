@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from open_clip.model import get_model_preprocess_cfg
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from cocoop.backbones.device import AUTO, DTYPES, Precision, allow_tf32, choose_device, choose_precision
 from cocoop.backbones.names import EMBEDDED, create_model
@@ -113,11 +112,11 @@ class Backbone:
 
     @torch.no_grad()
     def encode_image(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b d"]:
-        """Encode images to L2-normalised features, on the CPU in fp32."""
+        """Encode images to features as the image tower gives them, of any length, on the CPU in fp32."""
         dtype = DTYPES.get(self.precision)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             features = self.model.encode_image(images.to(self.device, self.token_embedding.dtype))
-        return F.normalize(features.float(), dim=-1).cpu()
+        return cast(Tensor, features.float().cpu())
 
     def tokenize(self, text: str) -> list[int]:
         """Tokenise a whole prompt to [SOT, ..., EOT], unpadded.

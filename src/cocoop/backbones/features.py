@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
@@ -16,6 +15,7 @@ from cocoop.backbones.clip import Backbone
 from cocoop.data.dataset import Item
 from cocoop.data.decode import Decode, open_image, to_image
 from cocoop.data.storage import Root, open_storage
+from cocoop.data.transforms import SCALE, TEST, Augmentation, View, training_view
 from cocoop.data.verify import all_or_nothing
 from cocoop.utils.files import digest
 
@@ -41,12 +41,19 @@ class ImageEncoder:
     def test(
         self, root: Root, items: Sequence[Item], progress: Progress | None = None
     ) -> Float[Tensor, "n d"]:
-        """Encode the test views of `items` to L2-normalised features."""
+        """Encode the test views of `items`."""
         with all_or_nothing(root, items, self.decode):
-            return self._encode(root, items, None, progress)
+            return self._encode(root, items, TEST, progress)
 
     def train(
-        self, root: Root, items: Sequence[Item], epoch: int, seed: int, progress: Progress | None = None
+        self,
+        root: Root,
+        items: Sequence[Item],
+        epoch: int,
+        seed: int,
+        progress: Progress | None = None,
+        augmentation: Augmentation = "crop",
+        crop: float = SCALE[0],
     ) -> Float[Tensor, "n d"]:
         """Encode one augmented view of each item: those of one epoch of the run with this seed.
 
@@ -54,44 +61,44 @@ class ImageEncoder:
         one drawn in the training loop. A view depends on (seed, epoch, place in `items`) alone.
         """
         with all_or_nothing(root, items, self.decode):
-            return self._encode(root, items, view_seeds(seed, epoch, len(items)), progress)
+            view = training_view(seed, epoch, len(items), augmentation, crop)
+            return self._encode(root, items, view, progress)
 
     def _encode(
-        self, root: Root, items: Sequence[Item], seeds: list[int] | None, progress: Progress | None
+        self, root: Root, items: Sequence[Item], view: View, progress: Progress | None
     ) -> Float[Tensor, "n d"]:
         paths = [item.path for item in items]
         read = partial(open_image, root, decode=self.decode)
         if self.cache is None:
-            return encode_images(self.backbone, paths, seeds, read, progress)
-        key = self._key(content_digests(self.cache, open_storage(root), paths), seeds)
+            return encode_images(self.backbone, paths, view, read, progress)
+        key = self._key(content_digests(self.cache, open_storage(root), paths), view)
         if (kept := self.cache.get(key)) is not None:
             if progress:
                 progress(len(items))
             return kept
-        features = encode_images(self.backbone, paths, seeds, read, progress)
+        features = encode_images(self.backbone, paths, view, read, progress)
         self.cache.put(key, features)
         return features
 
-    def _key(self, contents: list[str], seeds: list[int] | None) -> str:
-        view = "test" if seeds is None else f"train {seeds}"
-        view += f" {self.decode.__name__}" if self.decode else ""
-        clip = self.backbone
-        return digest(clip.weights_digest, clip.precision, repr(clip.preprocess), view, *contents)
+    def _key(self, contents: list[str], view: View) -> str:
+        clip, decode = self.backbone, self.decode.__name__ if self.decode else ""
+        about = ("raw", clip.weights_digest, clip.precision, repr(clip.preprocess), repr(view), decode)
+        return digest(*about, *contents)
 
 
 def encode_images(
     backbone: Backbone,
     images: Sequence[Source],
-    seeds: Sequence[int] | None = None,
+    view: View = TEST,
     read: Callable[[Source], Image.Image] = to_image,
     progress: Progress | None = None,
 ) -> Float[Tensor, "n d"]:
-    """Encode images, from files or memory, to L2-normalised features.
+    """Encode images, from files or memory, to features as the image tower gives them.
 
     Args:
         backbone: the frozen CLIP.
         images: n images in any form that `read` takes.
-        seeds: of one augmented view of each, as `view_seeds` gives them; None encodes the test views.
+        view: which view of each, as `training_view` gives them.
         read: gives the Pillow image; each is read when its batch is encoded.
         progress: called after every batch.
 
@@ -100,14 +107,9 @@ def encode_images(
     """
     parts = [torch.empty(0, backbone.embed_dim)]
     for start in range(0, len(images), BATCH):
-        batch = slice(start, start + BATCH)
-        views = backbone.preprocess.batch(map(read, images[batch]), None if seeds is None else seeds[batch])
+        end = start + BATCH
+        views = backbone.preprocess.batch(map(read, images[start:end]), view.part(start, end))
         parts.append(backbone.encode_image(views))
         if progress:
             progress(len(views))
     return torch.cat(parts)
-
-
-def view_seeds(seed: int, epoch: int, count: int) -> list[int]:
-    """Seeds of the augmented views of one epoch: a pure function of run seed, epoch and place."""
-    return np.random.SeedSequence((seed, epoch)).generate_state(count).tolist()

@@ -120,6 +120,16 @@ def draw(splits: Mapping[str, Sequence[Item]], shots: int, seed: int) -> dict[st
     return {"train": train, "val": val}
 
 
+def validation_shots(splits: Mapping[str, Sequence[Item]], shots: int, seed: int) -> tuple[Item, ...]:
+    """Draw the images to select on: the "val" shots, or without that list training images that are left."""
+    drawn = draw(splits, shots, seed)
+    if "val" in splits:
+        return drawn["val"]
+    taken = set(drawn["train"])
+    left = [item for item in splits["train"] if item not in taken]
+    return few_shot(left, min(shots, MAX_VAL_SHOTS), random.Random(seed))
+
+
 def subset_labels(labels: Iterable[int], subset: Subset) -> tuple[int, ...]:
     """Return the labels of a subset: base is the first ceil(n/2) of the sorted labels, new the rest.
 

@@ -1,9 +1,11 @@
 """Images to the tensors a backbone takes: CLIP's test transform and the few-shot training augmentation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
@@ -15,6 +17,47 @@ from cocoop.utils.seeding import seeded
 
 SCALE = (0.08, 1.0)  # of a training crop, as shares of the image's area
 FLIP = 0.5  # probability of a mirrored training view
+Augmentation = Literal["crop", "mirror", "none"]
+AUGMENTATIONS: tuple[str, ...] = get_args(Augmentation)
+
+
+@dataclass(frozen=True)
+class View:
+    """Which view is taken of every image of a list.
+
+    Attributes:
+        seeds: of a random crop and flip of each image; None for the test view.
+        crop: smallest share of an image's area that a random crop has.
+        mirrored: whether the test view is mirrored.
+    """
+
+    seeds: tuple[int, ...] | None = None
+    crop: float = SCALE[0]
+    mirrored: bool = False
+
+    def part(self, start: int, end: int) -> "View":
+        """Return the view of a part of the list."""
+        return View(None if self.seeds is None else self.seeds[start:end], self.crop, self.mirrored)
+
+
+TEST = View()
+
+
+def training_view(
+    seed: int, epoch: int, count: int, augmentation: Augmentation = "crop", crop: float = SCALE[0]
+) -> View:
+    """Return the view that an epoch of a training has of `count` images.
+
+    It depends on the seed of the run, the epoch and the place in the list alone.
+    """
+    if augmentation == "crop":
+        return View(tuple(view_seeds(seed, epoch, count)), crop)
+    return View(mirrored=augmentation == "mirror" and epoch % 2 == 1)
+
+
+def view_seeds(seed: int, epoch: int, count: int) -> list[int]:
+    """Seeds of the augmented views of one epoch: a pure function of run seed, epoch and place."""
+    return np.random.SeedSequence((seed, epoch)).generate_state(count).tolist()
 
 
 @dataclass(frozen=True)
@@ -43,18 +86,18 @@ class Preprocess:
         """Resize, centre crop, normalise."""
         return self._test(image)
 
-    def train(self, image: Image.Image, seed: int) -> Float[Tensor, "3 s s"]:
-        """Random resized crop (scale 0.08 to 1), random flip, normalise; drawn from `seed`."""
+    def train(self, image: Image.Image, seed: int, crop: float = SCALE[0]) -> Float[Tensor, "3 s s"]:
+        """Random resized crop (scale `crop` to 1), random flip, normalise; drawn from `seed`."""
         with seeded(seed):
-            return self._train(image)
+            return self._train(crop)(image)
 
-    def batch(
-        self, images: Iterable[Image.Image], seeds: Sequence[int] | None = None
-    ) -> Float[Tensor, "b 3 s s"]:
-        """Return the test views of images, or a training view of each, drawn from its own seed."""
-        if seeds is None:
-            return torch.stack([self.test(image) for image in images])
-        return torch.stack([self.train(image, seed) for image, seed in zip(images, seeds, strict=True)])
+    def batch(self, images: Iterable[Image.Image], view: View = TEST) -> Float[Tensor, "b 3 s s"]:
+        """Return a view of every image."""
+        if view.seeds is None:
+            views = torch.stack([self.test(image) for image in images])
+            return views.flip(-1) if view.mirrored else views
+        pairs = zip(images, view.seeds, strict=True)
+        return torch.stack([self.train(image, seed, view.crop) for image, seed in pairs])
 
     @cached_property
     def _test(self) -> v2.Compose:
@@ -62,10 +105,10 @@ class Preprocess:
         resize = v2.Resize(size, interpolation=InterpolationMode(self.interpolation))
         return v2.Compose([resize, v2.CenterCrop(self.size), *self._to_tensor])
 
-    @cached_property
-    def _train(self) -> v2.Compose:
+    @lru_cache  # noqa: B019 - of a frozen value
+    def _train(self, least: float) -> v2.Compose:
         interpolation = InterpolationMode(self.interpolation)
-        crop = v2.RandomResizedCrop(self.size, scale=SCALE, interpolation=interpolation)
+        crop = v2.RandomResizedCrop(self.size, scale=(least, SCALE[1]), interpolation=interpolation)
         return v2.Compose([crop, v2.RandomHorizontalFlip(FLIP), *self._to_tensor])
 
     @cached_property

@@ -44,13 +44,12 @@ class ModelInfo(BaseModel):
         prompt: what the prompt file says: method, settings, backbone and digest of its weights, class names.
         learned: SHA-256 of the prompt file.
         params: what the estimator was made with.
-        recipe: how it was trained; None where nothing is learned.
+        recipe: how it was fitted; None where nothing is learned.
         preprocess: the pixels the backbone expects; empty where it was imported.
         precision: of the backbone in training; empty where it was imported.
         images: images trained on.
-        lr: learning rate of every epoch.
-        loss: mean training loss of every epoch.
-        seconds: wall time of the training steps.
+        lr, loss, terms, accuracy, selected, selected_on, seconds: what happened in the training, as
+            `cocoop.training.log.TrainingLog` has it; losses are means of epochs.
         results: on images not trained on.
         environment: versions, commit and machine.
         created: when, in UTC.
@@ -68,6 +67,10 @@ class ModelInfo(BaseModel):
     images: int = 0
     lr: list[float] = []
     loss: list[float] = []
+    terms: dict[str, list[float]] = {}
+    accuracy: list[float] = []
+    selected: dict[str, Any] = {}
+    selected_on: str = ""
     seconds: float = 0.0
     results: list[Result] = []
     environment: dict[str, str]

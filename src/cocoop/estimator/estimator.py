@@ -16,8 +16,9 @@ from torch import Tensor
 
 from cocoop.backbones.clip import EMBEDDED, Backbone
 from cocoop.backbones.device import AUTO
-from cocoop.backbones.features import encode_images, view_seeds
+from cocoop.backbones.features import encode_images
 from cocoop.data.own.source import TEMPLATE
+from cocoop.data.transforms import training_view
 from cocoop.errors import UsageError, unknown
 from cocoop.estimator.backbone import shared_backbone, warn_unnamed
 from cocoop.estimator.card import ModelInfo, Result
@@ -27,7 +28,9 @@ from cocoop.estimator.train import train_model
 from cocoop.methods import DEFAULT, Method
 from cocoop.methods._settings import MethodChoice, resolve
 from cocoop.training.classifier import Classifier
-from cocoop.training.loop import OnEpoch, Views
+from cocoop.training.loop import OnEpoch
+from cocoop.training.samples import Samples, Views
+from cocoop.utils.display import some
 
 SAVED = ("method", "preset", "epochs", "settings", "template", "seed")  # what a folder tells of the params
 
@@ -109,27 +112,40 @@ class PromptClassifier:
             UsageError: no images, not one label an image, or a label that is no text.
             CocoopError: an image cannot be read, or training diverged.
         """
-        images, clip = listed(images), self.load_backbone()
+        images, clip, recipe = listed(images), self.load_backbone(), self.choice.recipe
         check_pairs(images, labels)
 
         def views(epoch: int) -> Tensor:
-            return encode_images(clip, images, view_seeds(self.seed, epoch, len(images)))
+            seen = (recipe.augmentation, recipe.crop) if recipe else ()
+            return encode_images(clip, images, training_view(self.seed, epoch, len(images), *seen))
 
         return self.fit_features(views, labels, on_epoch)
 
     def fit_features(
-        self, views: Views, labels: Names, on_epoch: OnEpoch = lambda epoch: None
+        self,
+        views: Views,
+        labels: Names,
+        on_epoch: OnEpoch = lambda epoch: None,
+        validation: tuple[Float[Tensor, "m d"], Names] | None = None,
     ) -> "PromptClassifier":
-        """Learn from image features; return self.
+        """Learn from image features, as the image tower gives them; return self.
 
         Args:
-            views: gives the L2-normalised features (n, d) of the views of an epoch, counted from 0.
+            views: gives the features (n, d) of the views of an epoch, counted from 0.
             labels: the class name of each image.
             on_epoch: called after every epoch.
+            validation: features and class names of images that a method may select on.
+
+        Raises:
+            UsageError: a validation image is of a class without training images.
         """
         names = sorted(set(texts(labels)))
         place = {name: index for index, name in enumerate(names)}
-        return self._train(names, views, torch.tensor([place[str(label)] for label in labels]), on_epoch)
+        fval, held = validation or (torch.empty(0, 0), [])
+        if others := sorted(set(texts(held)) - set(names)):
+            raise UsageError(f"validation images of classes without training images: {some(others)}")
+        truth, val_labels = (torch.tensor([place[str(each)] for each in part]) for part in (labels, held))
+        return self._train(names, Samples(views, truth, lambda on: (fval, val_labels.long())), on_epoch)
 
     def predict(self, images: Images, classes: Names | None = None) -> np.ndarray:
         """Return the likeliest name of each image, among any `classes` or those of the fit."""
@@ -147,7 +163,7 @@ class PromptClassifier:
         return float(np.mean(self.predict(images, classes) == np.array(texts(labels))))
 
     def features(self, images: Images) -> Float[Tensor, "n d"]:
-        """Encode images to L2-normalised features of the frozen CLIP, the same before and after training."""
+        """Encode images to features of the frozen CLIP, of any length, the same before and after training."""
         return encode_images(self.load_backbone(), listed(images))
 
     def logits(self, features: Float[Tensor, "n d"], classes: Names | None = None) -> Float[Tensor, "n c"]:
@@ -162,17 +178,17 @@ class PromptClassifier:
             UsageError: there are no classes, or others are asked of vectors that belong to theirs.
         """
         if not self.__sklearn_is_fitted__() and classes is not None and not self.choice.facts.learns:
-            self._train(sorted(set(texts(classes))), lambda epoch: torch.empty(0), torch.empty(0).long())
+            nothing = Samples(lambda epoch: torch.empty(0), torch.empty(0).long())
+            self._train(sorted(set(texts(classes))), nothing)
         self._check_fitted()
         names = tuple(self.classes_.tolist() if classes is None else texts(classes))
         if classes is None and not names:
             raise UsageError(
                 "this model has no class names of its own; give some: classes=[...], or --classes"
             )
-        if not self.method_.transferable and list(names) != self.info_.prompt.class_names:
-            raise UsageError("this model learned vectors for each of its own classes; others have none")
         if self._last is None or self._last.class_names != names:
-            self._last = Classifier(self.backbone_, self.method_, names, self.memory_budget)
+            trained = self.info_.prompt.class_names
+            self._last = Classifier(self.backbone_, self.method_, names, self.memory_budget, trained)
         return self._last
 
     def save(self, folder: str | Path, results: Sequence[Result] = ()) -> None:
@@ -213,7 +229,7 @@ class PromptClassifier:
         return resolve(self.method, self.preset, {**(self.settings or {}), **epochs})
 
     def _train(
-        self, names: list[str], views: Views, labels: Tensor, on_epoch: OnEpoch = lambda epoch: None
+        self, names: list[str], samples: Samples, on_epoch: OnEpoch = lambda epoch: None
     ) -> "PromptClassifier":
         if self.backbone is None:
             warn_unnamed(stacklevel=4)  # where `fit` is called
@@ -222,8 +238,7 @@ class PromptClassifier:
             self.choice,
             clip,
             names,
-            views,
-            labels,
+            samples,
             template=self.template,
             seed=self.seed,
             memory_budget=self.memory_budget,

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+from torch.nn import functional as F
 
 from cocoop.backbones.clip import Backbone
 from cocoop.errors import UsageError
@@ -65,9 +66,9 @@ def explain(model: PromptClassifier, image: Path | None, words: int, console: Co
         if not METHODS.get(label).facts.conditional:
             others = ", ".join(name for name in ordered() if METHODS.get(name).facts.conditional)
             raise UsageError(f"{label} has the same vectors for all images; --image is for {others}")
-        zimg = model.features(image)
-        contexts = model.method_(zimg.to(model.backbone_.device))
-        _say_image(model, learned, contexts[0, 0], zimg, words, console)
+        fimg = model.features(image)
+        contexts = model.method_(F.normalize(fimg, dim=-1).to(model.backbone_.device))
+        _say_image(model, learned, contexts[0, 0], fimg, words, console)
 
 
 def _say_vectors(
@@ -111,7 +112,7 @@ def _say_image(
     model: PromptClassifier,
     learned: Float[Tensor, "m w"],
     shifted: Float[Tensor, "m w"],
-    zimg: Float[Tensor, "1 d"],
+    fimg: Float[Tensor, "1 d"],
     words: int,
     console: Console,
 ) -> None:
@@ -133,9 +134,8 @@ def _say_image(
     if not model.info_.prompt.class_names:
         return
     classifier = model.classifier()
-    text = classifier.encode_text(learned[None, None])[0]
-    without = classifier.logit_scale * zimg.to(text.device) @ text.T
-    for what, logits in (("without the shift", without.cpu()), ("with it", model.logits(zimg))):
+    without = classifier.pair(fimg.to(learned.device), classifier.encode(learned[None, None])).logits
+    for what, logits in (("without the shift", without.cpu()), ("with it", model.logits(fimg))):
         console.print(
             f"{what}: {_answers(logits, model.info_.prompt.class_names)}", highlight=False, soft_wrap=True
         )

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 from rich.console import Console
 from torch import Tensor
+from torch.nn import functional as F
 
 from cocoop.backbones.cache import FeatureCache
 from cocoop.backbones.clip import Backbone
@@ -44,7 +45,7 @@ def write_features(backbone: Backbone, data: Dataset, out: Path, console: Consol
     if out.suffix != ".parquet":
         raise UsageError(f"{out} must end in .parquet")
     parts = [(split, item) for split, items in data.splits.items() for item in items]
-    zimg = encode(backbone, data, [item for _, item in parts], console)
+    zimg = F.normalize(encode(backbone, data, [item for _, item in parts], console), dim=-1)
     columns = {
         "path": [item.path for _, item in parts],
         "label": [item.name for _, item in parts],

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cocoop.backbones.clip import EMBEDDED, Backbone
 from cocoop.data import DATASETS, Dataset, Item, is_source, open_dataset
-from cocoop.data.splits import draw
+from cocoop.data.splits import draw, validation_shots
 from cocoop.errors import UsageError
 from cocoop.estimator import ZeroShot
 from cocoop.estimator.card import Result
@@ -74,12 +74,13 @@ def fit(options: FitOptions, console: Console) -> PromptClassifier:
     fresh, fresh_items = _new_classes(options)
     model = PromptClassifier(**options.params, template=data.template)
     train = draw(data.splits, options.shots, model.seed)["train"]
+    held_back = validation_shots(data.splits, options.shots, model.seed)
     _limit_epochs(model, len(train))
     _say_start(data, train, console)
     zimg = encode(model.load_backbone(), data, data.items("test"), console)
     held = Tested("held-out images", zimg, data.class_names, _truth(data.items("test")))
     tests = [held, *_new_tests(model, held, fresh, fresh_items, console)]
-    _train(model, data, train, console)
+    _train(model, data, train, held_back, console)
     zero = ZeroShot(model.backbone_, template=data.template)
     results = [_measure(model, zero, test) for test in tests if test.truth]
     model.save(options.out, results)
@@ -94,21 +95,26 @@ def _limit_epochs(model: PromptClassifier, images: int) -> None:
     """
     recipe = model.choice.recipe
     asked = model.epochs or model.preset or "epochs" in (model.settings or {})
-    if recipe and not asked and images * recipe.epochs > SEEN:
+    if recipe and not asked and not recipe.from_views and images * recipe.epochs > SEEN:
         model.set_params(epochs=max(2, SEEN // images))
 
 
-def _train(model: PromptClassifier, data: Dataset, items: Sequence[Item], console: Console) -> None:
+def _train(
+    model: PromptClassifier, data: Dataset, items: Sequence[Item], held: Sequence[Item], console: Console
+) -> None:
+    """Fit the model to the shots; `held` are what it may select on."""
     clip = model.load_backbone()
     images = encoder(clip, data)
     encode(clip, data, items, console)  # a bad image is named before the training
     recipe = model.choice.recipe
-    epochs = recipe.epochs if recipe else 1
-    with _few_threads(clip), progress("training", epochs, console) as advance:
+    epochs = recipe.all_epochs(len(items)) if recipe else 0
+    seen = (recipe.augmentation, recipe.crop) if recipe else ()
+    with _few_threads(clip), progress("training", max(1, epochs), console) as advance:
         model.fit_features(
-            lambda epoch: images.train(data.root, items, epoch, model.seed),
+            lambda epoch: images.train(data.root, items, epoch, model.seed, None, *seen),
             _truth(items),
             lambda epoch: advance(1),
+            (images.test(data.root, held), _truth(held)),
         )
 
 

@@ -3,15 +3,13 @@
 from dataclasses import asdict
 from datetime import datetime, timezone
 
-from jaxtyping import Int
-from torch import Tensor
-
 from cocoop.backbones.clip import Backbone
 from cocoop.estimator.card import ModelInfo
 from cocoop.methods import Method
 from cocoop.methods._settings import MethodChoice
-from cocoop.training.loop import OnEpoch, Views, train
+from cocoop.training.loop import OnEpoch, train
 from cocoop.training.prompt_file import PromptCard
+from cocoop.training.samples import Samples
 from cocoop.utils.environment import environment
 
 
@@ -19,22 +17,20 @@ def train_model(
     choice: MethodChoice,
     backbone: Backbone,
     class_names: list[str],
-    views: Views,
-    labels: Int[Tensor, " n"],
+    samples: Samples,
     *,
     template: str,
     seed: int,
     memory_budget: int | None = None,
     on_epoch: OnEpoch = lambda epoch: None,
 ) -> tuple[Method, ModelInfo]:
-    """Train a method on n images; return it with what is known of it.
+    """Fit a method to labelled images; return it with what is known of it.
 
     Args:
         choice: the method and its settings.
         backbone: the frozen CLIP.
         class_names: in label order.
-        views: image features (n, d) of each epoch.
-        labels: class of every image.
+        samples: labelled image features.
         template: the zero-shot prompt.
         seed: of everything drawn at random.
         memory_budget: bytes for the text encoder; None for what the machine allows.
@@ -54,14 +50,14 @@ def train_model(
         seed=seed,
     )
     method, trained = train(
-        card, choice.recipe, backbone, views, labels, memory_budget=memory_budget, on_epoch=on_epoch
+        card, choice.recipe, backbone, samples, memory_budget=memory_budget, on_epoch=on_epoch
     )
     info = ModelInfo(
         prompt=card,
         recipe=asdict(choice.recipe) if choice.recipe else None,
         preprocess=asdict(backbone.preprocess),
         precision=backbone.precision,
-        images=len(labels),
+        images=len(samples.labels),
         **trained.log.by_epoch(),
         environment=environment(),
         created=now(),

@@ -17,14 +17,15 @@ from cocoop.utils.files import digest
 class Training(BaseModel):
     """Everything that a trained prompt depends on; equal trainings share one prompt.
 
-    Where no images are used, subset, shots and seed play no part and have fixed values: no shots.
+    Where nothing is learned, subset, shots and seed play no part and have fixed values, where no images are
+    used the shots alone.
 
     Attributes:
         method: registered name.
         label: name for tables: the method, and what differs from its default preset.
         preset: name of the preset that the settings started from.
         config: the method's own settings.
-        recipe: how it is trained; null where it takes no steps.
+        recipe: how it is fitted; null where nothing is.
         backbone: name of the frozen CLIP.
         weights: SHA-256 of its weights.
         precision: of its matrix products.
@@ -132,7 +133,7 @@ def training(
     seed: int,
 ) -> Training:
     """Return the training of a method choice on a part of a dataset."""
-    images = choice.facts.images
+    facts = choice.facts
     return Training(
         method=choice.method,
         label=choice.label,
@@ -143,9 +144,9 @@ def training(
         weights=weights,
         precision=precision,
         dataset=dataset,
-        subset=subset if images else "all",
-        shots=shots if images else 0,
-        seed=seed if choice.facts.learns else 0,
+        subset=subset if facts.learns else "all",
+        shots=shots if facts.images else 0,
+        seed=seed if facts.learns else 0,
     )
 
 

@@ -12,6 +12,7 @@ from cocoop.data.splits import draw, select, subset_labels
 from cocoop.experiments.cell import Cell, Training
 from cocoop.experiments.store import Store
 from cocoop.methods import METHODS, build
+from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import from_dict
 
 
@@ -52,26 +53,34 @@ def count_work(
         views["test", testing.dataset, testing.subset, testing.split] = len(items)
         if training.recipe and training.key not in trained:
             trained.add(training.key)
+            recipe = from_dict(Recipe, training.recipe)
             shots, classes = _shots(training, opened(training.dataset))
-            epochs, batch = training.recipe["epochs"], training.recipe["batch_size"]
-            steps = epochs * max(1, shots // batch)
+            steps = recipe.all_steps(shots)
             cost.trainings += 1
             cost.steps += steps
-            cost.trained += steps * _sequences(training, clip, template, min(batch, shots), classes)
+            batch = min(recipe.batch_size or shots, shots)
+            cost.trained += _sequences(training, clip, template, batch, classes, steps)
             drawn = ("train", training.dataset, training.subset, training.shots, training.seed)
-            views[drawn] = max(views.get(drawn, 0), epochs * shots)
+            seen = recipe.views if recipe.from_views else max(recipe.views, recipe.all_epochs(shots))
+            views[drawn] = max(views.get(drawn, 0), seen * shots)
     return list(costs.values()), sum(views.values())
 
 
 def _shots(training: Training, dataset: Dataset) -> tuple[int, int]:
     """Return the number of images and of classes of a training."""
     labels = subset_labels(range(len(dataset.class_names)), training.subset)
+    if not training.shots:
+        return 0, len(labels)
     return len(select(draw(dataset.splits, training.shots, training.seed)["train"], labels)), len(labels)
 
 
-def _sequences(training: Training, clip: Backbone, template: str, images: int, classes: int) -> int:
-    """Count the prompts that go through the text tower for these images against so many classes."""
+def _sequences(
+    training: Training, clip: Backbone, template: str, images: int, classes: int, steps: int = 1
+) -> int:
+    """Count the prompts that go through the text tower in steps of so many images against so many classes."""
     kind = METHODS.get(training.method)
     config = from_dict(kind.config_type, training.config)
     prompts = build(training.method, config, clip, template=template, n_classes=1, seed=0).prompts
-    return len(prompts) * classes * (images if kind.facts.conditional else 1)
+    if not any(prompt.n_ctx for prompt in prompts):  # nothing is learned in them: once for all steps
+        return len(prompts) * classes
+    return len(prompts) * classes * (images if kind.facts.conditional else 1) * steps

@@ -16,6 +16,7 @@ from cocoop.experiments.cost import count_work
 from cocoop.experiments.protocols import Settings
 from cocoop.experiments.store import Store
 from cocoop.methods import build
+from cocoop.methods._hooks import WithLoss
 from cocoop.methods._settings import MethodChoice, all_presets
 
 OPTIMIZERS = {
@@ -79,16 +80,19 @@ def resolved(choice: MethodChoice, clip: Backbone) -> dict[str, str]:
     if not choice.recipe:
         return values | {"training": "nothing is learned"}
     method = build(choice.method, choice.config, clip, template="{}", n_classes=1, seed=0)
-    rates = [choice.recipe.lr_at(epoch) for epoch in range(choice.recipe.epochs)]
+    rates = []
+    if choice.recipe.schedule == "epoch":
+        rates = [choice.recipe.lr_at(epoch) for epoch in range(choice.recipe.epochs)]
     shown = rates if len(rates) <= 10 else [*rates[:2], rates[-1]]
+    by = {"epoch": "constant warm-up, then cosine; a step an epoch", "step": "rising warm-up, then cosine"}
     sizes = [f"{name} {tuple(value.shape)}" for name, value in method.state_dict().items()]
     return values | {
         **{name: _value(value) for name, value in dataclasses.asdict(choice.recipe).items()},
         "optimizer": OPTIMIZERS[choice.recipe.optimizer],
-        "schedule": "constant warm-up, then cosine; a step an epoch",
+        "schedule": by[choice.recipe.schedule] if choice.recipe.learns else "no steps",
         "rates": ", ".join(f"{rate:.5g}" for rate in shown)
         + (" (first two, last)" if shown != rates else ""),
-        "loss": "cross-entropy over the training classes",
+        "loss": "its own" if isinstance(method, WithLoss) else "cross-entropy over the training classes",
         "learned": f"{sum(map(torch.numel, method.parameters())):,} numbers in fp32: {', '.join(sizes)}",
     }
 

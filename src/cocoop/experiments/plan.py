@@ -1,12 +1,13 @@
 """Before anything runs: the cells of several protocols, and whether all that they need is there."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 
 from cocoop.backbones.clip import Backbone
 from cocoop.data import Dataset, open_dataset
-from cocoop.data.splits import draw
+from cocoop.data.splits import draw, subset_labels
 from cocoop.data.verify import require_images
 from cocoop.errors import UsageError
 from cocoop.experiments.cell import Cell
@@ -15,7 +16,9 @@ from cocoop.methods import METHODS, build
 from cocoop.methods._settings import from_dict
 
 
-def plan_cells(protocols: Sequence[str], settings: Settings, clip: Backbone) -> list[Cell]:
+def plan_cells(
+    protocols: Sequence[str], settings: Settings, clip: Backbone, root: str | Path | None = None
+) -> list[Cell]:
     """Return the cells of the protocols.
 
     Raises:
@@ -23,12 +26,12 @@ def plan_cells(protocols: Sequence[str], settings: Settings, clip: Backbone) -> 
             were not trained on, and a method's prompts fit no others.
     """
     cells = unique(cell for name in protocols for cell in PROTOCOLS.get(name).cells(settings))
+    opened = lru_cache(maxsize=None)(partial(open_dataset, root=root))
     for cell in cells:
-        if cell.transfers and not _transferable(cell, clip):
+        if cell.transfers and not _answers(cell, clip, opened):
             raise UsageError(
-                f"{cell.protocol} tests prompts on classes that they were not trained on, and those of "
-                f"{cell.training.label} are vectors of every training class's own, which fit no other class; "
-                "few-shot tests such methods"
+                f"{cell.protocol} tests on classes that were not trained on, and {cell.training.label} has "
+                "values of its own for every training class, which fit no other; few-shot tests such methods"
             )
     return cells
 
@@ -45,10 +48,16 @@ def summarize(dataset: Dataset, clip: Backbone) -> DatasetSummary:
     )
 
 
-def _transferable(cell: Cell, clip: Backbone) -> bool:
-    method = cell.training.method
-    config = from_dict(METHODS.get(method).config_type, cell.training.config)
-    return build(method, config, clip, template="{}", n_classes=1, seed=0).transferable
+def _answers(cell: Cell, clip: Backbone, opened: Callable[[str], Dataset]) -> bool:
+    """Whether the method can answer among the candidates of a test: some pick theirs from those it knows."""
+    train, test = cell.training, cell.testing
+    config = from_dict(METHODS.get(train.method).config_type, train.config)
+    method = build(train.method, config, clip, template="{}", n_classes=1, seed=0)
+    if method.transferable or any(prompt.class_specific for prompt in method.prompts):
+        return method.transferable
+    known = opened(train.dataset)
+    labels = subset_labels(range(len(known.class_names)), train.subset)
+    return {known.class_names[label] for label in labels} >= set(test.choose(opened(test.dataset))[1])
 
 
 def check_data(cells: Sequence[Cell], root: str | Path | None) -> None:

@@ -1,6 +1,6 @@
 """The result of one cell, as it is kept in a run folder."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,7 +26,14 @@ class Record(BaseModel):
         parameters: numbers learned.
         lr: learning rate of every epoch.
         loss: mean training loss of every epoch.
+        terms: where the loss has several, the mean of each in every epoch, by name.
+        accuracy_by_epoch: share of the validation images right after every epoch, where the best is kept.
+        selected: what the method selected or found, by name.
+        selected_on: the images that this was decided on; empty where nothing was.
+        seconds_to_train: wall time of all steps, and of what is computed in closed form.
         seconds_per_step: mean wall time of a training step.
+        seconds_per_image: mean wall time of an answer from image features, the text features of the class
+            names included.
         peak_memory_mb: highest resident memory of the process until now.
         files: digest of the training and test lists (path, label, name).
         predictions: SHA-256 of the file with them.
@@ -47,7 +54,13 @@ class Record(BaseModel):
     parameters: int
     lr: list[float]
     loss: list[float]
+    terms: dict[str, list[float]] = {}
+    accuracy_by_epoch: list[float] = []
+    selected: dict[str, Any] = {}
+    selected_on: str = ""
+    seconds_to_train: float = 0.0
     seconds_per_step: float
+    seconds_per_image: float = 0.0
     peak_memory_mb: float
     files: str
     predictions: str = ""

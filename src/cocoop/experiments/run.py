@@ -123,7 +123,7 @@ def run(
         source=source,
         summaries={name: summarize(open_dataset(name, root), clip) for name in named},
     )
-    cells = plan_cells(protocols, settings, clip)
+    cells = plan_cells(protocols, settings, clip, root)
     check_data([cell for cell in cells if not store.has(cell)], root)
     dry.print_few_shots(settings, console)
     if dry_run:

@@ -1,5 +1,7 @@
 """One cell to one record: train the prompt where it is missing, test it, write it down."""
 
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -7,6 +9,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from cocoop.backbones.cache import FeatureCache
@@ -14,14 +17,15 @@ from cocoop.backbones.clip import Backbone, load_backbone
 from cocoop.backbones.device import Precision
 from cocoop.backbones.features import ImageEncoder
 from cocoop.data import Dataset, Item, open_dataset
-from cocoop.data.splits import draw, select, subset_labels
+from cocoop.data.splits import draw, select, subset_labels, validation_shots
 from cocoop.errors import CocoopError
-from cocoop.experiments.cell import Cell
+from cocoop.experiments.cell import Cell, Training
 from cocoop.experiments.claims import Notify
 from cocoop.experiments.record import Record
 from cocoop.experiments.store import Store
 from cocoop.experiments.tracking import NONE, tracked
 from cocoop.methods import Method
+from cocoop.methods._facts import Selection
 from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import from_dict
 from cocoop.training.checkpoint import Snapshot
@@ -30,6 +34,7 @@ from cocoop.training.distributed import SINGLE, Group
 from cocoop.training.loop import Epoch, OnEpoch, train
 from cocoop.training.metrics import evaluate
 from cocoop.training.prompt_file import PromptCard, save_prompt
+from cocoop.training.samples import Samples, Validation
 from cocoop.utils.environment import environment, peak_memory_mb
 from cocoop.utils.files import digest
 
@@ -104,9 +109,11 @@ class Runner:
         dataset = self._open(cell.testing.dataset)
         items, names = cell.testing.choose(dataset)
         notify(cell, "testing", 0.0)
-        zimg = replace(self._images, decode=dataset.decode).test(dataset.root, items)
-        logits = Classifier(self._backbone, method, names, self._budget).predict(zimg)
-        truth = torch.tensor([item.label for item in items])
+        fimg = replace(self._images, decode=dataset.decode).test(dataset.root, items)
+        start = time.perf_counter()
+        logits = Classifier(self._backbone, method, names, self._budget, card.class_names).predict(fimg)
+        seconds = time.perf_counter() - start
+        truth = _labels(items)
         values = dict(evaluate(logits, truth))
         record = Record(
             cell=cell,
@@ -118,7 +125,13 @@ class Runner:
             parameters=sum(parameter.numel() for parameter in method.parameters()),
             lr=card.lr,
             loss=card.log.epoch_losses,
+            terms=card.log.epoch_terms,
+            accuracy_by_epoch=card.accuracy,
+            selected=card.selected,
+            selected_on=card.selected_on,
+            seconds_to_train=card.seconds,
             seconds_per_step=card.log.seconds_per_step,
+            seconds_per_image=seconds / len(items),
             peak_memory_mb=peak_memory_mb(),
             files=digest(*(repr(tuple(item)) for item in (*images, *items))),
             environment=self._environment,
@@ -161,6 +174,16 @@ class Runner:
         training = cell.training
         dataset, items, names = self._data(cell)
         images = replace(self._images, decode=dataset.decode)
+        recipe = from_dict(Recipe, training.recipe) if training.recipe else None
+
+        def views(epoch: int) -> Tensor:
+            seen = (recipe.augmentation, recipe.crop) if recipe else ()
+            return images.train(dataset.root, items, epoch, training.seed, None, *seen)
+
+        def validation(selection: Selection) -> Validation:
+            held = _validation(dataset, training, selection)
+            return images.test(dataset.root, held), _labels(held)
+
         method, card = train(
             PromptCard(
                 method=training.method,
@@ -172,10 +195,9 @@ class Runner:
                 seed=training.seed,
                 notes={"training": training.model_dump()},
             ),
-            from_dict(Recipe, training.recipe) if training.recipe else None,
+            recipe,
             self._backbone,
-            lambda epoch: images.train(dataset.root, items, epoch, training.seed),
-            torch.tensor([item.label for item in items], dtype=torch.long),
+            Samples(views, _labels(items), validation),
             memory_budget=self._budget,
             on_epoch=on_epoch,
             resume=resume,
@@ -189,12 +211,25 @@ class Runner:
         Shots are drawn over all classes, then the subset is cut, as in the published protocol.
         """
         training = cell.training
-        dataset = self._open(training.dataset if training.shots else cell.testing.dataset)
+        dataset = self._open(training.dataset if training.learns else cell.testing.dataset)
         labels = subset_labels(range(len(dataset.class_names)), training.subset)
         names = [dataset.class_names[label] for label in labels]
         if not training.shots:
             return dataset, (), names
         return dataset, select(draw(dataset.splits, training.shots, training.seed)["train"], labels), names
+
+
+def _validation(dataset: Dataset, training: Training, selection: Selection) -> tuple[Item, ...]:
+    """Return the images of the training's classes that a method may select on."""
+    labels = subset_labels(range(len(dataset.class_names)), training.subset)
+    if selection == "few-shot validation":
+        return select(validation_shots(dataset.splits, training.shots, training.seed), labels)
+    lists = {"full validation": "val", "test": "test"}
+    return select(dataset.splits.get(lists.get(selection, ""), ()), labels)
+
+
+def _labels(items: Sequence[Item]) -> Int[Tensor, " n"]:
+    return torch.tensor([item.label for item in items], dtype=torch.long)
 
 
 def _top(logits: Tensor) -> dict[str, Tensor]:

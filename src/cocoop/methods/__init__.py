@@ -26,7 +26,8 @@ class Method(Protocol):
         config_type: frozen dataclass of the method's settings.
         presets: named settings, the default first.
         prompts: the prompt, or the prompts of an ensemble, that the vectors are put into.
-        transferable: whether the learned vectors fit other class names.
+        transferable: whether it answers among other class names than those it was trained on.
+        training: whether it is being trained, as `nn.Module` has it.
     """
 
     facts: ClassVar[Facts]
@@ -34,6 +35,7 @@ class Method(Protocol):
     presets: ClassVar[Mapping[str, Preset]]
     prompts: tuple[Prompt, ...]
     transferable: bool
+    training: bool
 
     def __init__(self, cfg: Any, backbone: Backbone, *, template: str, n_classes: int, seed: int) -> None:
         """Build the untrained method.
@@ -58,6 +60,18 @@ class Method(Protocol):
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Yield what is learned, as `nn.Module` does."""
+        ...
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield what is learned with its name, as `nn.Module` does."""
+        ...
+
+    def train(self, mode: bool = True) -> Any:
+        """Say whether it is being trained, as `nn.Module` does."""
+        ...
+
+    def eval(self) -> Any:
+        """Say that it is not being trained, as `nn.Module` does."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:

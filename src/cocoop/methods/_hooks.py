@@ -1,40 +1,109 @@
 """What a method may do beyond making context vectors: every hook is optional, and found by its name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
-from typing import Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
+
+from cocoop.methods._facts import Selection
 
 # The method's name for a list of t templates -> raw frozen features of the current class names, (t, c, d).
 Text = Mapping[str, Tensor]
 NO_TEXT: Text = MappingProxyType({})
 
 
-@dataclass(frozen=True, eq=False)
-class Output:
-    """What a loss is computed from.
+class Sentences(NamedTuple):
+    """Sentences about the classes, as many of each as there are.
 
     Attributes:
-        logits: of every image and class.
-        zimg: L2-normalised image features.
-        ztxt: L2-normalised text features under the learned prompts; 1 in the first place: for all images.
-        text: the frozen text features that the method asked for.
-        logit_scale: exp of CLIP's temperature.
+        features: raw and frozen, of all sentences in the order of the classes.
+        labels: the class of each.
     """
 
-    logits: Float[Tensor, "b c"]
-    zimg: Float[Tensor, "b d"]
-    ztxt: Float[Tensor, "#b c d"]
-    text: Text
+    features: Float[Tensor, "s d"]
+    labels: Int[Tensor, " s"]
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """Images and candidates, encoded: what logits and losses are computed from.
+
+    Attributes:
+        fimg: image features as the tower gives them.
+        ftxt: text features under the learned prompts, as the tower gives them, of an ensemble their
+            normalised mean; 1 in the first place: for all images.
+        logit_scale: exp of CLIP's temperature.
+        text: the frozen text features that the method asked for, and what it derived from them.
+        sentences: those about the classes that it asked for.
+        rows: the place of every candidate among the class names of the training; None where one has none.
+        head: the method's own logits, where it has some.
+    """
+
+    fimg: Float[Tensor, "b d"]
+    ftxt: Float[Tensor, "#b c d"]
     logit_scale: float
+    text: Text
+    sentences: Mapping[str, Sentences]
+    rows: Int[Tensor, " c"] | None
+    head: "Callable[[Output], Tensor] | None" = None
+
+    @cached_property
+    def zimg(self) -> Float[Tensor, "b d"]:
+        """L2-normalised image features."""
+        return F.normalize(self.fimg, dim=-1)
+
+    @cached_property
+    def ztxt(self) -> Float[Tensor, "#b c d"]:
+        """L2-normalised text features."""
+        return F.normalize(self.ftxt, dim=-1)
+
+    @cached_property
+    def similarity(self) -> Float[Tensor, "b c"]:
+        """CLIP's logits: the cosine times the logit scale."""
+        if self.ztxt.shape[0] == 1:
+            return self.logit_scale * self.zimg @ self.ztxt[0].T
+        return self.logit_scale * torch.einsum("bd,bcd->bc", self.zimg, self.ztxt)
+
+    @cached_property
+    def logits(self) -> Float[Tensor, "b c"]:
+        """The method's own logits, or CLIP's."""
+        return self.head(self) if self.head else self.similarity
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """All that a method is computed from in closed form, starts from, or is selected on.
+
+    Attributes:
+        fimg: v views of the n training images, as the image tower gives them.
+        labels: their classes.
+        fval: test views of the validation images; there may be none.
+        val_labels: their classes.
+        logit_scale: exp of CLIP's temperature.
+        text: the frozen text features that the method asked for.
+        sentences: those about the classes that it asked for.
+        seed: of everything drawn at random.
+    """
+
+    fimg: Float[Tensor, "v n d"]
+    labels: Int[Tensor, " n"]
+    fval: Float[Tensor, "m d"]
+    val_labels: Int[Tensor, " m"]
+    logit_scale: float
+    text: Text
+    sentences: Mapping[str, Sentences]
+    seed: int
 
 
 @runtime_checkable
 class WithTexts(Protocol):
-    """A method that knows the class names by sentences.
+    """A method that knows the class names by templates.
 
     Attributes:
         texts: templates with `{}` for the class name, by the name under which their features are handed
@@ -42,6 +111,37 @@ class WithTexts(Protocol):
     """
 
     texts: Mapping[str, tuple[str, ...]]
+
+
+@runtime_checkable
+class WithSentences(Protocol):
+    """A method that knows the classes by sentences of their own."""
+
+    def sentences(self, class_names: Sequence[str]) -> Mapping[str, Sequence[Sequence[str]]]:
+        """Return sentences of every class, by the name under which their features are handed over.
+
+        Raises:
+            UsageError: there are none about a class.
+        """
+        ...
+
+
+@runtime_checkable
+class WithDerived(Protocol):
+    """A method that computes something once for every list of names, when it is trained."""
+
+    def derive(self, text: Text, rows: Int[Tensor, " c"] | None) -> Text:
+        """Return what is to be found in `Output.text` beside the features of templates."""
+        ...
+
+
+@runtime_checkable
+class WithLogits(Protocol):
+    """A method whose logits are no scaled cosine of its text features."""
+
+    def logits(self, out: Output) -> Float[Tensor, "b c"]:
+        """Return the logits; `out.similarity` has CLIP's."""
+        ...
 
 
 @runtime_checkable
@@ -63,11 +163,38 @@ class WithGradientRule(Protocol):
 
 
 @runtime_checkable
-class WithLogits(Protocol):
-    """A method whose logits are no scaled cosine of its text features."""
+class WithSearch(Protocol):
+    """A method that tries values out, where others take a step along the gradient."""
 
-    def logits(
-        self, zimg: Float[Tensor, "b d"], ztxt: Float[Tensor, "#b c d"], text: Text, logit_scale: float
-    ) -> Float[Tensor, "b c"]:
-        """Return the logits of normalised image and text features."""
+    def search(self, loss: Callable[[], float]) -> None:
+        """Change what is learned; `loss` tells what it is worth on the batch, gradients are in place."""
+        ...
+
+
+@runtime_checkable
+class WithSelection(Protocol):
+    """A method that selects on validation images of a kind that its settings say.
+
+    Attributes:
+        selects_on: the kind.
+    """
+
+    selects_on: Selection
+
+
+@runtime_checkable
+class WithFit(Protocol):
+    """A method computed from features in closed form, or that starts its steps from them."""
+
+    def fit(self, bank: Bank) -> None:
+        """Set what is learned, before any step."""
+        ...
+
+
+@runtime_checkable
+class WithFinish(Protocol):
+    """A method that has something to select or to say when its steps are done."""
+
+    def finish(self, bank: Bank) -> dict[str, Any]:
+        """Set what is selected; return it by name, for the record."""
         ...

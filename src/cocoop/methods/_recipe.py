@@ -1,14 +1,16 @@
-"""How a prompt is trained: optimiser settings, the paper's learning-rate schedule, named presets."""
+"""How a method is fitted: views, optimiser settings, the learning-rate schedule, named presets."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from cocoop.data.transforms import AUGMENTATIONS, SCALE, Augmentation
 from cocoop.errors import UsageError
+from cocoop.methods._parts import pinned
 
 
 @dataclass(frozen=True)
@@ -16,40 +18,100 @@ class Recipe:
     """Settings of one training run; the defaults are CoCoOp's (section 4.1 and the released configuration).
 
     Attributes:
-        epochs: passes over the shots.
-        batch_size: images a step; a last smaller batch is dropped, unless it is the only one.
+        epochs: passes over the shots; 0 where a method is computed in closed form.
+        steps: number of all steps, in place of `epochs`; 0 for none.
+        batch_size: images a step, 0 for all of them; a last smaller batch is dropped, unless it is the only
+            one.
         lr: highest learning rate.
+        schedule: whether the cosine goes down by "epoch" or by "step".
         warmup_epochs: first epochs at the constant `warmup_lr`.
+        warmup_steps: first steps of a schedule by step, in which the rate rises from `warmup_lr`.
         warmup_lr: learning rate of the warm-up.
         momentum: of SGD, without dampening.
         weight_decay: on every learned parameter; SGD and Adam add it to the gradient, AdamW does not.
         optimizer: "sgd", "adam" or "adamw".
         eps: of Adam and AdamW.
+        lr_factors: times the learning rate, by the beginning of a parameter's name.
+        clip: longest gradient of all that is learned, longer ones are shortened; 0 for any length.
+        keep: the weights of the "last" epoch, or of the "best" on validation images, the last of equals.
+        average: centre and deviation, in epochs, of the Gaussian by which the weights of all epochs are
+            averaged at the end; None for no average.
+        augmentation: training views: "crop" for random crops and flips, "mirror" for the test view and its
+            mirror image in turns, "none" for test views.
+        crop: smallest share of an image's area that a random crop has.
+        views: views of every image that closed forms and caches are computed from.
+        from_views: whether steps see those alone, where others see a new view in every epoch.
+        starts_from: file of a trained prompt whose values are taken where they have the same name and shape.
     """
 
     epochs: int = 10
+    steps: int = 0
     batch_size: int = 1
     lr: float = 0.002
+    schedule: Literal["epoch", "step"] = "epoch"
     warmup_epochs: int = 1
+    warmup_steps: int = 0
     warmup_lr: float = 1e-5
     momentum: float = 0.9
     weight_decay: float = 5e-4
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     eps: float = 1e-8
+    lr_factors: Mapping[str, float] = field(default_factory=dict)
+    clip: float = 0.0
+    keep: Literal["last", "best"] = "last"
+    average: tuple[float, float] | None = None
+    augmentation: Augmentation = "crop"
+    crop: float = SCALE[0]
+    views: int = 1
+    from_views: bool = False
+    starts_from: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name, least in (("epochs", 0), ("steps", 0), ("batch_size", 0), ("views", 1), ("clip", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if not 0 < self.lr < math.inf:
             raise UsageError(f"lr must be a positive number, not {self.lr}")
+        if not 0 < self.crop <= 1:
+            raise UsageError(f"crop must be above 0 and at most 1, not {self.crop}")
+        if self.augmentation not in AUGMENTATIONS:
+            raise UsageError(f"augmentation must be one of {', '.join(AUGMENTATIONS)}")
+        if self.steps and self.schedule == "epoch":
+            raise UsageError('a number of steps goes with schedule="step"')
+        if self.average and not self.average[1] > 0:
+            raise UsageError(f"the deviation of average must be above 0, not {self.average[1]}")
+        if self.average and self.keep == "best":
+            raise UsageError("weights are averaged over all epochs or kept from the best one, not both")
+        object.__setattr__(self, "starts_from", pinned(self.starts_from))
 
-    def optimizer_of(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return the optimiser of what is learned."""
+    @property
+    def learns(self) -> bool:
+        """Whether there are any steps."""
+        return bool(self.epochs or self.steps)
+
+    def steps_an_epoch(self, images: int) -> int:
+        """Return the number of batches in a pass over so many images."""
+        return max(1, images // self.batch_size) if self.batch_size else 1
+
+    def all_epochs(self, images: int) -> int:
+        """Return the number of passes over so many images, the last one perhaps not to its end."""
+        return math.ceil(self.steps / self.steps_an_epoch(images)) if self.steps else self.epochs
+
+    def all_steps(self, images: int) -> int:
+        """Return the number of steps on so many images."""
+        return self.steps or self.epochs * self.steps_an_epoch(images)
+
+    def optimizer_of(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+        """Return the optimiser of what is learned, given with names.
+
+        Raises:
+            UsageError: there are no parameters of a name that `lr_factors` has.
+        """
+        groups = list(self._groups(list(parameters)))
         if self.optimizer == "sgd":
-            return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
+            return torch.optim.SGD(groups, self.lr, self.momentum, weight_decay=self.weight_decay)
         kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
-        return kind(parameters, self.lr, eps=self.eps, weight_decay=self.weight_decay)
+        return kind(groups, self.lr, eps=self.eps, weight_decay=self.weight_decay)
 
     def lr_at(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0: constant warm-up, then cosine over all `epochs`.
@@ -66,6 +128,28 @@ class Recipe:
             return self.warmup_lr
         return 0.5 * self.lr * (1 + math.cos(math.pi * (epoch - self.warmup_epochs) / self.epochs))
 
+    def lr_at_step(self, step: int, total: int) -> float:
+        """Learning rate of a step, counted from 0: a rising warm-up, then cosine to 0 behind the last step.
+
+        Examples:
+            >>> recipe = Recipe(schedule="step", lr=1.0, warmup_steps=2, warmup_lr=0.0)
+            >>> [round(recipe.lr_at_step(step, 6), 3) for step in range(6)]
+            [0.0, 0.5, 1.0, 0.854, 0.5, 0.146]
+        """
+        if step < self.warmup_steps:
+            return self.warmup_lr + (self.lr - self.warmup_lr) * step / self.warmup_steps
+        done = (step - self.warmup_steps) / max(1, total - self.warmup_steps)
+        return 0.5 * self.lr * (1 + math.cos(math.pi * done))
+
+    def _groups(self, named: list[tuple[str, nn.Parameter]]) -> Iterator[dict[str, Any]]:
+        rest = dict(named)
+        for start, factor in self.lr_factors.items():
+            if not (names := [name for name in rest if name.startswith(start)]):
+                raise UsageError(f"lr_factors: nothing that is learned has a name that begins with {start!r}")
+            yield {"params": [rest.pop(name) for name in names], "factor": factor}
+        if rest:
+            yield {"params": list(rest.values()), "factor": 1.0}
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -73,7 +157,7 @@ class Preset:
 
     Attributes:
         config: the method's own `Config`.
-        recipe: how it is trained; None where it takes no steps.
+        recipe: how it is fitted; None where nothing is.
         source: where the values come from.
         by_dataset: what differs on single datasets: registered name -> field of either -> value.
     """

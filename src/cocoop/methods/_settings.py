@@ -21,7 +21,7 @@ class MethodChoice:
         preset: name of the preset that the settings started from.
         label: name for tables: the method, and what differs from its default preset.
         config: the method's `Config`.
-        recipe: how it is trained; None where it takes no steps.
+        recipe: how it is fitted; None where nothing is.
         by_dataset: what differs on single datasets and was not overridden: dataset -> field -> value.
     """
 
@@ -90,6 +90,8 @@ def resolve(
             raise unknown(
                 f"setting of {method}", field, [*_fields(config), *(_fields(recipe) if recipe else [])]
             )
+    if METHODS.get(method).facts.training == "steps" and not (recipe and recipe.learns):
+        raise UsageError(f"{method} learns by steps: epochs must be at least 1, or steps")
     changes = [f"{field}={value}" for field, value in (overrides or {}).items()]
     marks = ([] if name == default else [name.removeprefix(f"{method}-")]) + changes
     label = f"{method} ({', '.join(marks)})" if marks else method

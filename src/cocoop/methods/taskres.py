@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from cocoop.backbones.clip import Backbone
 from cocoop.methods import METHODS
 from cocoop.methods._facts import Facts, Paper
-from cocoop.methods._hooks import NO_TEXT, Text
+from cocoop.methods._hooks import NO_TEXT, Output, Text
 from cocoop.methods._parts import DATASET
 from cocoop.methods._recipe import Preset, Recipe
 from cocoop.methods.zeroshot import Config as Templates
@@ -84,8 +84,7 @@ class Model(nn.Module):
         """Return no context vectors."""
         return zimg.new_empty(1, 1, 0, self.width)
 
-    def logits(
-        self, zimg: Float[Tensor, "b d"], ztxt: Float[Tensor, "#b c d"], text: Text, logit_scale: float
-    ) -> Float[Tensor, "b c"]:
+    def logits(self, out: Output) -> Float[Tensor, "b c"]:
         """Scaled cosine to the raw mean of the templates' features plus the residual."""
-        return logit_scale * zimg @ F.normalize(text["base"].mean(0) + self.alpha * self.residual, dim=-1).T
+        weights = out.text["base"].mean(0) + self.alpha * self.residual[out.rows]
+        return out.logit_scale * out.zimg @ F.normalize(weights, dim=-1).T

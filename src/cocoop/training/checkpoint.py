@@ -14,6 +14,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from cocoop.methods import Method
+from cocoop.methods._parts import load_learned
+from cocoop.training.keep import Kept
 from cocoop.training.log import TrainingLog
 from cocoop.utils.files import digest, write_bytes
 
@@ -27,7 +29,8 @@ class Snapshot:
     Augmented views and the order of the images are functions of (seed, epoch): no generator has a state.
 
     Attributes:
-        tensors: "learned.NAME" from the method, "optimizer.INDEX.NAME" from the optimiser.
+        tensors: "learned.NAME" from the method, "optimizer.INDEX.NAME" from the optimiser, "kept.NAME" of
+            the weights to end with.
         log: of the epochs done.
     """
 
@@ -35,9 +38,10 @@ class Snapshot:
     log: TrainingLog
 
 
-def take(method: Method, optimizer: torch.optim.Optimizer, log: TrainingLog) -> Snapshot:
+def take(method: Method, optimizer: torch.optim.Optimizer, kept: Kept, log: TrainingLog) -> Snapshot:
     """Copy the state of a fit."""
     tensors = {f"learned.{name}": value for name, value in method.state_dict().items()}
+    tensors |= {f"kept.{name}": value for name, value in kept.tensors.items()}
     for index, buffers in optimizer.state_dict()["state"].items():
         tensors |= {
             f"optimizer.{index}.{name}": value for name, value in buffers.items() if value is not None
@@ -45,18 +49,20 @@ def take(method: Method, optimizer: torch.optim.Optimizer, log: TrainingLog) -> 
     return Snapshot({name: _copy(value) for name, value in tensors.items()}, copy.deepcopy(log))
 
 
-def restore(snapshot: Snapshot, method: Method, optimizer: torch.optim.Optimizer) -> TrainingLog:
-    """Put a state back into a method and its optimiser, and return the log to go on with."""
+def restore(snapshot: Snapshot, method: Method, optimizer: torch.optim.Optimizer, kept: Kept) -> TrainingLog:
+    """Put a state back into a method, its optimiser and what is kept; return the log to go on with."""
     learned: dict[str, Tensor] = {}
     buffers: dict[int, dict[str, Tensor]] = {}
     for key, value in snapshot.tensors.items():
         kind, _, name = key.partition(".")
         if kind == "learned":
             learned[name] = value
+        elif kind == "kept":
+            kept.tensors[name] = value
         else:
             index, _, name = name.partition(".")
             buffers.setdefault(int(index), {})[name] = _copy(value)
-    method.load_state_dict(learned, strict=True)
+    load_learned(method, learned)
     optimizer.load_state_dict({"state": buffers, "param_groups": optimizer.state_dict()["param_groups"]})
     return copy.deepcopy(snapshot.log)
 

@@ -1,32 +1,49 @@
 """Image features and class names to logits: CLIP's scaled cosine, or the method's own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cocoop.backbones.clip import Backbone
+from cocoop.errors import UsageError
 from cocoop.methods import Method
-from cocoop.methods._hooks import Output, Text, WithLogits, WithTexts
+from cocoop.methods._hooks import (
+    Output,
+    Sentences,
+    Text,
+    WithDerived,
+    WithLogits,
+    WithSentences,
+    WithTexts,
+)
 from cocoop.text import TextEncoder
 from cocoop.text.prompt import Prompt
+from cocoop.utils.display import some
 
 IMAGES_AT_ONCE = 1000  # contexts held at a time when predicting
 TEXTS_AT_ONCE = 1 << 14  # image-specific text features held at a time when predicting
+WHOLE = Prompt("{}", underscores=True)  # a sentence as it stands
 
 
 class Classifier:
     """A method over one list of class names.
+
+    Image features are given as the image tower gives them; most methods use their direction alone, so that
+    L2-normalised ones do as well.
 
     Args:
         backbone: the frozen CLIP.
         method: what makes the context vectors, trained or not.
         class_names: candidates, in the order of the logits.
         memory_budget: bytes for the text encoder; None for what the machine allows.
+        trained_names: the class names that the method was trained on, where it has values of each; None
+            where these are the candidates.
 
     Raises:
-        UsageError: an empty list, an empty name or one too long for the context window.
+        UsageError: an empty list, an empty name or one too long for the context window; or the method has
+            values of its own for every class it was trained on, and none for one of these.
 
     Examples:
         >>> import cocoop
@@ -36,8 +53,7 @@ class Classifier:
         >>> config = METHODS.get("cocoop").config_type()
         >>> method = build("cocoop", config, clip, template="a photo of a {}.", n_classes=2, seed=1)
         >>> classify = cocoop.Classifier(clip, method, ["red apple", "violin", "teapot"])
-        >>> zimg = torch.nn.functional.normalize(torch.ones(5, clip.embed_dim), dim=1)
-        >>> classify.predict(zimg).shape
+        >>> classify.predict(torch.ones(5, clip.embed_dim)).shape
         torch.Size([5, 3])
     """
 
@@ -47,62 +63,129 @@ class Classifier:
         method: Method,
         class_names: Sequence[str],
         memory_budget: int | None = None,
+        trained_names: Sequence[str] | None = None,
     ) -> None:
         self.method = method
         self.class_names = tuple(class_names)
         self.logit_scale = backbone.logit_scale
         self.device = backbone.device
-        self.encode_text = TextEncoder(backbone, method.prompts, class_names, memory_budget)
+        self.rows = _rows(method, self.class_names, tuple(trained_names or class_names), self.device)
+        self.encode_text = TextEncoder(backbone, method.prompts, class_names, memory_budget, normalised=False)
         self.text = _frozen_text(backbone, method, class_names, memory_budget)
+        self.sentences = _frozen_sentences(backbone, method, class_names, memory_budget)
+        self._derived: Text | None = None
+        self._constant: Tensor | None = None  # text features of prompts in which nothing is learned
 
-    def __call__(self, zimg: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
-        """Return the logits of L2-normalised image features: by default exp(logit scale) * cosine."""
-        return self.output(zimg).logits
+    def __call__(self, fimg: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
+        """Return the logits of image features: by default exp(logit scale) * cosine."""
+        return self.output(fimg).logits
 
-    def output(self, zimg: Float[Tensor, "b d"]) -> Output:
-        """Return the logits of L2-normalised image features with what they were computed from."""
-        zimg = zimg.to(self.device)
-        return self._output(zimg, self.method(zimg, self.text))
+    def output(self, fimg: Float[Tensor, "b d"]) -> Output:
+        """Return image features and candidates, encoded, with their logits."""
+        fimg = fimg.to(self.device)
+        return self.pair(fimg, self.encode(self.contexts(fimg)))
 
     @torch.no_grad()
-    def predict(self, zimg: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+    def predict(self, fimg: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """Return the logits of many images on the CPU, computed in pieces that keep memory bounded."""
+        training = self.method.training
+        self.method.eval()
         rows = [torch.empty(0, len(self.class_names))]
-        for images in zimg.to(self.device).split(IMAGES_AT_ONCE):
-            contexts = self.method(images, self.text)
+        for images in fimg.to(self.device).split(IMAGES_AT_ONCE):
+            contexts = self.contexts(images)
             conditional = self.method.facts.conditional
             size = max(1, TEXTS_AT_ONCE // len(self.class_names)) if conditional else len(images)
             pieces = contexts.split(size) if conditional else [contexts]
             for piece, context in zip(images.split(size), pieces, strict=True):
-                rows.append(self._output(piece, context).logits.cpu())
+                rows.append(self.pair(piece, self.encode(context)).logits.cpu())
+        self.method.train(training)
         return torch.cat(rows)
 
-    def score(self, zimg: Float[Tensor, "b d"], ztxt: Float[Tensor, "#b c d"]) -> Float[Tensor, "b c"]:
-        """Return the logits of L2-normalised image and text features."""
-        if isinstance(self.method, WithLogits):
-            return self.method.logits(zimg, ztxt, self.text, self.logit_scale)
-        if ztxt.shape[0] == 1:
-            return self.logit_scale * zimg @ ztxt[0].T
-        return self.logit_scale * torch.einsum("bd,bcd->bc", zimg, ztxt)
+    def contexts(self, fimg: Float[Tensor, "b d"]) -> Float[Tensor, "#b #c m w"]:
+        """Return the method's context vectors for image features."""
+        return self.method(torch.nn.functional.normalize(fimg, dim=-1), self.text)
 
-    def _output(self, zimg: Float[Tensor, "b d"], contexts: Tensor) -> Output:
-        ztxt = self.encode_text(contexts)
-        return Output(self.score(zimg, ztxt), zimg, ztxt, self.text, self.logit_scale)
+    def encode(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
+        """Return the text features under context vectors; with none in a prompt they are computed once."""
+        if contexts.shape[2]:
+            return self.encode_text(contexts)
+        if self._constant is None:
+            with torch.no_grad():
+                self._constant = self.encode_text(contexts)
+        return self._constant
+
+    def pair(self, fimg: Float[Tensor, "b d"], ftxt: Float[Tensor, "#b c d"]) -> Output:
+        """Return what logits and losses are computed from, of image and text features."""
+        method = self.method
+        return Output(
+            fimg=fimg,
+            ftxt=ftxt,
+            logit_scale=self.logit_scale,
+            text=self._known(),
+            sentences=self.sentences,
+            rows=self.rows,
+            head=method.logits if isinstance(method, WithLogits) else None,
+        )
+
+    def _known(self) -> Text:
+        """Return the frozen text features, and once the method is trained what it derives from them."""
+        if not isinstance(self.method, WithDerived) or self.method.training:
+            self._derived = None
+            return self.text
+        if self._derived is None:
+            self._derived = {**self.text, **self.method.derive(self.text, self.rows)}
+        return self._derived
+
+
+def _rows(
+    method: Method, names: tuple[str, ...], trained: tuple[str, ...], device: torch.device
+) -> Int[Tensor, " c"] | None:
+    """Return the place of every candidate among the names of the training; None where one has none."""
+    if names == trained:
+        return torch.arange(len(names), device=device)
+    bound_contexts = any(prompt.class_specific for prompt in method.prompts)
+    others = [name for name in names if name not in set(trained)]
+    if not method.transferable and (others or bound_contexts):
+        raise UsageError(
+            f"{method.facts.name} learned values for each of its own classes; "
+            f"{'others have none: ' + some(others) if others else 'it answers among all of these alone'}"
+        )
+    place = {name: index for index, name in enumerate(trained)}
+    return None if others else torch.tensor([place[name] for name in names], device=device)
 
 
 @torch.no_grad()
 def _frozen_text(
     backbone: Backbone, method: Method, class_names: Sequence[str], memory_budget: int | None
 ) -> Text:
-    """Encode the sentences that a method asks for, raw: authors differ in what they normalise, and when."""
+    """Encode the templates that a method asks for, raw: authors differ in what they normalise, and when."""
     if not isinstance(method, WithTexts):
         return {}
-    nothing = torch.empty(1, 1, 0, backbone.width, device=backbone.device)
-    encoders = {
-        name: [
-            TextEncoder(backbone, [Prompt(template)], class_names, memory_budget, normalised=False)
-            for template in templates
-        ]
+    features = {
+        name: [_encoded(backbone, Prompt(template), class_names, memory_budget) for template in templates]
         for name, templates in method.texts.items()
     }
-    return {name: torch.cat([encode(nothing) for encode in each]) for name, each in encoders.items()}
+    return {name: torch.stack(each) for name, each in features.items()}
+
+
+@torch.no_grad()
+def _frozen_sentences(
+    backbone: Backbone, method: Method, class_names: Sequence[str], memory_budget: int | None
+) -> Mapping[str, Sentences]:
+    if not isinstance(method, WithSentences):
+        return {}
+    encoded = {}
+    for name, each in method.sentences(class_names).items():
+        counts = torch.tensor([len(sentences) for sentences in each])
+        whole = [sentence for sentences in each for sentence in sentences]
+        labels = torch.arange(len(counts)).repeat_interleave(counts).to(backbone.device)
+        encoded[name] = Sentences(_encoded(backbone, WHOLE, whole, memory_budget), labels)
+    return encoded
+
+
+def _encoded(
+    backbone: Backbone, prompt: Prompt, names: Sequence[str], memory_budget: int | None
+) -> Float[Tensor, "c d"]:
+    """Return the raw features of a prompt in which nothing is learned."""
+    nothing = torch.empty(1, 1, 0, backbone.width, device=backbone.device)
+    return TextEncoder(backbone, [prompt], names, memory_budget, normalised=False)(nothing)[0]

@@ -33,18 +33,19 @@ class Group:
         """Return this process's images of a batch."""
         return batch[self.rank :: self.size]
 
-    def sum(self, loss: Float[Tensor, ""], parameters: Sequence[nn.Parameter]) -> Float[Tensor, ""]:
-        """Sum the gradients over all processes, in place, and return the sum of their losses."""
+    def sum(self, terms: Float[Tensor, " t"], parameters: Sequence[nn.Parameter]) -> Float[Tensor, " t"]:
+        """Sum the gradients over all processes, in place, and return the sums of their loss terms."""
         if self.size == 1:
-            return loss.detach()
+            return terms.detach()
         from accelerate.utils import reduce
 
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = torch.cat([loss.detach().reshape(1), *(gradient.flatten() for gradient in gradients)])
-        total, *sums = reduce(flat, "sum").split([1, *(gradient.numel() for gradient in gradients)])
+        flat = torch.cat([terms.detach(), *(gradient.flatten() for gradient in gradients)])
+        sizes = [len(terms), *(gradient.numel() for gradient in gradients)]
+        total, *sums = reduce(flat, "sum").split(sizes)
         for gradient, summed in zip(gradients, sums, strict=True):
             gradient.copy_(summed.view_as(gradient))
-        return total[0]
+        return total
 
     def call(self, message: Any) -> None:
         """As the leader, tell the others what comes next; None sends them home."""

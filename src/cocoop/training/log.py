@@ -9,13 +9,21 @@ class TrainingLog:
     """One learning rate an epoch, one loss a step, and the time it took.
 
     Attributes:
-        lr: learning rate of every epoch.
+        lr: learning rate of every epoch, where it changes by step that of the first one.
         loss: training loss of every step.
-        seconds: wall time of all steps.
+        terms: where the loss has several, each of them at every step, by name.
+        accuracy: share of the validation images right after every epoch, where the best is kept.
+        selected: what was selected or found when the steps were done, by name.
+        selected_on: what that was decided on, and on how many images; empty where nothing was.
+        seconds: wall time of all steps, and of what is computed in closed form.
     """
 
     lr: list[float] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
+    terms: dict[str, list[float]] = field(default_factory=dict)
+    accuracy: list[float] = field(default_factory=list)
+    selected: dict[str, Any] = field(default_factory=dict)
+    selected_on: str = ""
     seconds: float = 0.0
 
     @property
@@ -25,15 +33,30 @@ class TrainingLog:
 
     @property
     def epoch_losses(self) -> list[float]:
-        """Mean loss of every epoch; all have equally many steps."""
-        size = len(self.loss) // max(1, len(self.lr))
-        parts = (self.loss[start : start + size] for start in range(0, size * len(self.lr), size or 1))
-        return [sum(part) / size for part in parts]
+        """Mean loss of every epoch."""
+        return self._by_epoch(self.loss)
+
+    @property
+    def epoch_terms(self) -> dict[str, list[float]]:
+        """Mean of every term of the loss in every epoch."""
+        return {name: self._by_epoch(values) for name, values in self.terms.items()}
+
+    def add(self, loss: float, terms: dict[str, float]) -> None:
+        """Write down a step."""
+        self.loss.append(loss)
+        for name, value in terms.items() if len(terms) > 1 else ():
+            self.terms.setdefault(name, []).append(value)
 
     def by_step(self) -> dict[str, Any]:
         """Return what a prompt file keeps."""
-        return {"lr": self.lr, "loss": self.loss, "seconds": self.seconds}
+        return dict(vars(self))
 
     def by_epoch(self) -> dict[str, Any]:
         """Return what a model folder keeps."""
-        return {"lr": self.lr, "loss": self.epoch_losses, "seconds": self.seconds}
+        return {**vars(self), "loss": self.epoch_losses, "terms": self.epoch_terms}
+
+    def _by_epoch(self, values: list[float]) -> list[float]:
+        """Average over epochs, of equally many steps but for the last one of a number of steps."""
+        size = -(-len(values) // max(1, len(self.lr)))
+        parts = [values[start : start + size] for start in range(0, len(values), size or 1)]
+        return [sum(part) / len(part) for part in parts]

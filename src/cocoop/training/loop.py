@@ -1,9 +1,10 @@
-"""The only training: a method over its classes, and the loop over its loss by a recipe."""
+"""The only training: a method over its classes, fitted to samples by a recipe."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
@@ -14,15 +15,18 @@ from torch.nn import functional as F
 from cocoop.backbones.clip import Backbone
 from cocoop.errors import CocoopError, UsageError
 from cocoop.methods import Method
-from cocoop.methods._hooks import WithGradientRule, WithLoss
+from cocoop.methods._hooks import WithFinish, WithFit, WithGradientRule, WithLoss, WithSearch
 from cocoop.methods._recipe import Recipe
+from cocoop.training.bank import Banks
 from cocoop.training.checkpoint import Snapshot, restore, take
 from cocoop.training.classifier import Classifier
 from cocoop.training.distributed import SINGLE, Group
+from cocoop.training.keep import Kept
 from cocoop.training.log import TrainingLog
+from cocoop.training.metrics import accuracy
 from cocoop.training.prompt_file import PromptCard, build_method
-
-Views = Callable[[int], Float[Tensor, "n d"]]  # epoch -> features of that epoch's augmented views
+from cocoop.training.samples import Samples
+from cocoop.training.start import start_from
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,7 @@ def train(
     card: PromptCard,
     recipe: Recipe | None,
     backbone: Backbone,
-    views: Views,
-    labels: Int[Tensor, " n"],
+    samples: Samples,
     *,
     memory_budget: int | None = None,
     on_epoch: OnEpoch = lambda epoch: None,
@@ -63,44 +66,44 @@ def train(
 
     Args:
         card: the method, its settings, class names, template and seed.
-        recipe: how it is fitted; None where it takes no steps, and is only built.
+        recipe: how it is fitted; None where nothing is, and it is only built.
         backbone: the frozen CLIP.
-        views: image features of each epoch.
-        labels: class of every image, an index into the card's class names.
+        samples: what it is fitted to.
         memory_budget: bytes for the text encoder; None for what the machine allows.
         on_epoch: called after every epoch.
         resume: where a fit with the same arguments was interrupted.
         group: the processes that share the images of every batch.
 
     Raises:
-        UsageError: bad class names.
+        UsageError: bad class names, or `starts_from` names a prompt that does not fit.
         CocoopError: training diverged, or there are no images.
     """
     method = build_method(card, backbone)
     if recipe is None:
+        method.eval()
         return method, card
+    if recipe.starts_from:
+        start_from(recipe.starts_from, method, card)
     classifier = Classifier(backbone, method, card.class_names, memory_budget)
-    log = fit(classifier, views, labels, recipe, card.seed, on_epoch, resume, group)
+    log = fit(classifier, samples, recipe, card.seed, on_epoch, resume, group)
     return method, card.model_copy(update=log.by_step())
 
 
 def fit(
     classifier: Classifier,
-    views: Views,
-    labels: Int[Tensor, " n"],
+    samples: Samples,
     recipe: Recipe,
     seed: int,
     on_epoch: OnEpoch = lambda epoch: None,
     resume: Snapshot | None = None,
     group: Group = SINGLE,
 ) -> TrainingLog:
-    """Train the classifier's method in place.
+    """Fit the classifier's method in place: in closed form, by steps, or both.
 
     Args:
         classifier: the method over the training classes.
-        views: image features of each epoch.
-        labels: class of every image.
-        recipe: epochs, batch size and schedule.
+        samples: what it is fitted to.
+        recipe: views, epochs, batch size and schedule.
         seed: of the order of the images.
         on_epoch: called after every epoch.
         resume: where a fit with the same arguments was interrupted; it ends with the weights of an
@@ -112,79 +115,139 @@ def fit(
         UsageError: a batch has fewer images than there are processes, or the method combines the gradients
             of whole batches by a rule of its own and there are several.
     """
-    if not len(labels):
-        raise CocoopError("there are no training images; check the dataset's split and the class subset")
-    if group.size > min(recipe.batch_size, len(labels)):
-        raise UsageError(
-            f"{group.size} processes cannot share batches of {min(recipe.batch_size, len(labels))} image(s); "
-            "set a larger batch_size, or give each process cells of its own: --workers"
-        )
-    if group.size > 1 and isinstance(classifier.method, WithGradientRule):
-        raise UsageError(
-            f"{classifier.method.facts.name} combines the gradients of whole batches, which processes cannot "
-            "share; give each process cells of its own: --workers"
-        )
-    labels = labels.to(classifier.device)
-    optimizer = recipe.optimizer_of(classifier.method.parameters())
-    log = restore(resume, classifier.method, optimizer) if resume else TrainingLog()
-    snapshot = partial(take, classifier.method, optimizer, log)
-    for epoch in range(len(log.lr), recipe.epochs):
-        features = views(epoch)
-        start = time.perf_counter()
-        rate = recipe.lr_at(epoch)
-        for parameters in optimizer.param_groups:
-            parameters["lr"] = rate
-        log.lr.append(rate)
-        first = len(log.loss)
-        for batch in batches(len(labels), recipe.batch_size, seed, epoch):
+    method = classifier.method
+    _check(classifier, samples, recipe, group)
+    method.train()
+    banks, kept, log = Banks(classifier, samples, recipe, seed), Kept(recipe), TrainingLog()
+    start = time.perf_counter()
+    if isinstance(method, WithFit) and resume is None:
+        method.fit(banks.bank)
+        log.seconds += time.perf_counter() - start
+    if recipe.learns:
+        log = _steps(classifier, samples, recipe, seed, banks, kept, log, on_epoch, resume, group)
+    kept.put_back(method)
+    method.eval()
+    start = time.perf_counter()
+    if isinstance(method, WithFinish):
+        log.selected = method.finish(banks.bank)
+        log.seconds += time.perf_counter() - start
+    log.selected_on = banks.selected_on
+    return log
+
+
+def _steps(
+    classifier: Classifier,
+    samples: Samples,
+    recipe: Recipe,
+    seed: int,
+    banks: Banks,
+    kept: Kept,
+    log: TrainingLog,
+    on_epoch: OnEpoch,
+    resume: Snapshot | None,
+    group: Group,
+) -> TrainingLog:
+    """Take the steps of a recipe; return the log."""
+    method, images = classifier.method, len(samples.labels)
+    optimizer = recipe.optimizer_of(method.named_parameters())
+    if resume:
+        log = restore(resume, method, optimizer, kept)
+    epochs, steps = recipe.all_epochs(images), recipe.all_steps(images)
+    for epoch in range(len(log.lr), epochs):
+        features = banks.views if recipe.from_views else samples.views(epoch)
+        labels = samples.labels.repeat(len(features) // max(1, images)).to(classifier.device)
+        start, first = time.perf_counter(), len(log.loss)
+        count = min(recipe.steps_an_epoch(images), steps - first)
+        for batch in islice(batches(len(labels), recipe.batch_size, seed, epoch), count):
+            rate = _set_rate(optimizer, recipe, epoch, len(log.loss), steps)
+            log.lr += [rate] * (len(log.lr) == epoch)
             part = group.part(batch)
             terms = losses(classifier, features[part], labels[part])
             optimizer.zero_grad(set_to_none=True)
-            loss = backward(classifier.method, terms, len(part) / len(batch))
-            loss = group.sum(loss, list(classifier.method.parameters()))
-            _check_finite(loss, classifier, labels[batch], epoch, len(log.loss))
-            optimizer.step()
-            log.loss.append(loss.item())
+            values = backward(method, terms, len(part) / len(batch) if len(batch) else 1.0)
+            values = group.sum(values, list(method.parameters()))
+            _check_finite(values.sum(), classifier, labels[batch], epoch, len(log.loss))
+            if isinstance(method, WithSearch):
+                method.search(partial(_loss, classifier, features[part], labels[part]))
+            else:
+                if recipe.clip:
+                    torch.nn.utils.clip_grad_norm_(method.parameters(), recipe.clip)
+                optimizer.step()
+            log.add(values.sum().item(), dict(zip(terms, values.tolist(), strict=True)))
         log.seconds += time.perf_counter() - start
-        on_epoch(Epoch(epoch + 1, recipe.epochs, rate, float(np.mean(log.loss[first:])), snapshot))
+        if recipe.keep == "best" and len(banks.bank.fval):
+            log.accuracy.append(accuracy(classifier.predict(banks.bank.fval), banks.bank.val_labels.cpu()))
+        kept.add(method, epoch, log.accuracy)
+        snapshot = partial(take, method, optimizer, kept, log)
+        on_epoch(Epoch(epoch + 1, epochs, log.lr[-1], float(np.mean(log.loss[first:])), snapshot))
     return log
 
 
 def losses(
-    classifier: Classifier, zimg: Float[Tensor, "b d"], labels: Int[Tensor, " b"]
+    classifier: Classifier, fimg: Float[Tensor, "b d"], labels: Int[Tensor, " b"]
 ) -> dict[str, Float[Tensor, ""]]:
     """Return the terms of the loss by name: the method's own, or cross-entropy alone."""
-    out = classifier.output(zimg)
+    out = classifier.output(fimg)
     if isinstance(classifier.method, WithLoss):
         return classifier.method.loss(out, labels)
     return {"cross-entropy": F.cross_entropy(out.logits, labels)}
 
 
-def backward(method: Method, terms: Mapping[str, Tensor], share: float) -> Float[Tensor, ""]:
-    """Put the gradients of all that is learned in place, and return the sum of the terms.
+def backward(method: Method, terms: Mapping[str, Tensor], share: float) -> Float[Tensor, " t"]:
+    """Put the gradients of all that is learned in place, and return the terms.
 
     Args:
         method: whose parameters they are; it may combine the gradients of its terms by a rule of its own.
         terms: of the loss.
         share: of the batch that this process has; its losses and gradients are scaled by it.
     """
-    loss = torch.stack(list(terms.values())).sum() * share
+    values = torch.stack(list(terms.values()))
     if not isinstance(method, WithGradientRule):
-        loss.backward()
-        return loss
+        (values.sum() * share).backward()
+        return values.detach() * share
     learned = [parameter for parameter in method.parameters() if parameter.requires_grad]
     each = [torch.autograd.grad(term * share, learned, retain_graph=True) for term in terms.values()]
     for parameter, *gradients in zip(learned, *each, strict=True):
         parameter.grad = method.combine(gradients)
-    return loss
+    return values.detach() * share
 
 
 def batches(count: int, size: int, seed: int, epoch: int) -> Iterator[Int[Tensor, " b"]]:
     """Yield index batches of one epoch, shuffled by (seed, epoch); a short last one only if it is alone."""
-    last = count - count % size if count >= size else count
+    last = count - count % size if 0 < size <= count else count
     state = int(np.random.SeedSequence((seed, epoch, count)).generate_state(1)[0])
     order = torch.randperm(count, generator=torch.Generator().manual_seed(state))
-    yield from order[:last].split(size)
+    yield from order[:last].split(size or count)
+
+
+@torch.no_grad()
+def _loss(classifier: Classifier, fimg: Float[Tensor, "b d"], labels: Int[Tensor, " b"]) -> float:
+    return sum(term.item() for term in losses(classifier, fimg, labels).values())
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: int, step: int, steps: int) -> float:
+    """Set the learning rate of every group of parameters for a step; return it without their factors."""
+    rate = recipe.lr_at(epoch) if recipe.schedule == "epoch" else recipe.lr_at_step(step, steps)
+    for parameters in optimizer.param_groups:
+        parameters["lr"] = rate * parameters["factor"]
+    return rate
+
+
+def _check(classifier: Classifier, samples: Samples, recipe: Recipe, group: Group) -> None:
+    images = len(samples.labels)
+    if not images and classifier.method.facts.images:
+        raise CocoopError("there are no training images; check the dataset's split and the class subset")
+    size = min(recipe.batch_size or images, images)
+    if recipe.learns and group.size > size:
+        raise UsageError(
+            f"{group.size} processes cannot share batches of {size} image(s); "
+            "set a larger batch_size, or give each process cells of its own: --workers"
+        )
+    if group.size > 1 and isinstance(classifier.method, WithGradientRule | WithSearch):
+        raise UsageError(
+            f"{classifier.method.facts.name} combines the gradients of whole batches, which processes cannot "
+            "share; give each process cells of its own: --workers"
+        )
 
 
 def _check_finite(loss: Tensor, classifier: Classifier, labels: Tensor, epoch: int, step: int) -> None:

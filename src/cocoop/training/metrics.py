@@ -10,6 +10,11 @@ from torchmetrics.functional.classification import multiclass_calibration_error,
 from cocoop.errors import CocoopError
 
 
+def accuracy(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> float:
+    """Return the share of images whose highest logit is that of their class."""
+    return float((logits.argmax(1) == labels).double().mean())
+
+
 def evaluate(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> Iterator[tuple[str, float | int]]:
     """Yield (name, value) pairs: correct, total, accuracy, macro F1 and calibration error.
 

@@ -1,6 +1,7 @@
 """A trained prompt as one safetensors file: the learned vectors and what they were learned with."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from cocoop.backbones.clip import Backbone
 from cocoop.errors import CocoopError
 from cocoop.methods import METHODS, Method, build
+from cocoop.methods._parts import load_learned
 from cocoop.methods._settings import from_dict
 from cocoop.training.log import TrainingLog
 from cocoop.utils.files import checked_json, data_digest, read_checked_json, write_bytes
@@ -26,9 +28,8 @@ class PromptCard(BaseModel):
         weights: digest of the backbone's weights; empty where they are not known, then its sizes alone count.
         template: the zero-shot template of the dataset it was trained on.
         class_names: the classes it was trained on, in label order.
-        lr: learning rate of every epoch.
-        loss: training loss of every step.
-        seconds: wall time of the training steps.
+        lr, loss, terms, accuracy, selected, selected_on, seconds: what happened in the training, as
+            `cocoop.training.log.TrainingLog` has it.
         notes: whatever else the caller wants kept.
     """
 
@@ -44,13 +45,17 @@ class PromptCard(BaseModel):
     seed: int
     lr: list[float] = []
     loss: list[float] = []
+    terms: dict[str, list[float]] = {}
+    accuracy: list[float] = []
+    selected: dict[str, Any] = {}
+    selected_on: str = ""
     seconds: float = 0.0
     notes: dict[str, Any] = {}
 
     @property
     def log(self) -> TrainingLog:
         """What happened in the training."""
-        return TrainingLog(self.lr, self.loss, self.seconds)
+        return TrainingLog(**{each.name: getattr(self, each.name) for each in fields(TrainingLog)})
 
 
 class Header(BaseModel):
@@ -97,6 +102,16 @@ def load_prompt(path: str | Path, backbone: Backbone) -> tuple[Method, PromptCar
         (torch.Size([1, 4, 128]), ['amphora', 'avocado'], 44)
         >>> classify = cocoop.Classifier(clip, method, ["any", "other", "names"])
     """
+    card, tensors = read_prompt(path)
+    return trained_method(card, tensors, backbone, path), card
+
+
+def read_prompt(path: str | Path) -> tuple[PromptCard, dict[str, Tensor]]:
+    """Return what a prompt file says about itself, and the learned tensors.
+
+    Raises:
+        CocoopError: the file is damaged, or of another version.
+    """
     try:
         with safe_open(path, "pt") as file:
             header = read_checked_json(Header, (file.metadata() or {})["cocoop"].encode())
@@ -107,7 +122,7 @@ def load_prompt(path: str | Path, backbone: Backbone) -> tuple[Method, PromptCar
         raise CocoopError(
             f"{path} is not a readable prompt file; delete it and train again ({error})"
         ) from error
-    return trained_method(header.card, tensors, backbone, path), header.card
+    return header.card, tensors
 
 
 def trained_method(
@@ -125,7 +140,8 @@ def trained_method(
         )
     method = build_method(card, backbone)
     try:
-        method.load_state_dict(tensors, strict=True)
+        load_learned(method, tensors)
     except RuntimeError as error:
         raise CocoopError(f"{source} does not fit {card.method} on {backbone.name}: {error}") from error
+    method.eval()
     return method

@@ -6,7 +6,7 @@ like a formula, Markdown on its marks.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
@@ -33,6 +33,12 @@ def on_one_line(text: str) -> str:
 def brief(text: str) -> str:
     """Return a text as a message quotes it: like `repr`, and not longer than a person reads."""
     return repr(text) if len(text) <= LONGEST else f"{text[:LONGEST]!r}… ({len(text):,} characters)"
+
+
+def some(names: Sequence[str], limit: int = 5) -> str:
+    """Return the first of many names as a message lists them, and how many more there are."""
+    listed = ", ".join(map(brief, names[:limit]))
+    return listed if len(names) <= limit else f"{listed} and {len(names) - limit} more"
 
 
 def short(text: str, limit: int) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from cocoop.backbones.clip import Backbone
 from cocoop.errors import UsageError
@@ -25,18 +24,18 @@ class ImageClassifier(nn.Module):
     Args:
         backbone: the frozen CLIP.
         classifier: over the names.
-        ztxt: image features (b, d) to L2-normalised text features (b or 1, c, d).
+        ftxt: image features (b, d) to text features (b or 1, c, d).
     """
 
-    def __init__(self, backbone: Backbone, classifier: Classifier, ztxt: Features) -> None:
+    def __init__(self, backbone: Backbone, classifier: Classifier, ftxt: Features) -> None:
         super().__init__()
         self.visual = backbone.model.visual
-        self.classifier, self.ztxt = classifier, ztxt
+        self.classifier, self.ftxt = classifier, ftxt
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (b, 3, s, s) to probabilities (b, c)."""
-        zimg = F.normalize(self.visual(images), dim=-1)
-        return self.classifier.score(zimg, self.ztxt(zimg)).softmax(-1)
+        fimg = self.visual(images)
+        return self.classifier.pair(fimg, self.ftxt(fimg)).logits.softmax(-1)
 
 
 @torch.no_grad()
@@ -51,15 +50,14 @@ def to_onnx(backbone: Backbone, classifier: Classifier) -> bytes:
     """
     if (size := sum(p.nbytes for p in backbone.model.visual.parameters())) > LIMIT:
         raise UsageError(f"an ONNX file holds 2 GB, the image tower of {backbone.name} has {size / 1e9:.1f}")
-    ztxt: Features
+    ftxt: Features
     if classifier.method.facts.conditional:
         encode = classifier.encode_text.in_one_piece()
-        ztxt = lambda zimg: encode(classifier.method(zimg, classifier.text))  # noqa: E731
+        ftxt = lambda fimg: encode(classifier.contexts(fimg))  # noqa: E731
     else:
-        nothing = torch.zeros(1, backbone.embed_dim)
-        fixed = classifier.encode_text(classifier.method(nothing, classifier.text))
-        ztxt = lambda zimg: fixed  # noqa: E731
-    model, edge = ImageClassifier(backbone, classifier, ztxt), backbone.preprocess.size
+        fixed = classifier.encode(classifier.contexts(torch.zeros(1, backbone.embed_dim)))
+        ftxt = lambda fimg: fixed  # noqa: E731
+    model, edge = ImageClassifier(backbone, classifier, ftxt), backbone.preprocess.size
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         program = torch.onnx.export(
             model.eval(),  # a module in training mode makes the exporter warn

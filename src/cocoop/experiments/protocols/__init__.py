@@ -125,7 +125,7 @@ def grid(
         for seed in settings.seeds:
             for test in tests:
                 trained = training(
-                    choice.on(dataset if choice.facts.images else test.dataset),
+                    choice.on(dataset if choice.facts.learns else test.dataset),
                     backbone=settings.backbone,
                     weights=settings.weights,
                     precision=settings.precision,

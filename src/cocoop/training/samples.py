@@ -1,0 +1,33 @@
+"""What a method is fitted to: views of the training images, and images that it may select on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cocoop.methods._facts import Selection
+
+Views = Callable[[int], Float[Tensor, "n d"]]  # epoch -> features of that epoch's augmented views
+Validation = tuple[Float[Tensor, "m d"], Int[Tensor, " m"]]  # features and classes
+
+
+def no_validation(selection: Selection) -> Validation:
+    """Return no images: there are none to select on."""
+    return torch.empty(0, 0), torch.empty(0, dtype=torch.long)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Labelled image features, as the image tower gives them.
+
+    Attributes:
+        views: those of each epoch.
+        labels: class of every image.
+        validation: test views of the images that a method may select on, by what it asks for.
+    """
+
+    views: Views
+    labels: Int[Tensor, " n"]
+    validation: Callable[[Selection], Validation] = no_validation
