@@ -17,6 +17,7 @@ from cocoop.experiments.store import Store
 from cocoop.methods import METHODS, build
 from cocoop.text import TextEncoder
 from cocoop.training.classifier import Classifier
+from tests.described import described
 from tests.estimator.test_estimator import painted
 
 pytestmark = pytest.mark.gpu
@@ -34,7 +35,7 @@ def exact() -> Backbone:
 def step(clip: Backbone, name: str, images: Tensor, budget: int | None = None) -> tuple[Tensor, Tensor]:
     """Logits, and the gradient of the cross-entropy by all that is learned, of the third of equal steps."""
     dtype = clip.token_embedding.dtype
-    config = METHODS.get(name).config_type()
+    config = described(METHODS.get(name).config_type(), NAMES)
     method = build(name, config, clip, template="a photo of a {}.", n_classes=len(NAMES), seed=1)
     method.to(dtype=dtype)
     classifier = Classifier(clip, method, NAMES, budget)

@@ -9,11 +9,17 @@ from docs_tables import table
 from cocoop.methods import METHODS, Facts, Paper, Preset, Recipe, ordered
 from cocoop.utils.docstrings import attributes
 
+NEEDS = {
+    "images": "labelled images of the classes",
+    "sentences": "sentences about the classes",
+    "": "nothing but names",
+}
+
 # what a method declares, in the words of the page; a line is left out where the words are empty
 LINES: dict[str, Callable[[Facts], str]] = {
     "Paper": lambda facts: _paper(facts.paper),
     "Code that the settings follow": lambda facts: facts.paper.code and f"<{facts.paper.code}>",
-    "Needs": lambda facts: "labelled images of the classes" if facts.images else "nothing but names",
+    "Needs": lambda facts: NEEDS[facts.needs],
     "Learns": lambda facts: {"none": "nothing", "steps": "in steps of an optimiser"}.get(
         facts.training, f"in {facts.training}"
     ),

@@ -33,6 +33,7 @@ from cocoop.report.tables.results import results
 from cocoop.text.prompt import Prompt
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.training.classifier import Classifier as _Classifier
+from tests.described import described
 from tests.estimator.test_estimator import painted
 
 NAMES = ["red apple", "green tea", "dog"]
@@ -59,6 +60,7 @@ def test_contract(name: str, preset: str, toy: Backbone) -> None:
     assert dataclasses.is_dataclass(cls.config_type)
     assert cls.config_type.__dataclass_params__.frozen
     assert isinstance(config, cls.config_type)
+    config = described(config, [*NAMES, *OTHER_NAMES])
     method = build(cls, config, toy)
     assert isinstance(method, Method)
     zimg = images(toy, 5)

@@ -24,6 +24,8 @@ from cocoop.training.distributed import Group
 from cocoop.training.loop import backward, fit, losses
 from cocoop.training.samples import Samples
 from tests.conftest import make_tower
+from tests.described import described
+from tests.methods import test_references_sentences
 
 NAMES = ["red apple", "green tea", "dog", "dog house"]
 TEMPLATE = "a type of pet, a photo of a {}."
@@ -147,12 +149,13 @@ REFERENCES: dict[str, Reference] = {
     "deep-language": of_deep_language,
     "taskres": of_taskres,
     "atprompt": of_atprompt,
+    **test_references_sentences.REFERENCES,
 }
 
 
 def prepared(name: str, clip: Backbone, **settings: Any) -> tuple[Any, Any]:
     """A method in fp64 with values that no symmetry hides, and its settings."""
-    cfg = dataclasses.replace(resolve(name).config, **settings)
+    cfg = described(dataclasses.replace(resolve(name).config, **settings), NAMES)
     method: Any = build(name, cfg, clip, template=TEMPLATE, n_classes=len(NAMES), seed=0)
     method.double()
     generator = torch.Generator().manual_seed(2)

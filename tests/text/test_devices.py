@@ -18,6 +18,7 @@ from cocoop.methods import METHODS
 from cocoop.text import tower
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.training.classifier import Classifier
+from tests.described import described
 
 NAMES = ["red apple", "red car", "dog", "dog house", "xylophone", "a"]
 MOVES = {"aten::_to_copy", "aten::copy_", "aten::lift_fresh"}
@@ -59,7 +60,8 @@ def test_logits_and_gradients_of_every_method(
 ) -> None:
     monkeypatch.setattr(tower, "_is_causal", lambda mask: True)  # asks for the mask's values: it has none
     kind = METHODS.get(name)
-    method = kind(kind.config_type(), clip, template="a photo of a {}.", n_classes=len(NAMES), seed=1)
+    config = described(kind.config_type(), NAMES)
+    method = kind(config, clip, template="a photo of a {}.", n_classes=len(NAMES), seed=1)
     method.to("meta")
     images, labels = torch.empty(3, clip.embed_dim), torch.empty(3, dtype=torch.long, device="meta")
     with OneDevice():

@@ -50,7 +50,7 @@ def _methods() -> Table:
             name,
             f"{facts.name}, which {facts.summary}",
             facts.paper.venue,
-            "images" if facts.images else "nothing",
+            facts.needs or "nothing",
             facts.training,
             facts.selects_on,
             settings,

@@ -17,8 +17,8 @@ from cocoop.utils.files import digest
 class Training(BaseModel):
     """Everything that a trained prompt depends on; equal trainings share one prompt.
 
-    Where nothing is learned, subset, shots and seed play no part and have fixed values, where no images are
-    used the shots alone.
+    Where nothing is learned, subset, shots and seed play no part and have fixed values, but for the seed of
+    what is drawn at random; where no images are used the shots alone.
 
     Attributes:
         method: registered name.
@@ -146,7 +146,7 @@ def training(
         dataset=dataset,
         subset=subset if facts.learns else "all",
         shots=shots if facts.images else 0,
-        seed=seed if facts.learns else 0,
+        seed=seed if facts.learns or facts.draws else 0,
     )
 
 

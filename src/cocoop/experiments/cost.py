@@ -11,7 +11,8 @@ from cocoop.data import Dataset, open_dataset
 from cocoop.data.splits import draw, select, subset_labels
 from cocoop.experiments.cell import Cell, Training
 from cocoop.experiments.store import Store
-from cocoop.methods import METHODS, build
+from cocoop.methods import METHODS, Method, build
+from cocoop.methods._hooks import WithSentences
 from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import from_dict
 
@@ -55,10 +56,11 @@ def count_work(
             trained.add(training.key)
             recipe = from_dict(Recipe, training.recipe)
             shots, classes = _shots(training, opened(training.dataset))
-            steps = recipe.all_steps(shots)
+            examples = shots or _sentences(training, opened(training.dataset), clip)
+            steps = recipe.all_steps(examples)
             cost.trainings += 1
             cost.steps += steps
-            batch = min(recipe.batch_size or shots, shots)
+            batch = min(recipe.batch_size or examples, examples)
             cost.trained += _sequences(training, clip, template, batch, classes, steps)
             drawn = ("train", training.dataset, training.subset, training.shots, training.seed)
             seen = recipe.views if recipe.from_views else max(recipe.views, recipe.all_epochs(shots))
@@ -74,13 +76,29 @@ def _shots(training: Training, dataset: Dataset) -> tuple[int, int]:
     return len(select(draw(dataset.splits, training.shots, training.seed)["train"], labels)), len(labels)
 
 
+def _sentences(training: Training, dataset: Dataset, clip: Backbone) -> int:
+    """Return the number of sentences that a method without images is trained on."""
+    method = _method(training, clip, dataset.template)
+    if not isinstance(method, WithSentences):
+        return 0
+    names = [
+        dataset.class_names[label]
+        for label in subset_labels(range(len(dataset.class_names)), training.subset)
+    ]
+    return sum(len(each) for given in method.sentences(names).values() for each in given)
+
+
+def _method(training: Training, clip: Backbone, template: str) -> Method:
+    config = from_dict(METHODS.get(training.method).config_type, training.config)
+    return build(training.method, config, clip, template=template, n_classes=1, seed=0)
+
+
 def _sequences(
     training: Training, clip: Backbone, template: str, images: int, classes: int, steps: int = 1
 ) -> int:
     """Count the prompts that go through the text tower in steps of so many images against so many classes."""
-    kind = METHODS.get(training.method)
-    config = from_dict(kind.config_type, training.config)
-    prompts = build(training.method, config, clip, template=template, n_classes=1, seed=0).prompts
+    method = _method(training, clip, template)
+    prompts = method.prompts
     if not any(prompt.n_ctx for prompt in prompts):  # nothing is learned in them: once for all steps
         return len(prompts) * classes
-    return len(prompts) * classes * (images if kind.facts.conditional else 1) * steps
+    return len(prompts) * classes * (images if method.facts.conditional else 1) * steps

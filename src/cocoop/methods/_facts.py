@@ -38,7 +38,9 @@ class Facts:
         summary: what it does, as the rest of a sentence that begins with the name.
         paper: where it was published.
         images: whether it uses labelled images of the classes.
+        sentences: whether it needs sentences about the classes.
         training: whether it takes steps of an optimiser, is computed in closed form, or learns nothing.
+        draws: whether it draws at random although it learns nothing, so that seeds differ.
         conditional: whether its context vectors depend on the image.
         cut: where the image tower stops being frozen; features are cached there.
         selects_on: what its hyper-parameters are selected on.
@@ -52,7 +54,9 @@ class Facts:
     summary: str
     paper: Paper
     images: bool = True
+    sentences: bool = False
     training: Training = "steps"
+    draws: bool = False
     conditional: bool = False
     cut: Cut = "feature"
     selects_on: Selection = "nothing"
@@ -60,6 +64,11 @@ class Facts:
     extends: str | None = None
     baseline: bool = False
     ablation: bool = False
+
+    @property
+    def needs(self) -> str:
+        """What it needs beside the names of the classes, in words; empty for nothing."""
+        return "images" if self.images else "sentences" if self.sentences else ""
 
     @property
     def learns(self) -> bool:

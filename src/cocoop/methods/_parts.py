@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cocoop.backbones.clip import VOCABULARY, Backbone
 from cocoop.errors import CocoopError, UsageError
 from cocoop.utils.files import file_digest
 
@@ -41,6 +42,12 @@ class Draws(nn.Module):
         turn = int(self.count) if self.training else 0
         state = int(np.random.SeedSequence((self.seed, turn)).generate_state(1)[0])
         return torch.Generator().manual_seed(state)
+
+
+def whole_words(backbone: Backbone) -> dict[int, str]:
+    """Return the words in small letters that are one token of CLIP's vocabulary, by token."""
+    words = ((token, backbone.word(token)) for token in range(VOCABULARY))
+    return {token: word for token, word in words if word.isascii() and word.isalpha() and word.islower()}
 
 
 def load_learned(method: Any, tensors: Mapping[str, Tensor]) -> None:

@@ -21,7 +21,7 @@ class Recipe:
         epochs: passes over the shots; 0 where a method is computed in closed form.
         steps: number of all steps, in place of `epochs`; 0 for none.
         batch_size: images a step, 0 for all of them; a last smaller batch is dropped, unless it is the only
-            one.
+            one. Sentences, where a method learns from these alone.
         lr: highest learning rate.
         schedule: whether the cosine goes down by "epoch" or by "step".
         warmup_epochs: first epochs at the constant `warmup_lr`.
@@ -31,6 +31,7 @@ class Recipe:
         weight_decay: on every learned parameter; SGD and Adam add it to the gradient, AdamW does not.
         optimizer: "sgd", "adam" or "adamw".
         eps: of Adam and AdamW.
+        beta2: of Adam and AdamW, the decay of the mean square.
         lr_factors: times the learning rate, by the beginning of a parameter's name.
         clip: longest gradient of all that is learned, longer ones are shortened; 0 for any length.
         keep: the weights of the "last" epoch, or of the "best" on validation images, the last of equals.
@@ -56,6 +57,7 @@ class Recipe:
     weight_decay: float = 5e-4
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     eps: float = 1e-8
+    beta2: float = 0.999
     lr_factors: Mapping[str, float] = field(default_factory=dict)
     clip: float = 0.0
     keep: Literal["last", "best"] = "last"
@@ -72,6 +74,8 @@ class Recipe:
                 raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if not 0 < self.lr < math.inf:
             raise UsageError(f"lr must be a positive number, not {self.lr}")
+        if not 0 <= self.beta2 < 1:
+            raise UsageError(f"beta2 must be from 0 to less than 1, not {self.beta2}")
         if not 0 < self.crop <= 1:
             raise UsageError(f"crop must be above 0 and at most 1, not {self.crop}")
         if self.augmentation not in AUGMENTATIONS:
@@ -111,7 +115,7 @@ class Recipe:
         if self.optimizer == "sgd":
             return torch.optim.SGD(groups, self.lr, self.momentum, weight_decay=self.weight_decay)
         kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
-        return kind(groups, self.lr, eps=self.eps, weight_decay=self.weight_decay)
+        return kind(groups, self.lr, (0.9, self.beta2), self.eps, self.weight_decay)
 
     def lr_at(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0: constant warm-up, then cosine over all `epochs`.

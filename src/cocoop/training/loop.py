@@ -25,7 +25,7 @@ from cocoop.training.keep import Kept
 from cocoop.training.log import TrainingLog
 from cocoop.training.metrics import accuracy
 from cocoop.training.prompt_file import PromptCard, build_method
-from cocoop.training.samples import Samples
+from cocoop.training.samples import Samples, of_sentences
 from cocoop.training.start import start_from
 
 
@@ -100,6 +100,9 @@ def fit(
 ) -> TrainingLog:
     """Fit the classifier's method in place: in closed form, by steps, or both.
 
+    A method that uses no images but sentences is fitted to these instead: a batch is of sentences, whose
+    features stand in the place of the images', and their classes are the labels.
+
     Args:
         classifier: the method over the training classes.
         samples: what it is fitted to.
@@ -116,6 +119,8 @@ def fit(
             of whole batches by a rule of its own and there are several.
     """
     method = classifier.method
+    if method.facts.sentences and not method.facts.images:
+        samples = of_sentences(classifier.sentences, samples.validation)
     _check(classifier, samples, recipe, group)
     method.train()
     banks, kept, log = Banks(classifier, samples, recipe, seed), Kept(recipe), TrainingLog()

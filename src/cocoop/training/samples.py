@@ -1,6 +1,6 @@
 """What a method is fitted to: views of the training images, and images that it may select on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cocoop.methods._facts import Selection
+from cocoop.methods._hooks import Sentences
 
 Views = Callable[[int], Float[Tensor, "n d"]]  # epoch -> features of that epoch's augmented views
 Validation = tuple[Float[Tensor, "m d"], Int[Tensor, " m"]]  # features and classes
@@ -31,3 +32,12 @@ class Samples:
     views: Views
     labels: Int[Tensor, " n"]
     validation: Callable[[Selection], Validation] = no_validation
+
+
+def of_sentences(
+    sentences: Mapping[str, Sentences], validation: Callable[[Selection], Validation]
+) -> Samples:
+    """Return sentences in place of images, for a method that learns from them alone."""
+    features = torch.cat([each.features for each in sentences.values()])
+    labels = torch.cat([each.labels for each in sentences.values()])
+    return Samples(lambda epoch: features, labels, validation)
