@@ -12,7 +12,8 @@ from cocoop.data.verify import require_images
 from cocoop.errors import UsageError
 from cocoop.experiments.cell import Cell
 from cocoop.experiments.protocols import PROTOCOLS, DatasetSummary, Settings, unique
-from cocoop.methods import METHODS, build
+from cocoop.methods import METHODS, Method, build
+from cocoop.methods._hooks import WithSentences
 from cocoop.methods._settings import from_dict
 
 
@@ -23,16 +24,19 @@ def plan_cells(
 
     Raises:
         UsageError: a protocol is unknown or cannot use the settings; or it tests prompts on classes that they
-            were not trained on, and a method's prompts fit no others.
+            were not trained on, and a method's prompts fit no others; or a class has no sentences.
     """
     cells = unique(cell for name in protocols for cell in PROTOCOLS.get(name).cells(settings))
     opened = lru_cache(maxsize=None)(partial(open_dataset, root=root))
+    reading = {name for name in METHODS.names() if METHODS.get(name).facts.sentences}
     for cell in cells:
         if cell.transfers and not _answers(cell, clip, opened):
             raise UsageError(
                 f"{cell.protocol} tests on classes that were not trained on, and {cell.training.label} has "
                 "values of its own for every training class, which fit no other; few-shot tests such methods"
             )
+        if cell.training.method in reading:
+            _check_sentences(cell, clip, opened)
     return cells
 
 
@@ -51,13 +55,28 @@ def summarize(dataset: Dataset, clip: Backbone) -> DatasetSummary:
 def _answers(cell: Cell, clip: Backbone, opened: Callable[[str], Dataset]) -> bool:
     """Whether the method can answer among the candidates of a test: some pick theirs from those it knows."""
     train, test = cell.training, cell.testing
-    config = from_dict(METHODS.get(train.method).config_type, train.config)
-    method = build(train.method, config, clip, template="{}", n_classes=1, seed=0)
+    method = _method(cell, clip)
     if method.transferable or any(prompt.class_specific for prompt in method.prompts):
         return method.transferable
     known = opened(train.dataset)
     labels = subset_labels(range(len(known.class_names)), train.subset)
     return {known.class_names[label] for label in labels} >= set(test.choose(opened(test.dataset))[1])
+
+
+def _check_sentences(cell: Cell, clip: Backbone, opened: Callable[[str], Dataset]) -> None:
+    """Look for sentences about the classes of a cell's training, where nothing is learned of its test."""
+    train, method = cell.training, _method(cell, clip)
+    names = opened(train.dataset).class_names
+    if isinstance(method, WithSentences):
+        labels = subset_labels(range(len(names)), train.subset)
+        trained = [names[label] for label in labels]
+        method.sentences(trained if train.learns else cell.testing.choose(opened(cell.testing.dataset))[1])
+
+
+def _method(cell: Cell, clip: Backbone) -> Method:
+    train = cell.training
+    config = from_dict(METHODS.get(train.method).config_type, train.config)
+    return build(train.method, config, clip, template="{}", n_classes=1, seed=0)
 
 
 def check_data(cells: Sequence[Cell], root: str | Path | None) -> None:
