@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from cocoop.backbones.clip import EMBEDDED, Backbone
+from cocoop.backbones.clip import EMBEDDED
 from cocoop.backbones.device import few_threads
 from cocoop.data import DATASETS, Dataset, Item, is_source, open_dataset
 from cocoop.data.splits import draw, validation_shots
