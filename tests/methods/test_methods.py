@@ -84,6 +84,8 @@ def test_contract(name: str, preset: str, toy: Backbone) -> None:
         without = [key for key, parameter in learned.items() if parameter.grad is None]
         assert not without, f"no gradient reaches {without}"
     assert all(parameter.grad is None for parameter in toy.model.parameters())
+    assert method.transferable != cls.facts.bound
+    assert cls.facts.quick in ("", *cls.presets)
     if method.transferable:
         seed = 0 if cls.facts.draws else 9  # what is drawn and not learned is the seed's
         again = build(cls, config, toy, classes=4, seed=seed)

@@ -54,6 +54,8 @@ class Model(nn.Module):
             link="https://arxiv.org/abs/2211.10277",
             code="https://github.com/geekyutao/TaskRes",
         ),
+        bound=True,
+        quick="taskres-quick",
     )
     config_type: ClassVar[type] = Config
     presets: ClassVar[Mapping[str, Preset]] = {
@@ -67,6 +69,12 @@ class Model(nn.Module):
             Config(),
             Recipe(epochs=100, batch_size=256, lr=2e-3, optimizer="adam"),
             "the released configuration for 1 to 4 shots",
+            BY_DATASET,
+        ),
+        "taskres-quick": Preset(
+            Config(),
+            Recipe(epochs=100, batch_size=256, lr=2e-3, optimizer="adam", views=10, from_views=True),
+            "ten views of every image for all epochs, for the demo",
             BY_DATASET,
         ),
     }
