@@ -35,7 +35,9 @@ def main(
     clip = load_backbone(backbone, device, "fp32")
     names = class_names(classes)
     facts = {name: METHODS.get(name).facts for name in ordered()}
-    steps = [name for name, fact in facts.items() if fact.training == "steps" and not fact.ablation]
+    steps = [
+        name for name, fact in facts.items() if fact.training == "steps" and fact.images and not fact.ablation
+    ]
     jobs = {name: _step(clip, name, names, 1 if facts[name].conditional else batch) for name in steps}
     seconds = {name: statistics.median(runs) for name, runs in alternate(jobs, repeats).items()}
     print(f"| method | images | step, ms | beside {BASE} | learned numbers |\n| --- |" + " ---: |" * 4)

@@ -80,4 +80,4 @@ def _preset(preset: Preset, default: Any) -> tuple[str, ...]:
     settings += f" (others on {', '.join(preset.by_dataset)})" if preset.by_dataset else ""
     if recipe is None:
         return (settings,)
-    return settings, str(recipe.epochs), str(recipe.batch_size), f"{recipe.lr:g}"
+    return settings, recipe.length, str(recipe.batch_size), f"{recipe.lr:g}"

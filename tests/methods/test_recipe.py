@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from cocoop.errors import UsageError
 from cocoop.methods._recipe import Recipe
@@ -38,6 +39,7 @@ def test_paper_presets() -> None:
         {"lr": 0.0},
         {"lr": float("nan")},
         {"crop": 0.0},
+        {"beta2": 1.0},
         {"crop": 1.1},
         {"steps": 3},
         {"average": (1.0, 0.0)},
@@ -48,3 +50,18 @@ def test_paper_presets() -> None:
 def test_impossible_recipes(bad: dict) -> None:
     with pytest.raises(UsageError):
         Recipe(**bad)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_the_decay_of_the_mean_square(optimizer: str) -> None:
+    """Two steps along gradients 1 and 3, by hand."""
+    recipe = Recipe(optimizer=optimizer, lr=0.1, beta2=0.5, weight_decay=0.0)  # type: ignore[arg-type]
+    value = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    stepper = recipe.optimizer_of([("value", value)])
+    expected, mean, square = 0.0, 0.0, 0.0
+    for step, gradient in enumerate((1.0, 3.0), 1):
+        value.grad = torch.full_like(value, gradient)
+        stepper.step()
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.5 * square + 0.5 * gradient**2
+        expected -= 0.1 * (mean / (1 - 0.9**step)) / ((square / (1 - 0.5**step)) ** 0.5 + 1e-8)
+    assert value.item() == pytest.approx(expected, rel=1e-9)

@@ -18,8 +18,9 @@ from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import resolve
 from cocoop.text.prompt import Prompt
 from cocoop.text.reference import ReferenceEncoder
+from cocoop.training.checkpoint import Snapshot
 from cocoop.training.classifier import Classifier
-from cocoop.training.loop import backward, fit, losses
+from cocoop.training.loop import Epoch, backward, fit, losses
 from cocoop.training.samples import Samples, Validation
 from tests.conftest import make_tower
 from tests.described import about, described
@@ -293,6 +294,22 @@ def test_the_words_found_are_a_template_for_zero_shot(deep: Backbone) -> None:
     zero = made("zeroshot", deep, templates=(template,))
     ours, theirs = (Classifier(deep, each, NAMES).predict(images(deep)) for each in (method, zero))
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_an_interrupted_search_goes_on_with_the_same_words(deep: Backbone) -> None:
+    recipe = Recipe(epochs=0, steps=6, schedule="step", batch_size=0)
+    samples = Samples(lambda epoch: images(deep), LABELS)
+    taken: list[Snapshot] = []
+
+    def stop(epoch: Epoch) -> None:
+        if epoch.done == 3:
+            taken.append(epoch.snapshot())
+
+    whole, rest = made("autoprompt", deep), made("autoprompt", deep)
+    fit(Classifier(deep, whole, NAMES), samples, recipe, 1, stop)
+    fit(Classifier(deep, rest, NAMES), samples, recipe, 1, resume=taken[0])
+    assert torch.equal(rest.tokens, whole.tokens)
+    assert torch.equal(rest.ctx, whole.ctx)
 
 
 def test_every_whole_word_is_read_as_its_token(deep: Backbone) -> None:

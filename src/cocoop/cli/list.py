@@ -62,7 +62,7 @@ def _presets() -> Table:
     shown = _table("Presets", "name", "method", "epochs", "batch", "lr", "source")
     for name, (method, preset) in all_presets().items():
         recipe = preset.recipe
-        cells = (str(recipe.epochs), str(recipe.batch_size), f"{recipe.lr:g}") if recipe else ("", "", "")
+        cells = (recipe.length, str(recipe.batch_size), f"{recipe.lr:g}") if recipe else ("", "", "")
         shown.add_row(name, method, *cells, preset.source)
     return shown
 

@@ -93,6 +93,11 @@ class Recipe:
         """Whether there are any steps."""
         return bool(self.epochs or self.steps)
 
+    @property
+    def length(self) -> str:
+        """Its epochs or its steps, as tables have them."""
+        return f"{self.steps} steps" if self.steps else str(self.epochs)
+
     def steps_an_epoch(self, images: int) -> int:
         """Return the number of batches in a pass over so many images."""
         return max(1, images // self.batch_size) if self.batch_size else 1

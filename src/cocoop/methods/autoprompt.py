@@ -57,7 +57,7 @@ class Model(nn.Module):
     presets: ClassVar[Mapping[str, Preset]] = {
         "autoprompt": Preset(
             Config(),
-            Recipe(steps=100, schedule="step", batch_size=320, augmentation="none", keep="best"),
+            Recipe(epochs=0, steps=100, schedule="step", batch_size=320, augmentation="none", keep="best"),
             "the released defaults: 10 candidates, 100 steps of 10 batches of 32, the best words on "
             "validation images. Candidates are tried on the images of the gradient, not on others, and the "
             "search starts from words, as CLIP has no mask token",

@@ -45,7 +45,7 @@ class Config:
         object.__setattr__(self, "sentences", pinned_source(self.sentences))
 
 
-# The base-to-new configurations; that of Pets is the one for all classes, the only one released.
+# The base-to-new configurations, where they differ from ImageNet's.
 BY_DATASET: Mapping[str, Mapping[str, object]] = {
     "caltech101": {"ctx_init": None, "n_ctx": 16, "lr": 0.0025},
     "dtd": {"epochs": 200},
@@ -99,7 +99,10 @@ class Model(nn.Module):
             Config(), _recipe(30), "the released base-to-new configurations; ImageNet's elsewhere", BY_DATASET
         ),
         "protext-transfer": Preset(
-            Config(), _recipe(10), "the released cross-dataset configuration of ImageNet"
+            Config(),
+            _recipe(10),
+            "the released cross-dataset configuration of ImageNet; its tests put the "
+            "vectors into the datasets' own templates, ours do not",
         ),
     }
     transferable = True
