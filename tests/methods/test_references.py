@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from cocoop import Backbone
 from cocoop.errors import UsageError
 from cocoop.methods import METHODS, build
+from cocoop.methods._hooks import WithFit
 from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import resolve
 from cocoop.text.prompt import Prompt
@@ -24,6 +25,7 @@ from cocoop.training.distributed import Group
 from cocoop.training.loop import backward, fit, losses
 from cocoop.training.samples import Samples
 from tests.conftest import make_tower
+from tests.methods import test_references_caches as caches
 
 NAMES = ["red apple", "green tea", "dog", "dog house"]
 TEMPLATE = "a type of pet, a photo of a {}."
@@ -177,6 +179,7 @@ REFERENCES: dict[str, Reference] = {
     "taskres": of_taskres,
     "atprompt": of_atprompt,
     "tcp": of_tcp,
+    **caches.REFERENCES,
 }
 
 
@@ -185,6 +188,8 @@ def prepared(name: str, clip: Backbone, **settings: Any) -> tuple[Any, Any]:
     cfg = dataclasses.replace(resolve(name).config, **settings)
     method: Any = build(name, cfg, clip, template=TEMPLATE, n_classes=len(NAMES), seed=0)
     method.double()
+    if isinstance(method, WithFit):
+        method.fit(caches.bank(clip, method))
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in method.parameters():
