@@ -38,7 +38,8 @@ class Facts:
         summary: what it does, as the rest of a sentence that begins with the name.
         paper: where it was published.
         images: whether it uses labelled images of the classes.
-        training: whether it takes steps of an optimiser, is computed in closed form, or learns nothing.
+        training: whether it takes steps on batches, is computed from all features at once ("closed form"), or
+            learns nothing.
         conditional: whether its context vectors depend on the image.
         cut: where the image tower stops being frozen; features are cached there.
         selects_on: what its hyper-parameters are selected on.

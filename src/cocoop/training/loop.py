@@ -119,17 +119,20 @@ def fit(
     _check(classifier, samples, recipe, group)
     method.train()
     banks, kept, log = Banks(classifier, samples, recipe, seed), Kept(recipe), TrainingLog()
-    start = time.perf_counter()
     if isinstance(method, WithFit) and resume is None:
-        method.fit(banks.bank)
+        bank = banks.bank  # encoding is no part of the time
+        start = time.perf_counter()
+        method.fit(bank)
         log.seconds += time.perf_counter() - start
+        _check_fitted(method)
     if recipe.learns:
         log = _steps(classifier, samples, recipe, seed, banks, kept, log, on_epoch, resume, group)
     kept.put_back(method)
     method.eval()
-    start = time.perf_counter()
     if isinstance(method, WithFinish):
-        log.selected = method.finish(banks.bank)
+        bank = banks.bank
+        start = time.perf_counter()
+        log.selected = method.finish(bank)
         log.seconds += time.perf_counter() - start
     log.selected_on = banks.selected_on
     return log
@@ -248,6 +251,15 @@ def _check(classifier: Classifier, samples: Samples, recipe: Recipe, group: Grou
             f"{classifier.method.facts.name} combines the gradients of whole batches, which processes cannot "
             "share; give each process cells of its own: --workers"
         )
+
+
+def _check_fitted(method: Method) -> None:
+    for name, value in method.state_dict().items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise CocoopError(
+                f"{method.facts.name} came out with a {name} that is no finite number; look for broken "
+                "images, or for settings that are too large"
+            )
 
 
 def _check_finite(loss: Tensor, classifier: Classifier, labels: Tensor, epoch: int, step: int) -> None:
