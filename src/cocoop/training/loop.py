@@ -84,7 +84,8 @@ def train(
         return method, card
     if recipe.starts_from:
         start_from(recipe.starts_from, method, card)
-    classifier = Classifier(backbone, method, card.class_names, memory_budget)
+    names = [*card.class_names, *card.other_names]
+    classifier = Classifier(backbone, method, names, memory_budget, card.class_names)
     log = fit(classifier, samples, recipe, card.seed, on_epoch, resume, group)
     return method, card.model_copy(update=log.by_step())
 
