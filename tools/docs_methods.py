@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from docs_docstrings import attributes, table
+from docs_tables import table
 
 from cocoop.methods import METHODS, Facts, Paper, Preset, Recipe, ordered
+from cocoop.utils.docstrings import attributes
 
 # what a method declares, in the words of the page; a line is left out where the words are empty
 LINES: dict[str, Callable[[Facts], str]] = {

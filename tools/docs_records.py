@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from docs_docstrings import attributes, table
+from docs_tables import table
 
 from cocoop.experiments import cell, record
+from cocoop.utils.docstrings import attributes
 
 MODELS = {model.__name__: model for model in (record.Record, cell.Cell, cell.Training, cell.Testing)}
 WORDS = {"string": "text", "null": "null"}

@@ -15,7 +15,7 @@ from cocoop.data.datasets import DATASETS
 from cocoop.data.splits import draw, select, subset_labels
 from cocoop.errors import CocoopError, UsageError
 from cocoop.experiments.protocols import PROTOCOLS
-from cocoop.report.tables import tables
+from cocoop.report.tables import notes as table_notes
 from tests.trees import PATHS, class_names, make_tree, spec, write_images
 
 ON_DISK = [name for name in DATASETS.names() if isinstance(DATASETS.get(name), Benchmark)]
@@ -149,7 +149,8 @@ def test_results_on_imagenet_say_that_the_shots_are_our_own(tmp_path: Path) -> N
     assert "own sample" in notes["coop"]
     assert not notes["zeroshot"]
     assert any(
-        "own sample" in line for line in tables.notes(PROTOCOLS.get("base-to-new").table(records), records)
+        "own sample" in line
+        for line in table_notes.notes(PROTOCOLS.get("base-to-new").table(records), records)
     )
 
 

@@ -9,6 +9,7 @@ from cocoop.experiments.protocols import PROTOCOLS, Settings
 from cocoop.experiments.record import Record
 from cocoop.methods._settings import resolve
 from cocoop.report.tables import tables
+from cocoop.report.tables.notes import notes
 
 PROTOCOL = PROTOCOLS.get("base-to-new")
 
@@ -93,8 +94,8 @@ def test_the_average_row_is_the_papers() -> None:
     assert average["H"] == pytest.approx(75.83, abs=0.005)
     assert average["mean_H"] == pytest.approx(75.44, abs=0.01)
     assert average["datasets"] == 11
-    notes = " ".join(tables.notes(frame, records))
-    assert "Mean of the datasets' H instead: cocoop 75.43" in notes
+    words = " ".join(notes(frame, records))
+    assert "Mean of the datasets' H instead: cocoop 75.43" in words
     assert "average of 11" in tables.markdown(frame)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cocoop import Backbone
@@ -132,6 +132,35 @@ def of_atprompt(method: Any, clip: Backbone, cfg: Any, zimg: Tensor) -> tuple[Te
     return logits, {"cross-entropy": F.cross_entropy(logits, LABELS)}
 
 
+def of_tcp(method: Any, clip: Backbone, cfg: Any, zimg: Tensor) -> tuple[Tensor, Terms]:
+    """By hand: SOT, four vectors, name, stop, EOT; before one block, class tokens replace the vectors."""
+    text, net, table = clip.text_tower, method.meta_net, clip.token_embedding
+    teacher = words(clip, TEMPLATE)
+    teacher = teacher / teacher.norm(dim=1, keepdim=True)
+    blocks = text.transformer.resblocks
+    rows = []
+    for name, feature in zip(NAMES, teacher, strict=True):
+        hidden = net.linear1.weight @ feature + net.linear1.bias
+        hidden = hidden * (1.702 * hidden).sigmoid()
+        tokens = (net.linear2.weight @ hidden + net.linear2.bias).reshape(1, 4, -1)
+        sot, *tail = clip.tokenize(f"{name}.")
+        x = torch.cat([table[[sot]], method.ctx, table[tail]])
+        x = (x + text.positional_embedding[: len(x)])[None]
+        mask = text.attn_mask[: x.shape[1], : x.shape[1]]
+        for number, block in enumerate(blocks):
+            if number == min(cfg.block, len(blocks) - 1):
+                x = torch.cat([x[:, :1], tokens, x[:, 5:]], dim=1)
+            x = block(x, attn_mask=mask)
+        x = text.ln_final(x)[0, -1] @ text.text_projection
+        rows.append(x / x.norm())
+    ztxt = torch.stack(rows)
+    logits = SCALE * zimg @ ztxt.T
+    return logits, {
+        "cross-entropy": F.cross_entropy(logits, LABELS),
+        "knowledge": cfg.weight * (1 - (ztxt * teacher).sum(1).mean()),
+    }
+
+
 def of_taskres(method: Any, clip: Backbone, cfg: Any, zimg: Tensor) -> tuple[Tensor, Terms]:
     weights = words(clip, TEMPLATE) + cfg.alpha * method.residual
     logits = SCALE * zimg @ (weights / weights.norm(dim=1, keepdim=True)).T
@@ -147,6 +176,7 @@ REFERENCES: dict[str, Reference] = {
     "deep-language": of_deep_language,
     "taskres": of_taskres,
     "atprompt": of_atprompt,
+    "tcp": of_tcp,
 }
 
 
@@ -171,9 +201,9 @@ def test_every_method_has_a_reference() -> None:
     assert REFERENCES.keys() == set(METHODS.names()) - ablations
 
 
-@pytest.mark.parametrize("name", REFERENCES)
-def test_logits_terms_and_gradients(name: str, deep: Backbone) -> None:
-    method, cfg = prepared(name, deep)
+@pytest.mark.parametrize(("name", "settings"), [*((name, {}) for name in REFERENCES), ("tcp", {"block": 1})])
+def test_logits_terms_and_gradients(name: str, settings: dict[str, Any], deep: Backbone) -> None:
+    method, cfg = prepared(name, deep, **settings)
     zimg = images(deep)
     expected, terms = REFERENCES[name](method, deep, cfg, zimg)
     classifier = Classifier(deep, method, NAMES)
@@ -255,6 +285,31 @@ def test_taskres_without_a_residual_is_zero_shot(deep: Backbone) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("block", [1, 2])
+def test_class_tokens_of_a_network_that_says_nothing_are_zeros(block: int, deep: Backbone) -> None:
+    method, _ = prepared("tcp", deep, block=block)
+    for parameter in method.meta_net.linear2.parameters():
+        nn.init.zeros_(parameter)
+    classifier = Classifier(deep, method, NAMES)
+    contexts = method(images(deep), classifier.text)
+    assert contexts.shape == (1, len(NAMES), 8, deep.width)
+    assert not contexts[:, :, 4:].any()
+    rows = torch.cat([method.ctx, torch.zeros_like(method.ctx)])
+    expected = SCALE * images(deep) @ learned(deep, Prompt("X X X X {}.", 4, deeper=(block,)), rows).T
+    torch.testing.assert_close(classifier.predict(images(deep)), expected.detach(), rtol=1e-9, atol=1e-9)
+
+
+def test_settings_that_make_no_sense(deep: Backbone) -> None:
+    with pytest.raises(UsageError, match="block must be at least 1"):
+        prepared("tcp", deep, block=0)
+    with pytest.raises(UsageError, match="weight must be a number from 0 on"):
+        prepared("tcp", deep, weight=-1.0)
+    with pytest.raises(UsageError, match="a text tower of two blocks; clip-one-block has one"):
+        prepared("tcp", make_tower("clip-one-block"))
+    method, _ = prepared("tcp", deep, block=8)
+    assert method.prompts[0].deeper == (3,)
+
+
 def test_prograd_starts_from_zeros_and_the_words(deep: Backbone) -> None:
     method: Any = build("prograd", resolve("prograd").config, deep, template=TEMPLATE, n_classes=4, seed=0)
     assert not method.ctx[:8].any()
@@ -271,6 +326,7 @@ def test_prograd_starts_from_zeros_and_the_words(deep: Backbone) -> None:
         ("deep-language-released", ("sgd", 0.0025, 4, 5), {"n_ctx": 4, "depth": 12}),
         ("atprompt-released", ("sgd", 0.002, 32, 100), {"n_att": 2, "n_ctx": 2}),
         ("taskres-released", ("adam", 0.002, 256, 200), {"alpha": 0.5}),
+        ("tcp-released", ("adam", 0.002, 32, 50), {"n_ctx": 4, "words": "{}.", "block": 8, "weight": 8.0}),
     ],
 )
 def test_released_values(preset: str, recipe: tuple, config: dict[str, Any]) -> None:
@@ -294,6 +350,12 @@ def test_values_of_single_datasets() -> None:
     assert (on_dtd.attributes, on_dtd.n_att, on_dtd.n_ctx) == (("pattern", "color", "design"), 4, 4)
     assert resolve("kgcoop").on("dtd").config.teacher == "a photo of a {}, a type of texture."
     assert resolve("prograd").on("food101").config.template == "a type of food, a photo of {}."
+    on_aircraft, on_sun = (resolve("tcp").on(name) for name in ("fgvc_aircraft", "sun397"))
+    assert on_aircraft.config.words == "{}, a type of aircraft."
+    assert on_aircraft.config.teacher == "a photo of an aircraft {}."
+    assert on_sun.recipe is not None
+    assert (on_sun.recipe.epochs, on_sun.recipe.eps, on_sun.recipe.weight_decay) == (25, 1e-3, 5e-4)
+    assert (on_sun.config.words, on_sun.config.teacher) == ("{}.", "dataset")
     on_imagenet = resolve("taskres").on("imagenet")
     assert on_imagenet.recipe is not None
     assert (on_imagenet.recipe.lr, on_imagenet.config.templates) == (2e-4, ("select7", "dataset"))

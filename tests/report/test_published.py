@@ -11,6 +11,7 @@ from cocoop.experiments.protocols import PROTOCOLS, Settings
 from cocoop.experiments.record import Record
 from cocoop.methods._settings import MethodChoice, resolve
 from cocoop.report.tables import tables
+from cocoop.report.tables.notes import notes
 from cocoop.report.tables.published import published
 from cocoop.report.tables.results import Results, results
 
@@ -67,10 +68,10 @@ def test_both_averages_of_h_are_the_papers() -> None:
     row = result.frame[(result.frame["dataset"] == AVERAGE) & (result.frame["method"] == "cocoop")].iloc[0]
     for columns in (("base", "new", "H"), ("paper base", "paper new", "paper H")):
         assert [f"{row[name]:.2f}" for name in columns] == ["80.47", "71.69", "75.83"]
-    notes = " ".join(tables.notes(result.frame, result.records))
-    assert "Its average rows: H of its averages." in notes
-    assert "Mean of its datasets' H instead: zeroshot 71.59, coop 70.83, cocoop 75.44." in notes
-    assert "CVPR 2022; 16 shots, 3 seeds" in notes
+    words = " ".join(notes(result.frame, result.records))
+    assert "Its average rows: H of its averages." in words
+    assert "Mean of its datasets' H instead: zeroshot 71.59, coop 70.83, cocoop 75.44." in words
+    assert "CVPR 2022; 16 shots, 3 seeds" in words
     shown = tables.text(result.frame)
     assert set(shown["paper H"]) >= {"75.83", "71.66", "71.70"}
 

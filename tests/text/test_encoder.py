@@ -102,24 +102,6 @@ def test_an_ensemble_averages_normalised_features(tower: Callable[[str], Backbon
     torch.testing.assert_close(both, F.normalize((each[0] + each[1]) / 2, dim=-1))
 
 
-def test_deeper_rows_that_equal_the_undisturbed_states_change_nothing(
-    tower: Callable[[str], Backbone],
-) -> None:
-    backbone = tower("clip-gelu-deep")
-    context = torch.randn(1, 1, 1, backbone.width, dtype=torch.float64)
-    encoder = TextEncoder(backbone, [Prompt("a {}.", 1)], ["dog"])
-    states: list[torch.Tensor] = []
-    hooks = [
-        block.register_forward_pre_hook(lambda module, args: states.append(args[0][:, 1]))
-        for block in backbone.text_tower.transformer.resblocks
-    ]
-    ReferenceEncoder(backbone, Prompt("a {}.", 1), ["dog"])(context)
-    for hook in hooks:
-        hook.remove()
-    deep = torch.cat([context, *(state[None, None] for state in states[1:])], dim=2)
-    torch.testing.assert_close(encoder(deep), encoder(context), rtol=1e-9, atol=1e-12)
-
-
 def test_equal_names_keep_their_own_place(tower: Callable[[str], Backbone]) -> None:
     backbone = tower("clip-quickgelu")
     features = TextEncoder(backbone, [Prompt("a {}.", 1)], ["cat", "dog", "cat"])(

@@ -37,6 +37,17 @@ def test_a_template_is_no_format_string(template: str) -> None:
     assert Prompt("{0.__class__} {}").fill("{} {x}") == "{0.__class__} {} {x}"
 
 
+@pytest.mark.parametrize("deeper", [(0,), (2, 1), (1, 1)])
+def test_blocks_of_deeper_vectors_are_in_order(deeper: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="in order, from 1 on"):
+        Prompt("a {}.", 1, deeper=deeper)
+
+
+def test_only_class_specific_vectors_have_blocks_that_classes_share() -> None:
+    with pytest.raises(UsageError, match="shared_blocks is for class-specific vectors"):
+        Prompt("a {}.", 1, deeper=(2,), shared_blocks=2)
+
+
 @FUZZ
 @given(st.text(st.characters(codec=None), max_size=60))
 @example("&lt;end_of_text&gt;")

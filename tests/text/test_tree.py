@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cocoop.text.prompt import Slot
-from cocoop.text.tree import TokenTree, build_tree
+from cocoop.text.tree import TokenTree, build_stages, build_tree, in_order, origins
 
 EOT = Slot(token=9)
 slots = st.one_of(
@@ -54,6 +54,31 @@ def test_parents_precede_children(given_prompts: list[tuple[Slot, ...]]) -> None
     for leaf in tree.leaves.tolist():
         states = [node < tree.constant for node in path_to(tree, leaf)]
         assert states == sorted(states, reverse=True)  # constant, then varying
+
+
+@given(prompts, st.integers(1, 3))
+def test_nodes_part_from_those_of_the_same_beginning(
+    given_prompts: list[tuple[Slot, ...]], blocks: int
+) -> None:
+    first, second = build_stages(given_prompts, 4, blocks)
+    assert [*first.blocks, *second.blocks] == [0, 1, 2, 3]
+    assert len(first.blocks) == blocks
+    for node, origin in enumerate(origins(second.tree, first.tree).tolist()):
+        paths = (path_to(second.tree, node), path_to(first.tree, origin))
+        ours, theirs = (
+            [(int(tree.token[n]), int(tree.ctx[n])) for n in path]
+            for tree, path in zip((second.tree, first.tree), paths, strict=True)
+        )
+        assert ours == theirs
+    constant = second.tree.constant
+    assert origins(second.tree, first.tree)[:constant].tolist() == list(range(first.tree.constant))
+
+
+def test_classes_are_sorted_by_what_they_share() -> None:
+    names = [Slot(token=2), Slot(token=1), Slot(token=2)]
+    marked = [(Slot(ctx=0, cls=label), name, EOT) for label, name in enumerate(names)]
+    assert in_order(marked) == [0, 1, 2]
+    assert in_order(marked, shared_blocks=1) == [1, 0, 2]
 
 
 def test_shared_words_are_shared() -> None:

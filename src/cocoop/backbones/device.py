@@ -1,5 +1,7 @@
 """Where the frozen towers compute, and in how many bits; what is learned stays in fp32."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, get_args
 
 import torch
@@ -9,6 +11,7 @@ from cocoop.errors import UsageError, unknown
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 AUTO = "auto"
+NARROW = 256  # text width below which a second thread waits more than it works
 DEVICES = (AUTO, "cpu", "cuda", "mps")
 
 
@@ -57,3 +60,15 @@ def allow_tf32(precision: Precision) -> None:
     """Let CUDA round the inputs of fp32 matrix products only where asked; holds for the whole process."""
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+@contextmanager
+def few_threads(device: torch.device, width: int) -> Iterator[None]:
+    """Compute with one thread inside, where a text tower on the CPU is too narrow for more."""
+    before = torch.get_num_threads()
+    if device.type == "cpu" and width < NARROW:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -19,7 +19,7 @@ from cocoop.cli.own import app as own_app
 from cocoop.cli.run import app as run_app
 from cocoop.cli.run import called
 from cocoop.cli.serve import app as serve_app
-from cocoop.errors import CocoopError, in_words
+from cocoop.errors import CocoopError, UsageError, in_words
 from cocoop.utils.display import terminal
 
 app = typer.Typer(
@@ -63,10 +63,24 @@ def _global(debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = Fals
 
 
 @app.command("list")
-def list_(what: Annotated[Listing | None, typer.Argument(help="One kind; all by default.")] = None) -> None:
+def list_(
+    what: Annotated[Listing | None, typer.Argument(help="One kind; all by default.")] = None,
+    method: Annotated[
+        str | None, typer.Argument(help="With presets: every setting of those of one method.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="With METHOD: the settings as they are on it.")] = None,
+) -> None:
     """List methods, presets, datasets, protocols and backbones."""
     from cocoop.cli import list as listing
+    from cocoop.cli import presets
 
+    if method is not None and what != Listing.presets:
+        raise UsageError(f"only presets are listed for one method: cocoop list presets {method}")
+    if dataset is not None and method is None:
+        raise UsageError(f"--dataset needs a method: cocoop list presets METHOD --dataset {dataset}")
+    if method is not None:
+        out.print(presets.show(method, dataset))
+        return
     for kind in [what] if what else list(Listing):
         out.print(listing.table(kind.value, full=what is not None))
 

@@ -110,23 +110,32 @@ def run(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("demo-run"),
-    full: Annotated[bool, typer.Option("--full", help="The paper's epochs and three seeds.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="The presets' own epochs, and three seeds.")] = False,
+    methods: Annotated[
+        str | None, typer.Option(help="Names, separated by commas, or all; those of the paper if not given.")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="See `cocoop list protocols`.")] = "base-to-new",
+    datasets: Annotated[str, typer.Option(help="Names or patterns, separated by commas.")] = "emoji/*",
 ) -> None:
     """Zero-shot CLIP, CoOp and CoCoOp on the embedded data, then the table and a report."""
-    from cocoop.data import DATASETS
     from cocoop.experiments import run as experiment
+    from cocoop.experiments.demo import choose
     from cocoop.experiments.store import Store
     from cocoop.report.page import html
 
+    chosen = choose(None if methods is None else _words(methods), protocol, full)
+    for line in chosen.left_out:
+        out.print(line, soft_wrap=True, highlight=False)
     with _interruptible():
         experiment.run(
-            "base-to-new",
-            datasets=[name for name in DATASETS.names() if name.startswith("emoji/")],
+            protocol,
+            datasets=_matching(datasets),
+            methods=chosen.methods,
             seeds=(1, 2, 3) if full else (1, 2),
-            presets=() if full else ("coop-quick", "cocoop-quick"),
+            presets=chosen.presets,
             folder=folder,
             console=out,
-            report=_show_tables,
+            report=_show_tables if methods is None else _show_costs,
         )
     out.print(f"report: {html.write(Store(folder))}", soft_wrap=True, highlight=False)
 
@@ -162,6 +171,15 @@ def _show_tables(records: "Sequence[Record]") -> None:
 
     for protocol in results(records):
         show(protocol, out)
+
+
+def _show_costs(records: "Sequence[Record]") -> None:
+    from cocoop.report.show import show, show_cost
+    from cocoop.report.tables.results import results
+
+    for protocol in results(records):
+        show(protocol, out)
+        show_cost(protocol, out)
 
 
 class _Interrupted(CocoopError):

@@ -1,7 +1,6 @@
 """`cocoop fit`: train on the shots of a dataset, measure beside zero-shot CLIP, save, and say how it went."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from cocoop.backbones.clip import EMBEDDED, Backbone
+from cocoop.backbones.clip import EMBEDDED
+from cocoop.backbones.device import few_threads
 from cocoop.data import DATASETS, Dataset, Item, is_source, open_dataset
 from cocoop.data.splits import draw, validation_shots
 from cocoop.errors import UsageError
@@ -25,7 +25,6 @@ from cocoop.estimator.inputs import read_classes
 from cocoop.estimator.progress import progress
 
 FEW = 100  # below so many images, what one of them weighs is said
-NARROW = 256  # text width below which a second thread waits more than it works
 SEEN = 4_000  # images a training sees, repeats counted, where neither epochs nor preset were asked for
 
 
@@ -109,25 +108,13 @@ def _train(
     recipe = model.choice.recipe
     epochs = recipe.all_epochs(len(items)) if recipe else 0
     seen = (recipe.augmentation, recipe.crop) if recipe else ()
-    with _few_threads(clip), progress("training", max(1, epochs), console) as advance:
+    with few_threads(clip.device, clip.width), progress("training", max(1, epochs), console) as advance:
         model.fit_features(
             lambda epoch: images.train(data.root, items, epoch, model.seed, None, *seen),
             _truth(items),
             lambda epoch: advance(1),
             (images.test(data.root, held), _truth(held)),
         )
-
-
-@contextmanager
-def _few_threads(clip: Backbone) -> Iterator[None]:
-    """Train a narrow text tower on the CPU with one thread."""
-    before = torch.get_num_threads()
-    if clip.device.type == "cpu" and clip.width < NARROW:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _new_classes(options: FitOptions) -> tuple[Dataset | tuple[str, ...] | None, tuple[Item, ...]]:

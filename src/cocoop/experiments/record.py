@@ -24,6 +24,7 @@ class Record(BaseModel):
         class_names: the candidates, in label order.
         train_images: images trained on.
         parameters: numbers learned.
+        learned_bytes: memory of all that is saved beside the backbone: what is learned, and what is kept.
         lr: learning rate of every epoch.
         loss: mean training loss of every epoch.
         terms: where the loss has several, the mean of each in every epoch, by name.
@@ -52,6 +53,7 @@ class Record(BaseModel):
     class_names: list[str]
     train_images: int
     parameters: int
+    learned_bytes: int = 0
     lr: list[float]
     loss: list[float]
     terms: dict[str, list[float]] = {}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cocoop.backbones.cache import FeatureCache
 from cocoop.backbones.clip import Backbone, load_backbone
-from cocoop.backbones.device import Precision
+from cocoop.backbones.device import Precision, few_threads
 from cocoop.backbones.features import ImageEncoder
 from cocoop.data import Dataset, Item, open_dataset
 from cocoop.data.splits import draw, select, subset_labels, validation_shots
@@ -105,6 +105,10 @@ class Runner:
         Raises:
             CocoopError: the training diverged, or an image or a file cannot be read.
         """
+        with few_threads(self._backbone.device, self._backbone.width):
+            self._run(cell, notify)
+
+    def _run(self, cell: Cell, notify: Notify) -> None:
         method, card, images = self._trained(cell, notify)
         dataset = self._open(cell.testing.dataset)
         items, names = cell.testing.choose(dataset)
@@ -123,6 +127,7 @@ class Runner:
             class_names=names,
             train_images=len(images),
             parameters=sum(parameter.numel() for parameter in method.parameters()),
+            learned_bytes=sum(tensor.nbytes for tensor in method.state_dict().values()),
             lr=card.lr,
             loss=card.log.epoch_losses,
             terms=card.log.epoch_terms,

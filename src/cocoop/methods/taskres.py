@@ -69,6 +69,12 @@ class Model(nn.Module):
             "the released configuration for 1 to 4 shots",
             BY_DATASET,
         ),
+        "taskres-quick": Preset(
+            Config(),
+            Recipe(epochs=100, batch_size=256, lr=2e-3, optimizer="adam", views=10, from_views=True),
+            "ten views of every image for all epochs, for the demo",
+            BY_DATASET,
+        ),
     }
     transferable = False
 

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from cocoop.errors import CocoopError
 from cocoop.experiments.store import Store
 from cocoop.report.page import html
 from cocoop.report.tables import tables
+from cocoop.report.tables.cost import costs, shown
 from cocoop.report.tables.latex import latex
+from cocoop.report.tables.notes import notes
 from cocoop.report.tables.results import Results, results
 from cocoop.report.tables.seeds import by_seed
 from cocoop.utils.display import markdown
@@ -36,14 +39,28 @@ def report(folder: Path, format: str, console: Console, root: str | Path | None 
         frame, title = result.frame, result.protocol.title
         if format == "table" or frame.empty:
             show(result, console)
+            show_cost(result, console)
         elif format == "md":
-            notes = [markdown(line) for line in tables.notes(frame, result.records)]
-            _print(
-                "\n\n".join([f"## {title}", tables.markdown(frame, result.learned), *notes]) + "\n", console
-            )
+            lines = [markdown(line) for line in notes(frame, result.records)]
+            parts = [f"## {title}", tables.markdown(frame, result.learned), *lines]
+            if not (cost := costs(result)).empty:
+                parts += ["### Cost", tables.grid(shown(cost), ("method",))]
+            _print("\n\n".join(parts) + "\n", console)
         else:
-            notes = tables.notes(frame, result.records)
-            _print(latex(frame, title, notes, result.learned) + "\n", console)
+            _print(latex(frame, title, notes(frame, result.records), result.learned) + "\n", console)
+
+
+def show_cost(result: Results, console: Console) -> None:
+    """Print what the methods of a protocol cost beside their scores, where it compares any."""
+    frame = costs(result)
+    if frame.empty:
+        return
+    table = Table(title=f"{result.protocol.title}: cost", title_justify="left", header_style="bold")
+    for name in frame.columns:
+        table.add_column(name, justify="left" if name == "method" else "right", overflow="fold")
+    for row in shown(frame).to_numpy().tolist():
+        table.add_row(*row)
+    console.print(table)
 
 
 def show(result: Results, console: Console) -> None:
@@ -52,7 +69,7 @@ def show(result: Results, console: Console) -> None:
         console.print(f"{result.protocol.title}: no complete rows yet")
         return
     console.print(tables.terminal(result.frame, result.protocol.title, result.learned, console.width))
-    for line in tables.notes(result.frame, result.records):
+    for line in notes(result.frame, result.records):
         console.print(line, highlight=False)
 
 

@@ -16,13 +16,14 @@ from torch.utils.checkpoint import checkpoint
 
 from cocoop.backbones.clip import Backbone
 from cocoop.backbones.device import DTYPES
-from cocoop.text.attention import attend, block_mask
+from cocoop.errors import UsageError
+from cocoop.text.chunk import Chunk
 from cocoop.text.fp16 import scaled
 from cocoop.text.memory import Chunking, available_memory, choose_chunking, release_free_memory
-from cocoop.text.prompt import Prompt, Slot
+from cocoop.text.prompt import Prompt
 from cocoop.text.replay import Replayed
 from cocoop.text.tower import TextTower
-from cocoop.text.tree import build_tree
+from cocoop.text.tree import in_order
 
 
 class TextEncoder:
@@ -39,7 +40,7 @@ class TextEncoder:
 
     Raises:
         CocoopError: the text tower is not one the token tree is exact for.
-        UsageError: bad class names, or a budget too small for one class.
+        UsageError: bad class names, a budget too small for one class, or vectors for a block the tower lacks.
     """
 
     def __init__(
@@ -54,9 +55,17 @@ class TextEncoder:
         self.class_names = tuple(class_names)
         self.memory_budget = memory_budget
         self._tower = TextTower(backbone.model, DTYPES.get(backbone.precision))
+        blocks = len(self._tower.blocks)
+        for prompt in prompts:
+            if (deepest := max(*prompt.deeper, prompt.shared_blocks, 0)) >= blocks:
+                raise UsageError(
+                    f"there is no block {deepest} in the text tower of {backbone.name}, of {blocks}"
+                )
+        self._prompts = tuple(prompts)
         self._slots = [prompt.slots(backbone.tokenize, class_names) for prompt in prompts]
         # sorted, so that names that start alike share a chunk
-        self._orders = [sorted(range(len(slots)), key=slots.__getitem__) for slots in self._slots]
+        each = zip(self._slots, prompts, strict=True)
+        self._orders = [in_order(slots, prompt.shared_blocks) for slots, prompt in each]
         self._back = [torch.tensor(order, device=backbone.device).argsort() for order in self._orders]
         self._chunkings: dict[tuple[int, int, bool], Chunking] = {}
         self._chunks: dict[tuple[int, int, int], Replayed] = {}
@@ -67,7 +76,7 @@ class TextEncoder:
         Args:
             contexts: the learned vectors; 1 in the first place means the same for all images, 1 in the
                 second the same for all classes. Of J M vectors the first M enter the tower, and the
-                next M each overwrite the states at their nodes before the next transformer block.
+                next M each overwrite the states at their nodes before one of the prompt's `deeper` blocks.
         """
         if self._tower.dtype == torch.float16:
             return scaled(self._encode, contexts)
@@ -75,8 +84,9 @@ class TextEncoder:
 
     def in_one_piece(self) -> Callable[[Tensor], Tensor]:
         """Return the same function without chunks: one tree of all classes, a fixed graph for export."""
-        trees = [_Chunk(self._tower, slots, self._normalise) for slots in self._slots]
-        return lambda contexts: _average([tree(contexts) for tree in trees])
+        each = zip(self._prompts, self._slots, strict=True)
+        whole = [Chunk(self._tower, prompt, slots, self._normalise) for prompt, slots in each]
+        return lambda contexts: _average([chunk(contexts) for chunk in whole])
 
     def _encode(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
         return _average([self._encode_prompt(index, contexts) for index in range(len(self._slots))])
@@ -102,7 +112,12 @@ class TextEncoder:
         if key not in self._chunkings:
             budget = self.memory_budget or available_memory(contexts.device) // 2
             self._chunkings[key] = choose_chunking(
-                self._slots[index], self._tower, len(contexts), budget, grad
+                self._slots[index],
+                self._tower,
+                len(contexts),
+                budget,
+                grad,
+                self._prompts[index].shared_blocks,
             )
         return self._chunkings[key]
 
@@ -110,7 +125,8 @@ class TextEncoder:
         key = (index, start, size)
         if key not in self._chunks:
             slots, labels = self._slots[index], self._orders[index][start : start + size]
-            chunk = _Chunk(self._tower, [slots[label] for label in labels], self._normalise)
+            some = [slots[label] for label in labels]
+            chunk = Chunk(self._tower, self._prompts[index], some, self._normalise)
             self._chunks[key] = Replayed(chunk, chunk.varying * self._tower.dtype.itemsize)
         return self._chunks[key]
 
@@ -130,82 +146,3 @@ def _compact(chunk: Callable[[Tensor], Tensor], limit: int) -> Callable[[Tensor]
         return chunk(images)
 
     return run
-
-
-class _Chunk:
-    """The token tree of some classes, with the states of its constant nodes."""
-
-    def __init__(self, tower: TextTower, slots: Sequence[Sequence[Slot]], normalise: bool) -> None:
-        self._tower = tower
-        self._normalise = normalise
-        tree = build_tree(slots)
-        self.varying = tree.varying
-        device = tower.token_embedding.device
-        self._prompt_of = tree.prompt_of.to(device)
-        self._leaves = (tree.leaves - tree.constant).to(device)  # among the varying nodes
-        parent = tree.parent.tolist()
-        self._mask = block_mask(parent, range(tree.constant, tree.nodes)).to(device)
-        self._last_mask = block_mask(parent, tree.leaves.tolist()).to(device)
-        varying = slice(tree.constant, None)
-        learned = tree.ctx[varying] >= 0
-        self._learned = learned.nonzero()[:, 0].to(device)
-        self._ctx = tree.ctx[varying][learned].to(device)
-        self._n_ctx = int(tree.ctx.max()) + 1
-        self._cls = tree.cls[varying][learned].clamp(min=0).to(device)
-        with torch.no_grad():
-            embedded = tower.token_embedding[tree.token.clamp(min=0).to(device)]
-            embedded = embedded + tower.positional_embedding[tree.depth.to(device)]
-            self._embedded = embedded[varying]
-            self._positions = tower.positional_embedding[tree.depth[varying][learned].to(device)]
-            self._past, final = self._run_constant(embedded[: tree.constant], parent)
-            self._fixed = tower.project(final[tree.leaves.to(device)]) if not tree.varying else None
-
-    def __call__(self, contexts: Float[Tensor, "b classes m w"]) -> Float[Tensor, "b c d"]:
-        if self._fixed is not None:
-            features = self._fixed[None]
-        else:
-            features = self._tower.project(self._run(*self._insert(contexts)))
-        features = F.normalize(features, dim=-1) if self._normalise else features
-        return features[:, self._prompt_of]
-
-    def _insert(
-        self, contexts: Float[Tensor, "b classes m w"]
-    ) -> tuple[Float[Tensor, "b n w"], list[Float[Tensor, "b l w"]]]:
-        """Put the learned vectors at their nodes; return those that overwrite them in deeper blocks too."""
-        cls = self._cls if contexts.shape[1] > 1 else torch.zeros_like(self._cls)
-        first, *deeper = (rows[:, cls, self._ctx] for rows in contexts.split(self._n_ctx, dim=2))
-        nodes = self._embedded.to(contexts.dtype).expand(contexts.shape[0], -1, -1)
-        return nodes.index_copy(1, self._learned, first + self._positions), deeper
-
-    def _run(
-        self, x: Float[Tensor, "b n w"], deeper: Sequence[Float[Tensor, "b l w"]]
-    ) -> Float[Tensor, "b u w"]:
-        """Run the varying nodes through all blocks; return the states at EOT."""
-        *blocks, last = self._tower.blocks
-        rows: list[Tensor | None] = [None, *deeper, *[None] * (len(blocks) - len(deeper))]
-        for block, past, row in zip(blocks, self._past, rows, strict=False):
-            x = x if row is None else x.index_copy(1, self._learned, row)
-            q, kv = block.qkv(x).split((x.shape[-1], 2 * x.shape[-1]), dim=-1)
-            x = block.finish(x, attend(q, _join(past, kv), self._mask, self._tower.heads))
-        if (row := rows[len(blocks)]) is not None:
-            x = x.index_copy(1, self._learned, row)
-        ends = x[:, self._leaves]
-        kv = _join(self._past[-1], last.kv(x))
-        return last.finish(ends, attend(last.q(ends), kv, self._last_mask, self._tower.heads))
-
-    def _run_constant(
-        self, x: Float[Tensor, "n w"], parent: Sequence[int]
-    ) -> tuple[list[Float[Tensor, "n w2"]], Float[Tensor, "n w"]]:
-        """Run the constant nodes alone; return their keys and values in each block and their last state."""
-        mask = block_mask(parent, range(len(x))).to(x.device)
-        past = []
-        for block in self._tower.blocks:
-            q, kv = block.qkv(x).split((x.shape[-1], 2 * x.shape[-1]), dim=-1)
-            past.append(kv)
-            x = block.finish(x, attend(q[None], kv[None], mask, self._tower.heads)[0])
-        return past, x
-
-
-def _join(past: Float[Tensor, "n w2"], kv: Float[Tensor, "b m w2"]) -> Float[Tensor, "b k w2"]:
-    """Put the constant nodes' keys and values before the varying ones'."""
-    return torch.cat([past.expand(kv.shape[0], -1, -1), kv], dim=1)

@@ -14,7 +14,7 @@ from cocoop.errors import UsageError
 from cocoop.text.attention import BLOCK
 from cocoop.text.prompt import Slot
 from cocoop.text.tower import TextTower
-from cocoop.text.tree import build_tree
+from cocoop.text.tree import build_stages, in_order
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,12 @@ class Chunking:
 
 
 def choose_chunking(
-    slots: Sequence[tuple[Slot, ...]], tower: TextTower, images: int, budget: int, grad: bool
+    slots: Sequence[tuple[Slot, ...]],
+    tower: TextTower,
+    images: int,
+    budget: int,
+    grad: bool,
+    shared_blocks: int = 0,
 ) -> Chunking:
     """Choose the largest chunks whose activations stay within `budget` bytes.
 
@@ -46,12 +51,14 @@ def choose_chunking(
     Raises:
         UsageError: one class of one image does not fit; the message says what it needs.
     """
-    ordered = sorted(slots)
+    ordered = [slots[label] for label in in_order(slots, shared_blocks)]
 
     @cache
     def need(count: int) -> int:  # of the costliest chunk, for one image
         starts = range(0, len(ordered), count)
-        return max(_chunk_bytes(ordered[start : start + count], tower, grad) for start in starts)
+        return max(
+            _chunk_bytes(ordered[start : start + count], tower, grad, shared_blocks) for start in starts
+        )
 
     classes = len(ordered)
     if images * need(classes) <= budget:
@@ -76,14 +83,17 @@ def _most(classes: int, need: Callable[[int], int], budget: int) -> int:
     return low
 
 
-def _chunk_bytes(slots: Sequence[tuple[Slot, ...]], tower: TextTower, grad: bool) -> int:
+def _chunk_bytes(slots: Sequence[tuple[Slot, ...]], tower: TextTower, grad: bool, shared_blocks: int) -> int:
     """Bytes of activations of one image: kept over all blocks for a backward pass, else of one block."""
-    tree = build_tree(slots)
-    keys = tree.nodes + tree.varying // BLOCK * int(tree.depth.max())  # gathered block by block
-    residual = RESIDUAL_PER_NODE * tree.varying * tower.token_embedding.element_size()
-    kept = residual + (KEPT_PER_NODE * tree.varying + KEPT_PER_KEY * keys) * tower.dtype.itemsize
-    working = residual + (WORKING_PER_NODE * tree.varying + WORKING_PER_KEY * keys) * tower.dtype.itemsize
-    used = (kept * (len(tower.blocks) if grad else 0) + working) * tower.width
+    kept = working = 0
+    for tree, blocks in build_stages(slots, len(tower.blocks), shared_blocks):
+        keys = tree.nodes + tree.varying // BLOCK * int(tree.depth.max())  # gathered block by block
+        residual = RESIDUAL_PER_NODE * tree.varying * tower.token_embedding.element_size()
+        cost = (KEPT_PER_NODE * tree.varying + KEPT_PER_KEY * keys) * tower.dtype.itemsize
+        kept += len(blocks) * (residual + cost)
+        cost = (WORKING_PER_NODE * tree.varying + WORKING_PER_KEY * keys) * tower.dtype.itemsize
+        working = max(working, residual + cost)
+    used = (kept * grad + working) * tower.width
     return int(used * _held_per_used(tower.token_embedding.device))
 
 

@@ -44,10 +44,14 @@ class Prompt:
         n_ctx: M, the number of learned context vectors.
         position: where the name stands: at the "end" behind all vectors, in the "middle" of them, or
             in "front" (CoOp, section 3.2).
-        class_specific: every class has vectors of its own (CoOp's CSC); these cannot be transferred.
+        class_specific: every class has vectors of its own (CoOp's CSC).
         places: the tokens of the template, counted from 0 behind SOT, that learned vectors replace, in
             place of the first `n_ctx`; all stand before the name.
         underscores: whether names keep theirs, where the source does not read them as blanks.
+        deeper: the transformer blocks, counted from 0, before which the second M vectors, the third and so
+            on overwrite the states where vectors stand; 1, 2, 3 ... where none are given.
+        shared_blocks: how many of the first blocks all classes share in spite of `class_specific`: up to
+            there, the vectors of the first class are those of all.
     """
 
     template: str
@@ -56,10 +60,18 @@ class Prompt:
     class_specific: bool = False
     places: tuple[int, ...] = ()
     underscores: bool = False
+    deeper: tuple[int, ...] = ()
+    shared_blocks: int = 0
 
     def __post_init__(self) -> None:
         if self.template.count("{}") != 1:
             raise UsageError(f"the template {brief(self.template)} needs {{}} once, for the class name")
+        if list(self.deeper) != sorted(set(self.deeper)) or min(self.deeper, default=1) < 1:
+            raise UsageError(f"deeper vectors need blocks in order, from 1 on, not {self.deeper}")
+        if self.shared_blocks and not self.class_specific:
+            raise UsageError(
+                "shared_blocks is for class-specific vectors; all others are shared in all blocks"
+            )
 
     def fill(self, class_name: str) -> str:
         """Return the prompt of a class in words, as it would be with nothing learned."""

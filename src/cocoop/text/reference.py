@@ -26,6 +26,7 @@ class ReferenceEncoder:
 
     def __init__(self, backbone: Backbone, prompt: Prompt, class_names: Sequence[str]) -> None:
         self._backbone = backbone
+        self._prompt = prompt
         slots = prompt.slots(backbone.tokenize, class_names)
         tokens = torch.zeros(len(slots), backbone.context_length, dtype=torch.long)
         learned: list[tuple[int, int, int, int]] = []  # row, column, class, vector
@@ -37,7 +38,6 @@ class ReferenceEncoder:
                     tokens[row, column] = slot.token
         self._embedded = backbone.token_embedding[tokens.to(backbone.device)]
         self._ends = torch.tensor([len(prompt_slots) - 1 for prompt_slots in slots], device=backbone.device)
-        self._n_ctx = max(1, prompt.n_ctx)
         self._learned = torch.tensor(learned, device=backbone.device).view(-1, 4).unbind(1)
 
     def __call__(self, contexts: Float[Tensor, " b #c m w"]) -> Float[Tensor, "b c d"]:
@@ -47,12 +47,15 @@ class ReferenceEncoder:
     def _one_image(self, context: Float[Tensor, "#c m w"]) -> Float[Tensor, "c d"]:
         text = self._backbone.text_tower
         rows, columns, classes, vectors = self._learned
-        first, *deeper = context.split(self._n_ctx, dim=1)
-        x = self._embedded.index_put((rows, columns), first[classes, vectors])
+        first, *others = context.split(max(1, self._prompt.n_ctx), dim=1)
+        deeper = dict(zip(self._prompt.deeper or range(1, len(others) + 1), others, strict=True))
+        own = torch.zeros_like(classes) if self._prompt.shared_blocks > 0 else classes
+        x = self._embedded.index_put((rows, columns), first[own, vectors])
         x = x + text.positional_embedding
         for number, block in enumerate(text.transformer.resblocks):
-            if 0 < number <= len(deeper):
-                x = x.index_put((rows, columns), deeper[number - 1][classes, vectors])
+            if number in deeper:
+                own = torch.zeros_like(classes) if self._prompt.shared_blocks > number else classes
+                x = x.index_put((rows, columns), deeper[number][own, vectors])
             x = block(x, attn_mask=text.attn_mask)
         x = text.ln_final(x)
         x = x[torch.arange(len(x), device=x.device), self._ends]

@@ -7,6 +7,7 @@ of them. A node is constant where no learned vector stands at it or before it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Int
@@ -88,3 +89,47 @@ def build_tree(prompts: Sequence[Sequence[Slot]]) -> TokenTree:
         leaves=torch.tensor([place[node] for node in ends]),
         prompt_of=torch.tensor(prompt_of),
     )
+
+
+class Stage(NamedTuple):
+    """A tree, and the transformer blocks that its nodes go through."""
+
+    tree: TokenTree
+    blocks: range
+
+
+def build_stages(prompts: Sequence[tuple[Slot, ...]], blocks: int, shared_blocks: int = 0) -> list[Stage]:
+    """Return the tree of `prompts` for all blocks, or two trees: one for the blocks that the classes share.
+
+    Prompts whose learned vectors do not differ yet share the nodes behind these too. The constant nodes of
+    both trees are the same.
+    """
+    if not shared_blocks:
+        return [Stage(build_tree(prompts), range(blocks))]
+    shared = build_tree([_unmarked(prompt) for prompt in prompts])
+    return [
+        Stage(shared, range(shared_blocks)),
+        Stage(build_tree(prompts), range(shared_blocks, blocks)),
+    ]
+
+
+def origins(tree: TokenTree, earlier: TokenTree) -> Int[Tensor, " n"]:
+    """Return the node of `earlier` that each node of `tree` parts from: that of the same prompt and place."""
+    found = torch.empty(tree.nodes, dtype=torch.long)
+    ours, theirs = (each.leaves[each.prompt_of] for each in (tree, earlier))
+    while len(ours):
+        found[ours] = theirs
+        ours, theirs = tree.parent[ours], earlier.parent[theirs]
+        ours, theirs = ours[ours >= 0], theirs[theirs >= 0]
+    return found
+
+
+def in_order(prompts: Sequence[tuple[Slot, ...]], shared_blocks: int = 0) -> list[int]:
+    """Return the places of prompts, sorted: those that start alike in the first tree stand together."""
+    keys = [_unmarked(prompt) for prompt in prompts] if shared_blocks else prompts
+    return sorted(range(len(keys)), key=keys.__getitem__)
+
+
+def _unmarked(prompt: tuple[Slot, ...]) -> tuple[Slot, ...]:
+    """Return the slots of a prompt as they are where all classes share the learned vectors."""
+    return tuple(slot._replace(cls=-1) for slot in prompt)

@@ -1,5 +1,7 @@
 """Values of a trained prompt that another training starts from."""
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from cocoop.errors import UsageError
@@ -32,13 +34,17 @@ def start_from(pin: str, method: Method, card: PromptCard) -> None:
     if not fitting:
         raise UsageError(
             f"starts_from: {path}, a prompt of {given.method}, has nothing that {card.method} learns: it has "
-            f"{', '.join(tensors)}, and {card.method} {', '.join(own)}"
+            f"{_listed(tensors)}, and {card.method} {_listed(own)}"
         )
     if given.class_names != card.class_names and not method.transferable:
         raise UsageError(
             f"starts_from: {path} was trained on other class names, and {card.method} learns values of each"
         )
     method.load_state_dict({**own, **fitting}, strict=True)
+
+
+def _listed(tensors: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"{name} {tuple(value.shape)}" for name, value in tensors.items())
 
 
 def _fits(own: Tensor | None, value: Tensor) -> bool:

@@ -81,6 +81,7 @@ class Protocol:
         table: records, one label a method with its settings, to the protocol's table: numbers unrounded,
             "X_std" beside "X" where it has one.
         varies: what is compared: methods, or the same methods by shots or by their settings.
+        new_names: whether it tests on class names that were not trained on.
     """
 
     title: str
@@ -89,6 +90,7 @@ class Protocol:
     cells: Callable[[Settings], list[Cell]]
     table: Callable[[Sequence[Record]], pd.DataFrame]
     varies: Literal["methods", "shots", "settings"] = "methods"
+    new_names: bool = False
     order: int = 100
 
 

@@ -60,6 +60,7 @@ PROTOCOLS.register(NAME)(
         title="Base-to-new generalization",
         paper="Table 1",
         order=1,
+        new_names=True,
         about="Prompts are trained on half of the classes of a dataset, base, and tested on these and on the "
         "other half, new, which they have never seen. Candidates for the images of a half are the "
         "classes of that half. H is the harmonic mean of the two accuracies: it is high only where both are.",

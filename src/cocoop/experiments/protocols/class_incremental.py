@@ -57,6 +57,7 @@ PROTOCOLS.register(NAME)(
         title="Class-incremental test",
         paper="Table 4",
         order=4,
+        new_names=True,
         about="The prompts of base-to-new, trained on the base classes, are tested among the names of base "
         "and new classes together, so an image of a new class can be classified as a base one, and vice "
         "versa. The paper reports the accuracy over all test images; that over the images of each half "

@@ -69,6 +69,7 @@ PROTOCOLS.register(NAME)(
         title="Cross-dataset transfer",
         paper="Table 2",
         order=2,
+        new_names=True,
         about="Prompts are trained on all classes of one dataset, the source, and tested as they are on the "
         "other datasets, the targets, whose classes they have never seen.",
         cells=cells,

@@ -20,7 +20,9 @@ from cocoop.report.page.settings import settings
 from cocoop.report.plots.figures import Colours, figures, training_figures
 from cocoop.report.plots.svg import DARK, SERIES
 from cocoop.report.tables import tables
-from cocoop.report.tables.blocks import method_of, newest, references, table_blocks
+from cocoop.report.tables.blocks import CLOSELY, leading, method_of, newest, references, table_blocks
+from cocoop.report.tables.cost import costs, shown
+from cocoop.report.tables.notes import notes
 from cocoop.report.tables.results import Results, results
 from cocoop.report.tables.seeds import in_order
 from cocoop.utils.display import visible
@@ -75,19 +77,29 @@ def _protocol(result: Results, store: Store, colours: Colours, root: str | Path 
     """Return what the page shows of one protocol."""
     frame, compares = result.frame, result.protocol.varies == "methods"
     blocks = [] if frame.empty else list(table_blocks(frame, result.learned))
+    labels = [] if frame.empty else leading(frame, CLOSELY)
+    closely = [record for record in result.records if record.cell.training.label in labels]
     return {
         "name": result.name,
         "protocol": result.protocol,
         "columns": tables.values(frame),
         "blocks": blocks,
         "summary": list(_summary(frame)) if compares and not frame.empty else [],
-        "notes": [] if frame.empty else tables.notes(frame, result.records),
+        "notes": [] if frame.empty else notes(frame, result.records),
+        "cost": _table(costs(result)),
         "figures": list(figures(result, store, colours)),
         "seeds": in_order(result.records),
         "metrics": sorted({name for record in result.records for name in record.metrics} - {"accuracy"}),
-        "confusions": list(confusions(store, result.records)) if compares else [],
-        "examples": list(examples.groups(store, result.records, root)) if compares else [],
+        "confusions": list(confusions(store, closely)) if compares else [],
+        "examples": list(examples.groups(store, closely, root)) if compares else [],
     }
+
+
+def _table(frame: pd.DataFrame) -> dict[str, Any] | None:
+    """Return a table of costs as its heads and rows; None where it is empty."""
+    if frame.empty:
+        return None
+    return {"columns": list(frame.columns[1:]), "rows": shown(frame).to_numpy().tolist()}
 
 
 def colours(records: Sequence[Record]) -> Colours:

@@ -14,6 +14,7 @@ from cocoop.experiments.protocols import PROTOCOLS
 from cocoop.experiments.record import Record
 from cocoop.experiments.store import Store
 from cocoop.methods import METHODS, ordered
+from cocoop.report.plots.cost import accuracy_and_cost
 from cocoop.report.plots.curves import lengths, shots
 from cocoop.report.plots.gains import gains
 from cocoop.report.plots.reliability import Outcomes, reliability
@@ -21,7 +22,8 @@ from cocoop.report.plots.svg import Colours
 from cocoop.report.plots.tradeoff import tradeoff
 from cocoop.report.plots.training_time import training_time
 from cocoop.report.plots.variants import variants
-from cocoop.report.tables.blocks import first_label, references
+from cocoop.report.tables.blocks import CLOSELY, first_label, leading, references
+from cocoop.report.tables.cost import costs
 from cocoop.report.tables.results import Results
 
 
@@ -40,6 +42,8 @@ def figures(result: Results, store: Store, colours: Colours) -> Iterator[Figure]
         return
     if result.protocol.varies == "methods":
         yield from _methods(frame, colours)
+        shown = leading(frame, CLOSELY)
+        records = tuple(record for record in records if record.cell.training.label in shown)
         words = "Calibration: on the dotted line, 80 of 100 answers given with 80 % confidence are right."
         yield from _figure(reliability(_outcomes(store, records), colours), words)
     if result.protocol.varies == "shots":
@@ -52,6 +56,8 @@ def figures(result: Results, store: Store, colours: Colours) -> Iterator[Figure]
         yield from _figure(variants(frame), "Every variant, averaged over the datasets.")
         words = "A longer context, of random vectors. Dashed: the context starts from words."
         yield from _figure(lengths(frame, records), words)
+    words = "Accuracy against time to train; image features are encoded beforehand, once for all methods."
+    yield from _figure(accuracy_and_cost(costs(result), colours), words)
 
 
 def training_figures(records: Sequence[Record], colours: Colours) -> Iterator[Figure]:
@@ -71,6 +77,8 @@ def _methods(frame: pd.DataFrame, colours: Colours) -> Iterator[Figure]:
         words += " Large markers are averages, small ones single datasets."
     if "H" in frame:
         yield from _figure(tradeoff(frame, colours), words)
+    if frame["method"].nunique() > CLOSELY:
+        return  # two plots a method are too many to look at
     labels = (
         first_label(frame, name) for name in reversed(ordered()) if not METHODS.get(name).facts.baseline
     )

@@ -10,6 +10,9 @@ from cocoop.methods import METHODS, baseline
 from cocoop.report.tables import tables
 from cocoop.report.tables.published import PREFIX
 
+CLOSELY = 6  # methods whose answers are looked at one by one; of more, those with the highest scores
+SCORES = ("H", "all", "new", "target", "source", "accuracy")  # by which methods are compared, the first there
+
 
 @dataclass(frozen=True)
 class Value:
@@ -73,6 +76,23 @@ def references(frame: pd.DataFrame, method: str) -> list[str]:
     names = (METHODS.get(method_of(method)).facts.extends, baseline())
     labels = (first_label(frame, name) for name in names if name)
     return [label for label in labels if label and label != method]
+
+
+def leading(frame: pd.DataFrame, count: int) -> list[str]:
+    """Return the labels to look at closely where there are many: zero-shot and the highest scores.
+
+    Args:
+        frame: an ordered protocol table.
+        count: of labels, at most.
+    """
+    labels = list(frame["method"].unique())
+    score = next((name for name in tables.values(frame) if name in SCORES), None)
+    if len(labels) <= count or score is None:
+        return labels
+    means = frame.groupby("method")[score].mean().sort_values(ascending=False, kind="stable")
+    zero_shot = [label for label in labels if method_of(label) == baseline()][:1]
+    best = [label for label in means.index if label not in zero_shot][: count - len(zero_shot)]
+    return [label for label in labels if label in (*zero_shot, *best)]
 
 
 def table_blocks(frame: pd.DataFrame, learned: set[str]) -> Iterator[Block]:

@@ -2,17 +2,15 @@
 
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from cocoop.data.splits import subset_labels
 from cocoop.experiments.aggregate import AVERAGE
-from cocoop.experiments.record import Record
-from cocoop.methods import baseline, place
-from cocoop.report.tables.published import PREFIX, published
+from cocoop.methods import place
+from cocoop.report.tables.published import published
 from cocoop.utils import display
 
 _NOT_SHOWN = ("dataset", "method", "seeds", "mean_H", "paper mean_H", "datasets")
@@ -118,76 +116,18 @@ def _widest(column: "pd.Series[str]") -> int:
 
 def markdown(frame: pd.DataFrame, learned: Collection[str] = ()) -> str:
     """Return the table in Markdown."""
-    shown = text(frame, learned)
+    return grid(text(frame, learned), ("dataset", "method"))
+
+
+def grid(shown: pd.DataFrame, words: Collection[str]) -> str:
+    """Return a table of strings in Markdown, the columns of `words` at the left and numbers at the right."""
     head = "| " + " | ".join(shown.columns) + " |"
-    rule = (
-        "|" + "|".join(" --- " if name in ("dataset", "method") else " ---: " for name in shown.columns) + "|"
-    )
+    rule = "|" + "|".join(" --- " if name in words else " ---: " for name in shown.columns) + "|"
     rows = [
         "| " + " | ".join(display.markdown(str(value)) for value in row) + " |"
         for row in shown.itertuples(index=False)
     ]
     return "\n".join([head, rule, *rows])
-
-
-def notes(frame: pd.DataFrame, records: Sequence[Record]) -> list[str]:
-    """Return what must be known to read the table: seeds, shots, spread, averages, marks and sources."""
-    trained = [record.cell.training for record in records if record.cell.training.learns]
-    seeds = sorted({training.seed for training in trained})
-    shots = sorted({training.shots for training in trained})
-    backbones = sorted({record.cell.training.backbone for record in records})
-    lines = [f"Accuracy in percent, backbone {', '.join(backbones)}."]
-    if seeds:
-        spread = (
-            "± is the sample standard deviation over them" if len(seeds) > 1 else "a single one, no spread"
-        )
-        few = " (classes with fewer images give all they have)" if any(map(_has_few, records)) else ""
-        lines.append(f"Shots: {_list(shots)}{few}. Seeds: {_list(seeds)}; {spread}.")
-    lines += sorted({f"{record.note}." for record in records if record.note})
-    if "mean_H" in frame:
-        means = _by_method(frame, "mean_H")
-        lines.append(
-            f"Average rows: H of the average base and new. Mean of the datasets' H instead: {means}."
-        )
-    if below(frame, {training.label for training in trained}).any(axis=None):
-        lines.append(f"{MARK} below zero-shot on what the prompt was not trained on.")
-    if not any(record.cell.training.method == baseline() for record in records):
-        lines.append(
-            "Zero-shot CLIP is missing: run the protocol again to have it beside the learned prompts."
-        )
-    return lines + _paper(frame)
-
-
-def _paper(frame: pd.DataFrame) -> list[str]:
-    if not any(name.startswith(PREFIX) for name in frame.columns):
-        return []
-    facts = published()
-    lines = [f"Columns “paper”: {facts['source']}; {facts['shots']} shots, {facts['seeds']} seeds."]
-    if "paper mean_H" in frame and frame["paper mean_H"].notna().any():
-        means = _by_method(frame, "paper mean_H")
-        lines.append(f"Its average rows: H of its averages. Mean of its datasets' H instead: {means}.")
-    return lines
-
-
-def _by_method(frame: pd.DataFrame, column: str) -> str:
-    rows = frame.dropna(subset=column)
-    return ", ".join(
-        f"{method} {mean:.2f}" for method, mean in zip(rows["method"], rows[column], strict=True)
-    )
-
-
-def _has_few(record: Record) -> bool:
-    """Whether a training on the tested dataset had fewer images than its shots ask for."""
-    training, test = record.cell.training, record.cell.testing
-    if (
-        not training.shots
-        or training.dataset != test.dataset
-        or test.candidates not in ("all", training.subset)
-    ):
-        return False
-    names = range(len(record.class_names))
-    trained = names if test.candidates == training.subset else subset_labels(names, training.subset)
-    return record.train_images < training.shots * len(trained)
 
 
 def _number(mean: float, std: float) -> str:
@@ -198,7 +138,3 @@ def _number(mean: float, std: float) -> str:
 
 def _count(number: int | float, std: float) -> str:
     return f"{number:,.0f}"
-
-
-def _list(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))

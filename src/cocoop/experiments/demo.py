@@ -1,0 +1,55 @@
+"""What `cocoop demo` compares: methods by name or all that a protocol can test, by quick presets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cocoop.backbones.clip import load_backbone
+from cocoop.experiments.protocols import PAPER_METHODS, PROTOCOLS
+from cocoop.methods import METHODS, build, ordered
+
+EVERY = "all"
+QUICK = "-quick"  # ends the name of a preset with fewer steps than its source takes
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a demo runs.
+
+    Attributes:
+        methods: registered names.
+        presets: of methods whose default takes too long for a demo.
+        left_out: in sentences, what was asked for and cannot be.
+    """
+
+    methods: tuple[str, ...]
+    presets: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def choose(methods: Sequence[str] | None, protocol: str, full: bool) -> Chosen:
+    """Choose methods and presets.
+
+    Args:
+        methods: registered names, or "all"; None for those of the paper.
+        protocol: registered name.
+        full: whether presets are the methods' own, for however long they take.
+
+    Raises:
+        UsageError: there is no such method or protocol.
+    """
+    new_names = PROTOCOLS.get(protocol).new_names
+    names = tuple(methods or PAPER_METHODS)
+    left_out: tuple[str, ...] = ()
+    if names == (EVERY,):
+        known = [name for name in ordered() if not METHODS.get(name).facts.ablation]
+        names = tuple(name for name in known if _transferable(name) or not new_names)
+        if others := [name for name in known if name not in names]:
+            left_out = (f"{protocol} tests on names that were not trained on; without: {', '.join(others)}",)
+    presets = [name for each in names for name in METHODS.get(each).presets if name.endswith(QUICK)]
+    return Chosen(names, () if full else tuple(presets), left_out)
+
+
+def _transferable(name: str) -> bool:
+    kind, toy = METHODS.get(name), load_backbone("toy", "cpu")
+    config = next(iter(kind.presets.values())).config
+    return build(name, config, toy, template="a {}.", n_classes=1, seed=0).transferable

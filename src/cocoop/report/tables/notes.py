@@ -1,0 +1,93 @@
+"""What must be known to read a table, in sentences."""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from cocoop.data.splits import subset_labels
+from cocoop.experiments.record import Record
+from cocoop.methods import METHODS, baseline
+from cocoop.report.tables.published import PREFIX, published
+from cocoop.report.tables.tables import MARK, below
+
+
+def notes(frame: pd.DataFrame, records: Sequence[Record]) -> list[str]:
+    """Return what must be known to read the table: seeds, shots, spread, averages, selection, sources."""
+    trained = [record.cell.training for record in records if record.cell.training.learns]
+    seeds = sorted({training.seed for training in trained})
+    shots = sorted({training.shots for training in trained})
+    backbones = sorted({record.cell.training.backbone for record in records})
+    lines = [f"Accuracy in percent, backbone {', '.join(backbones)}."]
+    if seeds:
+        spread = (
+            "± is the sample standard deviation over them" if len(seeds) > 1 else "a single one, no spread"
+        )
+        few = " (classes with fewer images give all they have)" if any(map(_has_few, records)) else ""
+        lines.append(f"Shots: {_list(shots)}{few}. Seeds: {_list(seeds)}; {spread}.")
+    lines += sorted({f"{record.note}." for record in records if record.note})
+    if "mean_H" in frame:
+        means = _by_method(frame, "mean_H")
+        lines.append(
+            f"Average rows: H of the average base and new. Mean of the datasets' H instead: {means}."
+        )
+    if below(frame, {training.label for training in trained}).any(axis=None):
+        lines.append(f"{MARK} below zero-shot on what the prompt was not trained on.")
+    if not any(record.cell.training.method == baseline() for record in records):
+        lines.append(
+            "Zero-shot CLIP is missing: run the protocol again to have it beside the learned prompts."
+        )
+    return [*lines, *_selections(records), *_seen(records), *_paper(frame)]
+
+
+def _selections(records: Sequence[Record]) -> Iterator[str]:
+    """Say what methods have selected their settings on."""
+    by_images: dict[str, set[str]] = {}
+    for record in records:
+        if record.selected_on:
+            by_images.setdefault(record.selected_on.split(",")[0], set()).add(record.cell.training.label)
+    for images, labels in sorted(by_images.items()):
+        yield f"Selected on {images}: {', '.join(sorted(labels))}."
+
+
+def _seen(records: Sequence[Record]) -> Iterator[str]:
+    """Say which methods have seen in training what counts as new."""
+    kinds = {record.cell.training.label: record.cell.training.method for record in records}
+    seen = [label for label, name in sorted(kinds.items()) if METHODS.get(name).facts.sees_new_names]
+    if seen:
+        yield f"Trained with the names of the new classes too: {', '.join(seen)}."
+
+
+def _paper(frame: pd.DataFrame) -> list[str]:
+    if not any(name.startswith(PREFIX) for name in frame.columns):
+        return []
+    facts = published()
+    lines = [f"Columns “paper”: {facts['source']}; {facts['shots']} shots, {facts['seeds']} seeds."]
+    if "paper mean_H" in frame and frame["paper mean_H"].notna().any():
+        means = _by_method(frame, "paper mean_H")
+        lines.append(f"Its average rows: H of its averages. Mean of its datasets' H instead: {means}.")
+    return lines
+
+
+def _by_method(frame: pd.DataFrame, column: str) -> str:
+    rows = frame.dropna(subset=column)
+    return ", ".join(
+        f"{method} {mean:.2f}" for method, mean in zip(rows["method"], rows[column], strict=True)
+    )
+
+
+def _has_few(record: Record) -> bool:
+    """Whether a training on the tested dataset had fewer images than its shots ask for."""
+    training, test = record.cell.training, record.cell.testing
+    if (
+        not training.shots
+        or training.dataset != test.dataset
+        or test.candidates not in ("all", training.subset)
+    ):
+        return False
+    names = range(len(record.class_names))
+    trained = names if test.candidates == training.subset else subset_labels(names, training.subset)
+    return record.train_images < training.shots * len(trained)
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
