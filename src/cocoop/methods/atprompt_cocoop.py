@@ -71,7 +71,7 @@ class Model(nn.Module):
         self.base = atprompt.Model(base, backbone, template=template, n_classes=n_classes, seed=seed)
         self.prompts = self.base.prompts
         self.fixed = len(self.base.ctx) - cfg.n_ctx  # vectors that the image does not shift
-        self.meta_net = meta_net(backbone, cfg.reduction, seed)
+        self.meta_net = meta_net(backbone.embed_dim, backbone.width, cfg.reduction, seed)
 
     def forward(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "b 1 m w"]:
         """Shift the vectors behind the last attribute by the Meta-Net's answer to the image."""

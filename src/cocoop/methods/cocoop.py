@@ -47,15 +47,15 @@ PAPER = Paper(
 )
 
 
-def meta_net(backbone: Backbone, reduction: int, seed: int) -> nn.Module:
+def meta_net(embed_dim: int, width: int, reduction: int, seed: int) -> nn.Module:
     """Return an untrained Meta-Net: image features to shifts of context vectors (section 3.2)."""
-    hidden = max(1, backbone.embed_dim // reduction)
+    hidden = max(1, embed_dim // reduction)
     with seeded(seed):
         return nn.Sequential(
             OrderedDict(
-                linear1=nn.Linear(backbone.embed_dim, hidden),
+                linear1=nn.Linear(embed_dim, hidden),
                 relu=nn.ReLU(),
-                linear2=nn.Linear(hidden, backbone.width),
+                linear2=nn.Linear(hidden, width),
             )
         )
 
@@ -85,7 +85,7 @@ class Model(nn.Module):
         ctx = init_context(backbone, cfg.ctx_init, cfg.n_ctx, seed)
         self.prompts = (Prompt(context_template(cfg.ctx_init, len(ctx)), len(ctx)),)
         self.ctx = nn.Parameter(ctx)  # (m, w)
-        self.meta_net = meta_net(backbone, cfg.reduction, seed)
+        self.meta_net = meta_net(backbone.embed_dim, backbone.width, cfg.reduction, seed)
 
     def forward(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "b 1 m w"]:
         """Shift every context vector by the Meta-Net's answer to the image."""

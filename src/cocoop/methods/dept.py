@@ -87,7 +87,7 @@ class Head(nn.Module):
 
     def loss(self, out: Output, labels: Int[Tensor, " b"]) -> dict[str, Tensor]:
         """Weighted cross-entropy of CLIP's logits, and of the head's for images and their classes' texts."""
-        texts = out.ftxt.expand(len(labels), -1, -1)[torch.arange(len(labels)), labels]
+        texts = out.ftxt.expand(len(labels), -1, -1)[torch.arange(len(labels), device=labels.device), labels]
         own = self.linear(torch.cat([self.text(texts), self.image(out.fimg)]))
         return {
             "cross-entropy": (1 - self.share) * F.cross_entropy(out.similarity, labels),
