@@ -5,6 +5,7 @@ References encode text with open_clip's own `encode_text`, or with the padded pa
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from cocoop import Backbone
 from cocoop.errors import UsageError
 from cocoop.methods import METHODS, build
+from cocoop.methods._parts import Draws
 from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import resolve
 from cocoop.text.prompt import Prompt
@@ -24,6 +26,7 @@ from cocoop.training.distributed import Group
 from cocoop.training.loop import backward, fit, losses
 from cocoop.training.samples import Samples
 from tests.conftest import make_tower
+from tests.methods import test_references_contexts as contexts
 
 NAMES = ["red apple", "green tea", "dog", "dog house"]
 TEMPLATE = "a type of pet, a photo of a {}."
@@ -177,6 +180,7 @@ REFERENCES: dict[str, Reference] = {
     "taskres": of_taskres,
     "atprompt": of_atprompt,
     "tcp": of_tcp,
+    **contexts.REFERENCES,
 }
 
 
@@ -189,11 +193,15 @@ def prepared(name: str, clip: Backbone, **settings: Any) -> tuple[Any, Any]:
     with torch.no_grad():
         for parameter in method.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator).double())
+    if any(isinstance(each, Draws) for each in method.modules()):
+        method.eval()  # the same random numbers in every call
     return method, cfg
 
 
 def gradients(terms: Terms, parameters: list[Tensor]) -> list[list[Tensor]]:
-    return [list(torch.autograd.grad(term, parameters, retain_graph=True)) for term in terms.values()]
+    """Those of every term; zeros where a parameter has no part in it."""
+    of_term = partial(torch.autograd.grad, inputs=parameters, retain_graph=True, materialize_grads=True)
+    return [list(of_term(term)) for term in terms.values()]
 
 
 def test_every_method_has_a_reference() -> None:
