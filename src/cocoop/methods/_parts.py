@@ -45,6 +45,10 @@ class Draws(nn.Module):
         state = int(np.random.SeedSequence((int(self.seed), turn)).generate_state(1)[0])
         return torch.Generator().manual_seed(state)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> "Draws":
+        """Stay on the CPU, where the numbers are drawn: reading the state elsewhere would wait for a GPU."""
+        return self
+
 
 def load_learned(method: Any, tensors: Mapping[str, Tensor]) -> None:
     """Put learned values into a method; those that are empty before its fit take the shape they come in.

@@ -73,7 +73,12 @@ class Model(nn.Module):
         self.fixed = len(self.base.ctx) - cfg.n_ctx  # vectors that the image does not shift
         self.meta_net = meta_net(backbone.embed_dim, backbone.width, cfg.reduction, seed)
 
+    @property
+    def ctx(self) -> Float[Tensor, "m w"]:
+        """The vectors before an image shifts them."""
+        return self.base.ctx
+
     def forward(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "b 1 m w"]:
         """Shift the vectors behind the last attribute by the Meta-Net's answer to the image."""
-        shift = self.meta_net(zimg)[:, None].expand(-1, len(self.base.ctx) - self.fixed, -1)
-        return (self.base.ctx + F.pad(shift, (0, 0, self.fixed, 0)))[:, None]
+        shift = self.meta_net(zimg)[:, None].expand(-1, len(self.ctx) - self.fixed, -1)
+        return (self.ctx + F.pad(shift, (0, 0, self.fixed, 0)))[:, None]

@@ -122,6 +122,11 @@ class Model(nn.Module):
         self.prompts = self.base.prompts
         self.head = Head(backbone.embed_dim, n_classes, cfg.share, seed)
 
+    @property
+    def ctx(self) -> Float[Tensor, "1 m w"]:
+        """CoOp's vectors."""
+        return self.base.ctx
+
     def forward(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "1 1 m w"]:
         """Return CoOp's context."""
         return self.base(zimg, text)

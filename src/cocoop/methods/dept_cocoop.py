@@ -60,6 +60,11 @@ class Model(nn.Module):
         self.prompts = self.base.prompts
         self.head = Head(backbone.embed_dim, n_classes, cfg.share, seed)
 
+    @property
+    def ctx(self) -> Float[Tensor, "m w"]:
+        """The vectors before an image shifts them."""
+        return self.base.ctx
+
     def forward(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "b 1 m w"]:
         """Return CoCoOp's context for every image."""
         return self.base(zimg, text)

@@ -63,6 +63,11 @@ class Model(nn.Module):
         self.prompts, self.texts = self.base.prompts, self.base.texts
         self.head = Head(backbone.embed_dim, n_classes, cfg.share, seed)
 
+    @property
+    def ctx(self) -> Float[Tensor, "m w"]:
+        """KgCoOp's vectors."""
+        return self.base.ctx
+
     def forward(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "1 1 m w"]:
         """Return KgCoOp's context."""
         return self.base(zimg, text)
