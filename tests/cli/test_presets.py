@@ -51,7 +51,9 @@ def test_where_values_come_from() -> None:
     found = rows()
     assert found["depth"] == Setting("depth", 9, "the preset", "layers that are learned, e.g. Q and K")
     assert found["words"] == Setting("words", ("name",), "default", "how classes are named")
-    assert found["epochs"] == Setting("epochs", 5, "the preset", "passes over the shots")
+    assert found["epochs"] == Setting(
+        "epochs", 5, "the preset", "passes over the shots; 0 where a method is computed in closed form"
+    )
     assert found["momentum"].source == "default"
 
 
@@ -95,7 +97,7 @@ def test_the_tables_of_a_method(capsys: pytest.CaptureFixture[str], monkeypatch:
     assert "zeroshot" not in shown.replace("zero-shot", "")
     lines = [[cell.strip() for cell in line.strip("│").split("│")] for line in shown.splitlines()]
     assert ["alpha", "0.5", "default", "scale of the residual"] in lines
-    assert ["epochs", "200", "the preset", "passes over the shots"] in lines
+    assert ["momentum", "0.9", "default", "of SGD, without dampening"] in lines
     assert ["oxford_flowers", "alpha", "1.0"] in lines
 
 

@@ -215,7 +215,7 @@ def test_the_ablation_tells_parameters() -> None:
 def test_class_specific_contexts_are_refused_where_they_cannot_go(protocol: str, tmp_path: Path) -> None:
     arguments = {"datasets": ["emoji/food", "emoji/activities"], "methods": ["coop"], "backbone": "toy"}
     arguments |= {"overrides": ["coop.class_specific=true"], "folder": tmp_path / "runs"}
-    with pytest.raises(UsageError, match=rf"{protocol} tests prompts on classes .* which fit no other"):
+    with pytest.raises(UsageError, match=rf"{protocol} tests on classes .* which fit no other"):
         cocoop.run(["few-shot", protocol], **arguments)  # type: ignore[arg-type]
     assert not (tmp_path / "runs").exists()
 

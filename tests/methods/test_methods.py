@@ -85,6 +85,8 @@ def test_contract(name: str, preset: str, toy: Backbone) -> None:
         without = [key for key, parameter in learned.items() if parameter.grad is None]
         assert not without, f"no gradient reaches {without}"
     assert all(parameter.grad is None for parameter in toy.model.parameters())
+    assert method.transferable != cls.facts.bound
+    assert cls.facts.quick in ("", *cls.presets)
     if method.transferable:
         bound = isinstance(method, WithLogits)  # it may have values of each class that it was trained on
         again = build(cls, config, toy, classes=3 if bound else 4, seed=9)

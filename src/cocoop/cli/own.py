@@ -42,7 +42,10 @@ def fit(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="The model folder to write.")],
     method: Annotated[
-        str | None, typer.Option(help="See `cocoop list methods`; CoCoOp if not given.")
+        str | None,
+        typer.Option(
+            help="See `cocoop list methods`; CoCoOp if not given; auto for the best of the quick ones."
+        ),
     ] = None,
     shots: Annotated[int, typer.Option(min=1, help="Training images a class, at most.")] = 16,
     backbone: Backbone = "tiny-clip",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from cocoop.backbones.device import few_threads
 from cocoop.data import DATASETS, Dataset, Item, is_source, open_dataset
 from cocoop.data.splits import draw, validation_shots
 from cocoop.errors import UsageError
-from cocoop.estimator import ZeroShot
+from cocoop.estimator import ZeroShot, auto
 from cocoop.estimator.card import Result
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.features import encode, encoder
 from cocoop.estimator.folder import check_place
 from cocoop.estimator.inputs import read_classes
 from cocoop.estimator.progress import progress
+from cocoop.methods import baseline
 
 FEW = 100  # below so many images, what one of them weighs is said
 SEEN = 4_000  # images a training sees, repeats counted, where neither epochs nor preset were asked for
@@ -69,17 +71,26 @@ def fit(options: FitOptions, console: Console) -> PromptClassifier:
         CocoopError: the data are not as they should be, or an image cannot be read.
     """
     check_place(options.out)
+    if automatic := options.params["method"] == auto.AUTO:
+        auto.check(options.params)
     data = open_dataset(options.data, options.root, options.names)
     fresh, fresh_items = _new_classes(options)
-    model = PromptClassifier(**options.params, template=data.template)
+    method = baseline() if automatic else options.params["method"]
+    model = PromptClassifier(**{**options.params, "method": method}, template=data.template)
     train = draw(data.splits, options.shots, model.seed)["train"]
+    classes = {item.name for item in train}
     held_back = validation_shots(data.splits, options.shots, model.seed)
-    _limit_epochs(model, len(train))
+    held_back = tuple(item for item in held_back if item.name in classes)
     _say_start(data, train, console)
+    if automatic:
+        fit_one = partial(_train, data=data, console=Console(quiet=True))
+        best = auto.choose(model, data, train, held_back, fit_one, console, fresh is not None)
+        model.set_params(method=best.method, preset=best.preset)
+    _limit_epochs(model, len(train))
     zimg = encode(model.load_backbone(), data, data.items("test"), console)
     held = Tested("held-out images", zimg, data.class_names, _truth(data.items("test")))
     tests = [held, *_new_tests(model, held, fresh, fresh_items, console)]
-    _train(model, data, train, held_back, console)
+    _train(model, train, held_back, data, console)
     zero = ZeroShot(model.backbone_, template=data.template)
     results = [_measure(model, zero, test) for test in tests if test.truth]
     model.save(options.out, results)
@@ -99,7 +110,7 @@ def _limit_epochs(model: PromptClassifier, images: int) -> None:
 
 
 def _train(
-    model: PromptClassifier, data: Dataset, items: Sequence[Item], held: Sequence[Item], console: Console
+    model: PromptClassifier, items: Sequence[Item], held: Sequence[Item], data: Dataset, console: Console
 ) -> None:
     """Fit the model to the shots; `held` are what it may select on."""
     clip = model.load_backbone()

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cocoop.backbones.clip import load_backbone
 from cocoop.experiments.protocols import PAPER_METHODS, PROTOCOLS
-from cocoop.methods import METHODS, build, ordered
+from cocoop.methods import METHODS, ordered
 
 EVERY = "all"
 QUICK = "-quick"  # ends the name of a preset with fewer steps than its source takes
@@ -42,14 +41,8 @@ def choose(methods: Sequence[str] | None, protocol: str, full: bool) -> Chosen:
     left_out: tuple[str, ...] = ()
     if names == (EVERY,):
         known = [name for name in ordered() if not METHODS.get(name).facts.ablation]
-        names = tuple(name for name in known if _transferable(name) or not new_names)
+        names = tuple(name for name in known if not (new_names and METHODS.get(name).facts.bound))
         if others := [name for name in known if name not in names]:
             left_out = (f"{protocol} tests on names that were not trained on; without: {', '.join(others)}",)
     presets = [name for each in names for name in METHODS.get(each).presets if name.endswith(QUICK)]
     return Chosen(names, () if full else tuple(presets), left_out)
-
-
-def _transferable(name: str) -> bool:
-    kind, toy = METHODS.get(name), load_backbone("toy", "cpu")
-    config = next(iter(kind.presets.values())).config
-    return build(name, config, toy, template="a {}.", n_classes=1, seed=0).transferable

@@ -46,6 +46,8 @@ class Facts:
             candidates then, behind those of the training.
         extends: registered name of the method it improves on; reports show the gain over it.
         baseline: whether the others are measured by it.
+        bound: whether it has values of its own for every class name, and so answers among no other.
+        quick: name of the preset that fits in seconds from image features; empty where none does.
         ablation: whether it exists to ask a question about another method.
     """
 
@@ -60,6 +62,8 @@ class Facts:
     sees_new_names: bool = False
     extends: str | None = None
     baseline: bool = False
+    bound: bool = False
+    quick: str = ""
     ablation: bool = False
 
     @property

@@ -54,6 +54,8 @@ class Model(nn.Module):
             link="https://arxiv.org/abs/2211.10277",
             code="https://github.com/geekyutao/TaskRes",
         ),
+        bound=True,
+        quick="taskres-quick",
     )
     config_type: ClassVar[type] = Config
     presets: ClassVar[Mapping[str, Preset]] = {

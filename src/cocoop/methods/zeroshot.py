@@ -69,6 +69,7 @@ class Model(nn.Module):
         images=False,
         training="none",
         baseline=True,
+        quick="zeroshot",
     )
     config_type: ClassVar[type] = Config
     presets: ClassVar[Mapping[str, Preset]] = {

@@ -151,7 +151,7 @@ def _rows(
             f"{'others have none: ' + some(others) if others else 'it answers among all of these alone'}"
         )
     place = {name: index for index, name in enumerate(trained)}
-    return None if others else torch.tensor([place[name] for name in names], device=device)
+    return None if others else torch.tensor([place[name] for name in names], dtype=torch.long, device=device)
 
 
 @torch.no_grad()

@@ -77,8 +77,8 @@ def _protocol(result: Results, store: Store, colours: Colours, root: str | Path 
     """Return what the page shows of one protocol."""
     frame, compares = result.frame, result.protocol.varies == "methods"
     blocks = [] if frame.empty else list(table_blocks(frame, result.learned))
-    labels = [] if frame.empty else leading(frame, CLOSELY)
-    closely = [record for record in result.records if record.cell.training.label in labels]
+    labels = None if frame.empty else leading(frame, CLOSELY)
+    closely = [record for record in result.records if not labels or record.cell.training.label in labels]
     return {
         "name": result.name,
         "protocol": result.protocol,

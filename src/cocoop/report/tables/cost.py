@@ -1,6 +1,7 @@
 """What methods cost beside what they score: time to train, time to answer, numbers learned, memory kept."""
 
 from collections.abc import Sequence
+from statistics import mean
 
 import pandas as pd
 
@@ -59,12 +60,8 @@ def _averages(frame: pd.DataFrame, score: str) -> dict[str, float]:
 def _cost(records: Sequence[Record]) -> dict[str, float]:
     trained = {record.cell.training.key: record for record in records}.values()
     return {
-        "train, s": _mean([record.seconds_to_train for record in trained]),
-        "answer, ms": 1000 * _mean([record.seconds_per_image for record in records]),
-        "learned": _mean([record.parameters for record in trained]),
-        "kept, MB": _mean([record.learned_bytes for record in trained]) / 1e6,
+        "train, s": mean(record.seconds_to_train for record in trained),
+        "answer, ms": 1000 * mean(record.seconds_per_image for record in records),
+        "learned": mean(float(record.parameters) for record in trained),
+        "kept, MB": mean(record.learned_bytes / 1e6 for record in trained),
     }
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
