@@ -88,8 +88,9 @@ def test_contract(name: str, preset: str, toy: Backbone) -> None:
     assert method.transferable != cls.facts.bound
     assert cls.facts.quick in ("", *cls.presets)
     if method.transferable:
-        bound = isinstance(method, WithLogits)  # it may have values of each class that it was trained on
-        again = build(cls, config, toy, classes=3 if bound else 4, seed=9)
+        # logits of its own may take values of each class that it was trained on
+        classes = len(NAMES) if isinstance(method, WithLogits) else 4
+        again = build(cls, config, toy, classes=classes, seed=9)
         again.load_state_dict(method.state_dict(), strict=True)
         ours, theirs = (Classifier(toy, each, OTHER_NAMES, None, NAMES) for each in (method, again))
         assert torch.equal(ours.predict(zimg), theirs.predict(zimg))

@@ -38,12 +38,12 @@ class Config:
             raise UsageError(f"reduction must be at least 1, not {self.reduction}")
 
 
-BY_DATASET: dict[str, dict[str, Any]] = {
-    name: {"attributes": words} for name, words in atprompt.ATTRIBUTES.items()
+# The released numbers of vectors, before each attribute and behind the last, where they are not 2.
+VECTORS = {"ucf101": 4, "stanford_cars": 6, "oxford_flowers": 6, "eurosat": 6}
+BY_DATASET: Mapping[str, Mapping[str, Any]] = {
+    name: {"attributes": words, "n_att": VECTORS.get(name, 2), "n_ctx": VECTORS.get(name, 2)}
+    for name, words in atprompt.ATTRIBUTES.items()
 }
-BY_DATASET["ucf101"] |= {"n_att": 4, "n_ctx": 4}
-for name in ("stanford_cars", "oxford_flowers", "eurosat"):
-    BY_DATASET[name] |= {"n_att": 6, "n_ctx": 6}
 
 
 @METHODS.register("atprompt-cocoop")
