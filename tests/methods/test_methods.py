@@ -22,6 +22,7 @@ from cocoop.errors import UsageError
 from cocoop.experiments.protocols import PROTOCOLS, Settings
 from cocoop.experiments.store import Store
 from cocoop.methods import METHODS, Method, ordered
+from cocoop.methods._hooks import WithLogits
 from cocoop.methods._settings import choose, resolve
 from cocoop.methods.cocoop import Model as CoCoOp
 from cocoop.methods.coop import Config as CoOpConfig
@@ -33,6 +34,7 @@ from cocoop.report.tables.results import results
 from cocoop.text.prompt import Prompt
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.training.classifier import Classifier as _Classifier
+from cocoop.training.loop import losses
 from tests.estimator.test_estimator import painted
 
 NAMES = ["red apple", "green tea", "dog"]
@@ -61,10 +63,11 @@ def test_contract(name: str, preset: str, toy: Backbone) -> None:
     assert isinstance(config, cls.config_type)
     method = build(cls, config, toy)
     assert isinstance(method, Method)
+    method.eval()  # random numbers are the same in every call
     zimg = images(toy, 5)
     classifier = Classifier(toy, method, NAMES)
     contexts = method(zimg, classifier.text)
-    assert contexts.shape[0] == (5 if cls.facts.conditional else 1)
+    assert contexts.shape[0] == (5 if cls.facts.conditional else getattr(config, "samples", 1))
     assert contexts.shape[1] in (1, 3)
     vectors, width = contexts.shape[2:]
     assert width == toy.width
@@ -81,17 +84,19 @@ def test_contract(name: str, preset: str, toy: Backbone) -> None:
     assert recipe is None or recipe.learns == (cls.facts.training == "steps")
     assert all(parameter.dtype == torch.float32 for parameter in learned.values())
     if learned:
-        F.cross_entropy(logits, torch.tensor([0, 1, 2, 0, 1])).backward()
+        torch.stack(list(losses(classifier, zimg, torch.tensor([0, 1, 2, 0, 1])).values())).sum().backward()
         without = [key for key, parameter in learned.items() if parameter.grad is None]
         assert not without, f"no gradient reaches {without}"
     assert all(parameter.grad is None for parameter in toy.model.parameters())
     assert method.transferable != cls.facts.bound
     assert cls.facts.quick in ("", *cls.presets)
     if method.transferable:
-        again = build(cls, config, toy, classes=4, seed=9)
+        # logits of its own may take values of each class that it was trained on
+        classes = len(NAMES) if isinstance(method, WithLogits) else 4
+        again = build(cls, config, toy, classes=classes, seed=9)
         again.load_state_dict(method.state_dict(), strict=True)
-        ours = Classifier(toy, method, OTHER_NAMES).predict(zimg)
-        assert torch.equal(Classifier(toy, again, OTHER_NAMES).predict(zimg), ours)
+        ours, theirs = (Classifier(toy, each, OTHER_NAMES, None, NAMES) for each in (method, again))
+        assert torch.equal(ours.predict(zimg), theirs.predict(zimg))
 
 
 @pytest.mark.parametrize(("name", "preset"), PRESETS)

@@ -43,7 +43,8 @@ class Facts:
         conditional: whether its context vectors depend on the image.
         cut: where the image tower stops being frozen; features are cached there.
         selects_on: what its hyper-parameters are selected on.
-        sees_new_names: whether training sees the names of the classes that are tested as new.
+        sees_new_names: whether training sees the names of the classes that are tested as new: they are
+            candidates then, behind those of the training.
         extends: registered name of the method it improves on; reports show the gain over it.
         baseline: whether the others are measured by it.
         bound: whether it has values of its own for every class name, and so answers among no other.

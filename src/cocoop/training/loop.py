@@ -84,7 +84,8 @@ def train(
         return method, card
     if recipe.starts_from:
         start_from(recipe.starts_from, method, card)
-    classifier = Classifier(backbone, method, card.class_names, memory_budget)
+    names = [*card.class_names, *card.other_names]
+    classifier = Classifier(backbone, method, names, memory_budget, card.class_names)
     log = fit(classifier, samples, recipe, card.seed, on_epoch, resume, group)
     return method, card.model_copy(update=log.by_step())
 
@@ -230,9 +231,11 @@ def _loss(classifier: Classifier, fimg: Float[Tensor, "b d"], labels: Int[Tensor
 
 def _set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: int, step: int, steps: int) -> float:
     """Set the learning rate of every group of parameters for a step; return it without their factors."""
-    rate = recipe.lr_at(epoch) if recipe.schedule == "epoch" else recipe.lr_at_step(step, steps)
+    by_epoch = recipe.schedule == "epoch"
+    rate = recipe.lr_at(epoch) if by_epoch else recipe.lr_at_step(step, steps)
+    same = by_epoch and epoch < recipe.warmup_epochs  # a constant warm-up knows no factors, as in Dassl
     for parameters in optimizer.param_groups:
-        parameters["lr"] = rate * parameters["factor"]
+        parameters["lr"] = rate if same else rate * parameters["factor"]
     return rate
 
 
