@@ -2,12 +2,14 @@
 
 import pytest
 
+from benchmarks.closed_form import closed_form
 from benchmarks.features import bench_features
 from benchmarks.fit import bench_fit
 from benchmarks.measure import compare
 from benchmarks.precision import bench_precision
 from benchmarks.text import bench_text, class_names
-from cocoop import UsageError
+from cocoop import UsageError, load_backbone
+from cocoop.methods import METHODS
 
 
 def test_text_has_the_promised_keys() -> None:
@@ -63,6 +65,13 @@ def test_precision_errors_shrink_with_the_bits() -> None:
     result = bench_precision("emoji/activities", "tiny-clip", "cpu", images=2)
     errors = [result[name]["mean_logit_error"] for name in ("fp32", "fp16", "bf16")]
     assert 0 < errors[0] < errors[1] < errors[2] < 1
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in METHODS.names() if METHODS.get(name).facts.training == "closed form"]
+)
+def test_closed_forms_fit_and_select(name: str) -> None:
+    assert closed_form(load_backbone("toy"), name, classes=3, shots=2, held_back=1)()
 
 
 def test_a_part_of_the_reference_is_scaled() -> None:

@@ -295,6 +295,19 @@ def test_explain(photos: Path, trained: Path, capsys: pytest.CaptureFixture[str]
     assert "the same vectors for all images" in capsys.readouterr().err.replace("\n", " ")
 
 
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [("dept-cocoop", "moves every vector by"), ("atprompt-cocoop", "moves the last 2 vectors by")],
+)
+def test_explain_methods_on_cocoop(
+    method: str, words: str, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = ("--out", "m", "--backbone", "toy", "--method", method, "--set", f"{method}.epochs=1")
+    assert call("fit", "photos", *made) == 0
+    assert call("explain", "m", "--image", "photos/red/0.png") == 0
+    assert f"for this image the Meta-Net {words}" in capsys.readouterr().out
+
+
 def test_the_nearest_word_to_a_word_is_itself(toy: cocoop.Backbone) -> None:
     near = nearest_words(toy, toy.embed_words("a photo of unbelievab"), 3)
     assert [words[0].text for words in near][:3] == ["a", "photo", "of"]

@@ -117,9 +117,11 @@ def _say_image(
     console: Console,
 ) -> None:
     """Print the vectors of one image, and what the shift does to the answer."""
-    shift = (shifted - learned)[0].norm().item()
+    shifts = (shifted - learned).norm(dim=-1)
+    count = int((shifts > 0).sum()) or len(learned)
+    which = "every vector" if count == len(learned) else f"the last {count} vectors"
     console.print(
-        f"\nfor this image the Meta-Net moves every vector by {shift:.3f} "
+        f"\nfor this image the Meta-Net moves {which} by {shifts[-1].item():.3f} "
         f"(the vectors have a length of {learned.norm(dim=-1).mean().item():.2f})",
         highlight=False,
         soft_wrap=True,

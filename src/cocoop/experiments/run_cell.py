@@ -24,7 +24,7 @@ from cocoop.experiments.claims import Notify
 from cocoop.experiments.record import Record
 from cocoop.experiments.store import Store
 from cocoop.experiments.tracking import NONE, tracked
-from cocoop.methods import Method
+from cocoop.methods import METHODS, Method
 from cocoop.methods._facts import Selection
 from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import from_dict
@@ -197,6 +197,7 @@ class Runner:
                 weights=training.weights,
                 template=dataset.template,
                 class_names=names,
+                other_names=_other_names(training, dataset, names),
                 seed=training.seed,
                 notes={"training": training.model_dump()},
             ),
@@ -222,6 +223,13 @@ class Runner:
         if not training.shots:
             return dataset, (), names
         return dataset, select(draw(dataset.splits, training.shots, training.seed)["train"], labels), names
+
+
+def _other_names(training: Training, dataset: Dataset, names: Sequence[str]) -> list[str]:
+    """Return the names of the dataset's other classes, for a method whose training sees them."""
+    if not METHODS.get(training.method).facts.sees_new_names:
+        return []
+    return [name for name in dataset.class_names if name not in set(names)]
 
 
 def _validation(dataset: Dataset, training: Training, selection: Selection) -> tuple[Item, ...]:

@@ -39,12 +39,14 @@ class Facts:
         paper: where it was published.
         images: whether it uses labelled images of the classes.
         sentences: whether it needs sentences about the classes.
-        training: whether it takes steps of an optimiser, is computed in closed form, or learns nothing.
+        training: whether it takes steps on batches, is computed from all features at once ("closed form"), or
+            learns nothing.
         draws: whether it draws at random although it learns nothing, so that seeds differ.
         conditional: whether its context vectors depend on the image.
         cut: where the image tower stops being frozen; features are cached there.
         selects_on: what its hyper-parameters are selected on.
-        sees_new_names: whether training sees the names of the classes that are tested as new.
+        sees_new_names: whether training sees the names of the classes that are tested as new: they are
+            candidates then, behind those of the training.
         extends: registered name of the method it improves on; reports show the gain over it.
         baseline: whether the others are measured by it.
         bound: whether it has values of its own for every class name, and so answers among no other.

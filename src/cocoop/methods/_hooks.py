@@ -37,7 +37,8 @@ class Output:
     Attributes:
         fimg: image features as the tower gives them.
         ftxt: text features under the learned prompts, as the tower gives them, of an ensemble their
-            normalised mean; 1 in the first place: for all images.
+            normalised mean; 1 in the first place: for all images. A method that is not conditional may
+            have several samples there, which its own logits combine.
         logit_scale: exp of CLIP's temperature.
         text: the frozen text features that the method asked for, and what it derived from them.
         sentences: those about the classes that it asked for.
@@ -46,7 +47,7 @@ class Output:
     """
 
     fimg: Float[Tensor, "b d"]
-    ftxt: Float[Tensor, "#b c d"]
+    ftxt: Float[Tensor, "s c d"]
     logit_scale: float
     text: Text
     sentences: Mapping[str, Sentences]
@@ -59,7 +60,7 @@ class Output:
         return F.normalize(self.fimg, dim=-1)
 
     @cached_property
-    def ztxt(self) -> Float[Tensor, "#b c d"]:
+    def ztxt(self) -> Float[Tensor, "s c d"]:
         """L2-normalised text features."""
         return F.normalize(self.ftxt, dim=-1)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cocoop.backbones.clip import VOCABULARY, Backbone
 from cocoop.errors import CocoopError, UsageError
 from cocoop.utils.files import file_digest
+from cocoop.utils.seeding import checked
 
 DATASET = "dataset"  # in place of a template: the dataset's own
 MARK = "#sha256:"  # between a path and the digest of what it held
@@ -24,15 +25,17 @@ def own_template(text: str, template: str) -> str:
 class Draws(nn.Module):
     """Random numbers of a method: a function of its seed and of how often they were drawn, and no more.
 
-    In training every call draws anew; how often is part of the state dict, so that an interrupted training
-    goes on with the same numbers. Elsewhere every call draws the same.
+    In training every call draws anew. Elsewhere every call draws the same. Both the seed and how often are
+    part of the state dict, so that an interrupted training goes on with the same numbers, and a trained
+    method predicts with the same ones wherever it is loaded.
     """
 
+    seed: Tensor
     count: Tensor
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self.seed = seed
+        self.register_buffer("seed", torch.tensor(checked(seed)))
         self.register_buffer("count", torch.zeros((), dtype=torch.long))
 
     def forward(self) -> torch.Generator:
@@ -40,8 +43,12 @@ class Draws(nn.Module):
         if self.training:
             self.count += 1
         turn = int(self.count) if self.training else 0
-        state = int(np.random.SeedSequence((self.seed, turn)).generate_state(1)[0])
+        state = int(np.random.SeedSequence((int(self.seed), turn)).generate_state(1)[0])
         return torch.Generator().manual_seed(state)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "Draws":
+        """Stay on the CPU, where the numbers are drawn: reading the state elsewhere would wait for a GPU."""
+        return self
 
 
 def whole_words(backbone: Backbone) -> dict[int, str]:

@@ -24,7 +24,7 @@ class Recipe:
             one. Sentences, where a method learns from these alone.
         lr: highest learning rate.
         schedule: whether the cosine goes down by "epoch" or by "step".
-        warmup_epochs: first epochs at the constant `warmup_lr`.
+        warmup_epochs: first epochs at the constant `warmup_lr`, the same for all that is learned.
         warmup_steps: first steps of a schedule by step, in which the rate rises from `warmup_lr`.
         warmup_lr: learning rate of the warm-up.
         momentum: of SGD, without dampening.

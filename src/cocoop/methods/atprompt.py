@@ -98,7 +98,7 @@ class Model(nn.Module):
         words += [PLACEHOLDER] * cfg.n_ctx
         places += range(at, at + cfg.n_ctx)
         text = f"{' '.join(words)} {{}}."
-        self.prompts = (Prompt(text, len(places), places=tuple(places), underscores=True),)
+        self.prompts = (Prompt(text, len(places), places=tuple(places)),)
         generator = torch.Generator().manual_seed(checked(seed))
         start = torch.randn(len(places), backbone.width, generator=generator)
         start[: -cfg.n_ctx] *= 0.01

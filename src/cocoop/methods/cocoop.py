@@ -47,6 +47,19 @@ PAPER = Paper(
 )
 
 
+def meta_net(embed_dim: int, width: int, reduction: int, seed: int) -> nn.Module:
+    """Return an untrained Meta-Net: image features to shifts of context vectors (section 3.2)."""
+    hidden = max(1, embed_dim // reduction)
+    with seeded(seed):
+        return nn.Sequential(
+            OrderedDict(
+                linear1=nn.Linear(embed_dim, hidden),
+                relu=nn.ReLU(),
+                linear2=nn.Linear(hidden, width),
+            )
+        )
+
+
 @METHODS.register("cocoop")
 class Model(nn.Module):
     """Context conditioned on each image: v_m(x) = v_m + h(x), h the Meta-Net (section 3.2)."""
@@ -70,17 +83,9 @@ class Model(nn.Module):
     def __init__(self, cfg: Config, backbone: Backbone, *, template: str, n_classes: int, seed: int) -> None:
         super().__init__()
         ctx = init_context(backbone, cfg.ctx_init, cfg.n_ctx, seed)
-        hidden = max(1, backbone.embed_dim // cfg.reduction)
         self.prompts = (Prompt(context_template(cfg.ctx_init, len(ctx)), len(ctx)),)
         self.ctx = nn.Parameter(ctx)  # (m, w)
-        with seeded(seed):
-            self.meta_net = nn.Sequential(
-                OrderedDict(
-                    linear1=nn.Linear(backbone.embed_dim, hidden),
-                    relu=nn.ReLU(),
-                    linear2=nn.Linear(hidden, backbone.width),
-                )
-            )
+        self.meta_net = meta_net(backbone.embed_dim, backbone.width, cfg.reduction, seed)
 
     def forward(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "b 1 m w"]:
         """Shift every context vector by the Meta-Net's answer to the image."""

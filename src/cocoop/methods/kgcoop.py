@@ -81,12 +81,13 @@ class Model(nn.Module):
         return self.ctx[None, None]
 
     def loss(self, out: Output, labels: Int[Tensor, " b"]) -> dict[str, Tensor]:
-        """Cross-entropy, and λ (1 - mean cosine of learned and hand-written text features).
+        """Cross-entropy, and the knowledge term."""
+        return {"cross-entropy": F.cross_entropy(out.logits, labels), "knowledge": self.knowledge(out)}
 
-        The paper's squared distance of unit vectors (equation 4) is twice the second term.
+    def knowledge(self, out: Output) -> Float[Tensor, ""]:
+        """Return λ (1 - mean cosine of learned and hand-written text features).
+
+        The paper's squared distance of unit vectors (equation 4) is twice this.
         """
         cosine = F.cosine_similarity(out.ztxt[0], out.text["teacher"][0], dim=-1, eps=EPS)
-        return {
-            "cross-entropy": F.cross_entropy(out.logits, labels),
-            "knowledge": self.weight * (1 - cosine.mean()),
-        }
+        return self.weight * (1 - cosine.mean())

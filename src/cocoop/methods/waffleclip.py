@@ -16,12 +16,11 @@ from cocoop.errors import UsageError
 from cocoop.methods import METHODS
 from cocoop.methods._facts import Facts, Paper
 from cocoop.methods._hooks import NO_TEXT, Output, Text
-from cocoop.methods._parts import whole_words
+from cocoop.methods._parts import Draws, whole_words
 from cocoop.methods._recipe import Preset
 from cocoop.methods._sentences import class_means, phrased, spaced
 from cocoop.text.prompt import Prompt
 from cocoop.utils.display import brief
-from cocoop.utils.seeding import checked
 
 CHARACTERS = string.ascii_letters + string.digits + "-'/()"  # in place of those of DCLIP's descriptors
 
@@ -80,7 +79,7 @@ class Model(nn.Module):
     def __init__(self, cfg: Config, backbone: Backbone, *, template: str, n_classes: int, seed: int) -> None:
         super().__init__()
         self.cfg = cfg
-        self.seed = checked(seed)
+        self.draws = Draws(seed)
         self.words = tuple(whole_words(backbone).values())
         self.width = backbone.width
         self.prompts = (Prompt(template),)
@@ -100,7 +99,7 @@ class Model(nn.Module):
         length = round(fmean(fmean(map(len, name)) for name in names))
         groups = round(fmean(len(name) - 1 for name in names)) + 1
         size = math.ceil(fmean(max(map(len, name)) for name in names)) // groups + 1
-        draw = random.Random(self.seed)
+        draw = random.Random(int(self.draws.seed))
         found = []
         for _ in range(self.cfg.pairs):
             found.append(" ".join(word[:length] for word in draw.choices(self.words, k=count)))

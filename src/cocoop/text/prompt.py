@@ -47,7 +47,7 @@ class Prompt:
         class_specific: every class has vectors of its own (CoOp's CSC).
         places: the tokens of the template, counted from 0 behind SOT, that learned vectors replace, in
             place of the first `n_ctx`; all stand before the name.
-        underscores: whether names keep theirs, where the source does not read them as blanks.
+        underscores: whether names keep theirs, which are blanks elsewhere.
         deeper: the transformer blocks, counted from 0, before which the second M vectors, the third and so
             on overwrite the states where vectors stand; 1, 2, 3 ... where none are given.
         shared_blocks: how many of the first blocks all classes share in spite of `class_specific`: up to

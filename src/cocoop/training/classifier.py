@@ -101,11 +101,11 @@ class Classifier:
         self.method.train(training)
         return torch.cat(rows)
 
-    def contexts(self, fimg: Float[Tensor, "b d"]) -> Float[Tensor, "#b #c m w"]:
-        """Return the method's context vectors for image features."""
+    def contexts(self, fimg: Float[Tensor, "b d"]) -> Float[Tensor, "s k m w"]:
+        """Return the method's context vectors: 1, as many as images, or as many as it has samples."""
         return self.method(torch.nn.functional.normalize(fimg, dim=-1), self.text)
 
-    def encode(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
+    def encode(self, contexts: Float[Tensor, "s k m w"]) -> Float[Tensor, "s c d"]:
         """Return the text features under context vectors; with none in a prompt they are computed once."""
         if contexts.shape[2]:
             return self.encode_text(contexts)
@@ -114,7 +114,7 @@ class Classifier:
                 self._constant = self.encode_text(contexts)
         return self._constant
 
-    def pair(self, fimg: Float[Tensor, "b d"], ftxt: Float[Tensor, "#b c d"]) -> Output:
+    def pair(self, fimg: Float[Tensor, "b d"], ftxt: Float[Tensor, "s c d"]) -> Output:
         """Return what logits and losses are computed from, of image and text features."""
         method = self.method
         return Output(

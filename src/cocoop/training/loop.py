@@ -84,7 +84,8 @@ def train(
         return method, card
     if recipe.starts_from:
         start_from(recipe.starts_from, method, card)
-    classifier = Classifier(backbone, method, card.class_names, memory_budget)
+    names = [*card.class_names, *card.other_names]
+    classifier = Classifier(backbone, method, names, memory_budget, card.class_names)
     log = fit(classifier, samples, recipe, card.seed, on_epoch, resume, group)
     return method, card.model_copy(update=log.by_step())
 
@@ -124,17 +125,20 @@ def fit(
     _check(classifier, samples, recipe, group)
     method.train()
     banks, kept, log = Banks(classifier, samples, recipe, seed), Kept(recipe), TrainingLog()
-    start = time.perf_counter()
     if isinstance(method, WithFit) and resume is None:
-        method.fit(banks.bank)
+        bank = banks.bank  # encoding is no part of the time
+        start = time.perf_counter()
+        method.fit(bank)
         log.seconds += time.perf_counter() - start
+        _check_fitted(method)
     if recipe.learns:
         log = _steps(classifier, samples, recipe, seed, banks, kept, log, on_epoch, resume, group)
     kept.put_back(method)
     method.eval()
-    start = time.perf_counter()
     if isinstance(method, WithFinish):
-        log.selected = method.finish(banks.bank)
+        bank = banks.bank
+        start = time.perf_counter()
+        log.selected = method.finish(bank)
         log.seconds += time.perf_counter() - start
     log.selected_on = banks.selected_on
     return log
@@ -232,9 +236,11 @@ def _loss(classifier: Classifier, fimg: Float[Tensor, "b d"], labels: Int[Tensor
 
 def _set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: int, step: int, steps: int) -> float:
     """Set the learning rate of every group of parameters for a step; return it without their factors."""
-    rate = recipe.lr_at(epoch) if recipe.schedule == "epoch" else recipe.lr_at_step(step, steps)
+    by_epoch = recipe.schedule == "epoch"
+    rate = recipe.lr_at(epoch) if by_epoch else recipe.lr_at_step(step, steps)
+    same = by_epoch and epoch < recipe.warmup_epochs  # a constant warm-up knows no factors, as in Dassl
     for parameters in optimizer.param_groups:
-        parameters["lr"] = rate * parameters["factor"]
+        parameters["lr"] = rate if same else rate * parameters["factor"]
     return rate
 
 
@@ -253,6 +259,15 @@ def _check(classifier: Classifier, samples: Samples, recipe: Recipe, group: Grou
             f"{classifier.method.facts.name} combines the gradients of whole batches, which processes cannot "
             "share; give each process cells of its own: --workers"
         )
+
+
+def _check_fitted(method: Method) -> None:
+    for name, value in method.state_dict().items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise CocoopError(
+                f"{method.facts.name} came out with a {name} that is no finite number; look for broken "
+                "images, or for settings that are too large"
+            )
 
 
 def _check_finite(loss: Tensor, classifier: Classifier, labels: Tensor, epoch: int, step: int) -> None:
