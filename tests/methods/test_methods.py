@@ -23,6 +23,7 @@ from cocoop.experiments.protocols import PROTOCOLS, Settings
 from cocoop.experiments.store import Store
 from cocoop.methods import METHODS, Method, ordered
 from cocoop.methods._hooks import WithLogits
+from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import choose, resolve
 from cocoop.methods.cocoop import Model as CoCoOp
 from cocoop.methods.coop import Config as CoOpConfig
@@ -62,6 +63,8 @@ def test_contract(name: str, preset: str, toy: Backbone) -> None:
     assert dataclasses.is_dataclass(cls.config_type)
     assert cls.config_type.__dataclass_params__.frozen
     assert isinstance(config, cls.config_type)
+    fields = ({field.name for field in dataclasses.fields(kind)} for kind in (cls.config_type, Recipe))
+    assert not set.intersection(*fields), "--set could not tell them apart"
     config = described(config, [*NAMES, *OTHER_NAMES])
     method = build(cls, config, toy)
     assert isinstance(method, Method)

@@ -234,7 +234,7 @@ def test_the_first_best_scales_are_selected(
     monkeypatch.setattr(cache, "AT_ONCE", at_once)
     scales = ("beta", "alpha", "gamma") if name == "ape" else ("beta", "alpha")
     highest, steps = (20.0, 120.0, 0.4)[: len(scales)], (5, 6, 3)[: len(scales)]
-    method = fitted(name, deep, steps=steps, highest=highest, alpha=1e-6)
+    method = fitted(name, deep, grid=steps, highest=highest, alpha=1e-6)
     reference = of_ape if name == "ape" else of_tip_adapter  # of the keys as they are before any step
     zval, tried = F.normalize(features(deep, VAL, 1, 5)[0]), []
     for places in product(*map(range, steps)):
@@ -251,7 +251,7 @@ def test_the_first_best_scales_are_selected(
     assert tried[0][0] < best  # else any search would do
     assert sum(count == best for count, _ in tried) > 1
     expected = next(values for count, values in tried if count == best)
-    selected = fitted(name, deep, steps=steps, highest=highest, alpha=1e-6)
+    selected = fitted(name, deep, grid=steps, highest=highest, alpha=1e-6)
     told = selected.finish(bank(deep, selected))
     assert told == {scale: pytest.approx(expected[scale], rel=1e-5) for scale in told}
     assert told == {scale: pytest.approx(getattr(selected, scale).item(), rel=1e-5) for scale in told}
@@ -287,7 +287,7 @@ def test_without_validation_images_the_scales_stay(name: str, deep: Backbone) ->
 
 def test_tip_adapter_f_keeps_scales_that_no_others_beat(deep: Backbone) -> None:
     """The grid has values alone that say nothing."""
-    dull = {"steps": (1, 1), "highest": (0.2, 0.2)}
+    dull = {"grid": (1, 1), "highest": (0.2, 0.2)}
     method = fitted("tip-adapter-f", deep, alpha=50.0, beta=6.0, **dull)
     assert method.finish(bank(deep, method)) == {"alpha": 50.0, "beta": 6.0}
     plain = fitted("tip-adapter", deep, alpha=50.0, beta=6.0, **dull)
@@ -387,9 +387,9 @@ def test_other_names_are_refused_by_caches(deep: Backbone) -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("tip-adapter", {"steps": (200, 0)}, "nothing to search"),
+        ("tip-adapter", {"grid": (200, 0)}, "nothing to search"),
         ("tip-adapter-f", {"highest": (7.0, 0.1)}, "highest must be above 0.1"),
-        ("ape", {"steps": (0, 20, 20)}, "nothing to search"),
+        ("ape", {"grid": (0, 20, 20)}, "nothing to search"),
         ("ape", {"highest": (7.0, 7.0, -1.0)}, "highest of gamma must be above 0"),
         ("ape", {"channels": 0.0}, "channels is a share"),
         ("gda", {"alphas": ()}, "alphas is empty"),
@@ -449,7 +449,7 @@ def test_released_values_of_single_datasets() -> None:
     assert on_eurosat.recipe.epochs == 100
     assert (on_eurosat.config.alpha, on_eurosat.config.highest) == (2.0, (12.0, 10.0))
     flowers = resolve("tip-adapter").on("oxford_flowers").config
-    assert (flowers.alpha, flowers.beta, flowers.highest, flowers.steps) == (
+    assert (flowers.alpha, flowers.beta, flowers.highest, flowers.grid) == (
         10.0,
         1.0,
         (50.0, 50.0),
@@ -460,6 +460,6 @@ def test_released_values_of_single_datasets() -> None:
     aircraft = resolve("ape").on("fgvc_aircraft").config
     assert (aircraft.channels, aircraft.similarity) == (800 / 1024, 0.1)
     assert (aircraft.alpha, aircraft.highest) == (5.0, (20.0, 10.0, 1.0))
-    assert resolve("ape").on("imagenet").config.steps == (200, 20, 5)
+    assert resolve("ape").on("imagenet").config.grid == (200, 20, 5)
     assert resolve("gda", "gda-base-to-new").config.covariance == "mean"
     assert resolve("gda").config.alphas == (1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100)

@@ -62,10 +62,10 @@ def plain(scale: Tensor) -> float:
     return float(f"{scale.item():.6g}")
 
 
-def check_grid(highest: tuple[float, ...], steps: tuple[int, ...]) -> None:
+def check_grid(highest: tuple[float, ...], grid: tuple[int, ...]) -> None:
     """Raise UsageError where a search would have nothing to search."""
-    if min(steps) < 1:
-        raise UsageError(f"steps must be at least 1 each, not {steps}: there would be nothing to search")
+    if min(grid) < 1:
+        raise UsageError(f"grid must be at least 1 each, not {grid}: there would be nothing to search")
     if not all(LOWEST < value < math.inf for value in highest):
         raise UsageError(f"highest must be above {LOWEST} each, where a search begins, not {highest}")
 

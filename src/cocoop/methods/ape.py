@@ -37,7 +37,7 @@ class Config:
         gamma: how much more an image counts whose class the text features tell badly, where there is nothing
             to select on.
         highest: ends of the searches of beta and of alpha, which begin at 0.1, and of gamma, from 0.
-        steps: numbers of values of each that are searched.
+        grid: numbers of values of each that are searched.
         templates: prompts with `{}` for the class name, "dataset" for the dataset's own, or lists by name, as
             for zero-shot CLIP.
         selects_on: the images that beta, alpha and gamma are selected on.
@@ -49,12 +49,12 @@ class Config:
     beta: float = 1.0
     gamma: float = 0.1
     highest: tuple[float, float, float] = (7.0, 7.0, 1.0)
-    steps: tuple[int, int, int] = (200, 20, 20)
+    grid: tuple[int, int, int] = (200, 20, 20)
     templates: tuple[str, ...] = (DATASET,)
     selects_on: Selection = "few-shot validation"
 
     def __post_init__(self) -> None:
-        check_grid(self.highest[:2], self.steps)
+        check_grid(self.highest[:2], self.grid)
         if not self.highest[2] > 0:
             raise UsageError(
                 f"highest of gamma must be above 0, where its search begins, not {self.highest[2]}"
@@ -68,7 +68,7 @@ BY_DATASET: Mapping[str, Mapping[str, Any]] = {
         "channels": 500 / RN50,
         "alpha": 2.0,
         "highest": (7.0, 7.0, 0.5),
-        "steps": (200, 20, 5),
+        "grid": (200, 20, 5),
         "templates": ("select7",),
     },
     "caltech101": {"similarity": 0.5},
@@ -182,7 +182,7 @@ class Model(nn.Module):
         if len(bank.fval):
             zimg = F.normalize(bank.fval, dim=-1)
             zero = bank.logit_scale * zimg @ class_weights(bank.text["classes"]).T
-            (high_beta, high_alpha, high_gamma), (s, a, g) = self.cfg.highest, self.cfg.steps
+            (high_beta, high_alpha, high_gamma), (s, a, g) = self.cfg.highest, self.cfg.grid
             betas, alphas = scales(high_beta, s), scales(high_alpha, a)
             gammas = scales(high_gamma, g, lowest=0.0).to(zero)
             values = self.held[:, :, None] * (gammas * self.divergence[:, :, None]).exp()

@@ -86,6 +86,9 @@ class Model(nn.Module):
             "the released configuration, whose Gaussian does not depend on the image",
             BY_DATASET,
         ),
+        "bayesian-quick": Preset(
+            Config(samples=5), Recipe(epochs=3, batch_size=1), "fewer samples and epochs, for the demo"
+        ),
     }
     transferable = True
 

@@ -64,7 +64,6 @@ class Model(nn.Module):
         training="closed form",
         selects_on="few-shot validation",
         bound=True,
-        quick="linear-probe-released",
     )
     config_type: ClassVar[type] = Config
     presets: ClassVar[Mapping[str, Preset]] = {

@@ -27,7 +27,7 @@ class Config:
         alpha: weight of the cache beside zero-shot CLIP, where there is nothing to select on.
         beta: sharpness of the cache, where there is nothing to select on.
         highest: ends of the searches of beta and of alpha, which begin at 0.1.
-        steps: numbers of values of beta and of alpha that are searched.
+        grid: numbers of values of beta and of alpha that are searched.
         templates: prompts with `{}` for the class name, "dataset" for the dataset's own, or lists by name, as
             for zero-shot CLIP.
         selects_on: the images that beta and alpha are selected on.
@@ -36,16 +36,16 @@ class Config:
     alpha: float = 1.17
     beta: float = 1.0
     highest: tuple[float, float] = (7.0, 3.0)
-    steps: tuple[int, int] = (200, 20)
+    grid: tuple[int, int] = (200, 20)
     templates: tuple[str, ...] = (DATASET,)
     selects_on: Selection = "few-shot validation"
 
     def __post_init__(self) -> None:
-        check_grid(self.highest, self.steps)
+        check_grid(self.highest, self.grid)
 
     def grid(self) -> tuple[Float[Tensor, " s"], Float[Tensor, " a"]]:
         """Return the values of beta and of alpha that are searched."""
-        return scales(self.highest[0], self.steps[0]), scales(self.highest[1], self.steps[1])
+        return scales(self.highest[0], self.grid[0]), scales(self.highest[1], self.grid[1])
 
 
 # Oxford Pets has the values of ImageNet, the default; so has what is not in the paper.
