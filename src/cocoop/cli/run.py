@@ -111,6 +111,10 @@ def run(
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("demo-run"),
     full: Annotated[bool, typer.Option("--full", help="The presets' own epochs, and three seeds.")] = False,
+    seeds: Annotated[
+        str | None, typer.Option(help="Numbers, separated by commas; 1 and 2 if not given.")
+    ] = None,
+    workers: Annotated[str, typer.Option(metavar="N", help="Processes that share the work out.")] = "1",
     methods: Annotated[
         str | None, typer.Option(help="Names, separated by commas, or all; those of the paper if not given.")
     ] = None,
@@ -131,7 +135,8 @@ def demo(
             protocol,
             datasets=_matching(datasets),
             methods=chosen.methods,
-            seeds=(1, 2, 3) if full else (1, 2),
+            seeds=_numbers(seeds or ("1,2,3" if full else "1,2")),
+            workers=workers,
             presets=chosen.presets,
             folder=folder,
             console=out,

@@ -43,7 +43,7 @@ class Config:
     def __post_init__(self) -> None:
         check_grid(self.highest, self.grid)
 
-    def grid(self) -> tuple[Float[Tensor, " s"], Float[Tensor, " a"]]:
+    def searched(self) -> tuple[Float[Tensor, " s"], Float[Tensor, " a"]]:
         """Return the values of beta and of alpha that are searched."""
         return scales(self.highest[0], self.grid[0]), scales(self.highest[1], self.grid[1])
 
@@ -133,7 +133,7 @@ class Model(nn.Module):
     def finish(self, bank: Bank) -> dict[str, float]:
         """Select beta and alpha, where there are validation images."""
         if len(bank.fval):
-            _, beta, alpha = tuned(bank, self.keys, self.held, *self.cfg.grid())
+            _, beta, alpha = tuned(bank, self.keys, self.held, *self.cfg.searched())
             self.beta.fill_(beta)
             self.alpha.fill_(alpha)
         return {"alpha": plain(self.alpha), "beta": plain(self.beta)}

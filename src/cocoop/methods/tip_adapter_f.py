@@ -103,7 +103,7 @@ class Model(nn.Module):
         """Select beta and alpha, where there are validation images: the searched ones if they are better."""
         if len(bank.fval):
             given = self.beta.double()[None], self.alpha.double()[None]
-            found = [tuned(bank, self.keys, self.held, *grid) for grid in (given, self.cfg.grid())]
+            found = [tuned(bank, self.keys, self.held, *grid) for grid in (given, self.cfg.searched())]
             _, beta, alpha = max(found, key=itemgetter(0))  # the first of equals
             self.beta.fill_(beta)
             self.alpha.fill_(alpha)
