@@ -2,10 +2,8 @@
 
 import dataclasses
 import hashlib
-import importlib
 import io
 import re
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -38,6 +36,7 @@ from cocoop.training.classifier import Classifier as _Classifier
 from cocoop.training.loop import losses
 from tests.described import described
 from tests.estimator.test_estimator import painted
+from tests.methods.drop_in import drop_in
 
 NAMES = ["red apple", "green tea", "dog"]
 OTHER_NAMES = ["violin", "red bus", "teapot", "moon"]
@@ -248,12 +247,7 @@ class Loud(nn.Module):
 
 @pytest.fixture
 def fourth_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    (tmp_path / "loud.py").write_text(DROPPED_IN)
-    monkeypatch.setattr(cocoop.methods, "__path__", [*cocoop.methods.__path__, str(tmp_path)])
-    monkeypatch.setattr(METHODS, "_objects", dict(METHODS._objects))
-    monkeypatch.setattr(METHODS, "_walked", False)
-    monkeypatch.delitem(sys.modules, "cocoop.methods.loud", raising=False)
-    importlib.invalidate_caches()
+    drop_in(DROPPED_IN, "loud", tmp_path, monkeypatch)
     return "loud"
 
 

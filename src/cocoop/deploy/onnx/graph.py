@@ -46,8 +46,11 @@ def to_onnx(backbone: Backbone, classifier: Classifier) -> bytes:
     names; elsewhere it holds one matrix of text features.
 
     Raises:
-        UsageError: the model is larger than one ONNX file can be.
+        UsageError: the model is larger than one ONNX file can be, or its method is an ablation.
     """
+    facts = classifier.method.facts
+    if facts.ablation:
+        raise UsageError(f"{facts.name} answers a question about {facts.extends}; export that instead")
     if (size := sum(p.nbytes for p in backbone.model.visual.parameters())) > LIMIT:
         raise UsageError(f"an ONNX file holds 2 GB, the image tower of {backbone.name} has {size / 1e9:.1f}")
     ftxt: Features
@@ -76,10 +79,12 @@ def to_onnx(backbone: Backbone, classifier: Classifier) -> bytes:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the optimiser's notes on what it leaves as it is from the terminal."""
-    logger = logging.getLogger("onnxscript")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

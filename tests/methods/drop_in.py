@@ -1,0 +1,20 @@
+"""A file dropped into the folder of methods."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+import cocoop.methods
+from cocoop.methods import METHODS
+
+
+def drop_in(code: str, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put `NAME.py` beside the methods until the test is over."""
+    (folder / f"{name}.py").write_text(code)
+    monkeypatch.setattr(cocoop.methods, "__path__", [*cocoop.methods.__path__, str(folder)])
+    monkeypatch.setattr(METHODS, "_objects", dict(METHODS._objects))
+    monkeypatch.setattr(METHODS, "_walked", False)
+    monkeypatch.delitem(sys.modules, f"cocoop.methods.{name}", raising=False)
+    importlib.invalidate_caches()
