@@ -259,7 +259,7 @@ def test_one_file_adds_a_method(fourth_method: str, toy: Backbone, tmp_path: Pat
     assert choice.config.start == 2.0
     listed = Console(width=300, record=True, file=io.StringIO())
     listed.print(table("methods", full=True))
-    assert re.search(r"loud .*scales its words.*ICLR 2099", listed.export_text())
+    assert re.search(r"loud .*scales its words.*learns by steps.*\n.*ICLR 2099", listed.export_text())
     records = cocoop.run(
         "base-to-new",
         datasets=["emoji/activities", "emoji/food"],

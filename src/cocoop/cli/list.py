@@ -1,7 +1,5 @@
 """What there is to choose from, as tables made from the registries."""
 
-import dataclasses
-
 import open_clip
 from rich.table import Table
 
@@ -31,30 +29,25 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _methods() -> Table:
-    columns = (
-        "name",
-        "what it is",
-        "published",
-        "needs",
-        "learns in",
-        "selects on",
-        "settings (--set NAME.FIELD=VALUE)",
-    )
-    shown = _table("Methods", *columns)
+    shown = _table("Methods", "name", "what it is", "needs, learns, selects")
+    shown.columns[0].no_wrap = True
+    shown.columns[1].overflow = "fold"
+    shown.show_lines = True
     for name in ordered():
-        kind = METHODS.get(name)
-        facts = kind.facts
-        default = next(iter(kind.presets.values())).config
-        settings = ", ".join(f"{key}={value!r}" for key, value in dataclasses.asdict(default).items())
-        shown.add_row(
-            name,
-            f"{facts.name}, which {facts.summary}",
-            facts.paper.venue,
-            facts.needs or "nothing",
-            facts.training,
-            facts.selects_on,
-            settings,
+        facts = METHODS.get(name).facts
+        paper, code = facts.paper, facts.paper.code.removeprefix("https://")
+        about = (f"{facts.name} {facts.summary}.", f"{paper.authors}, {paper.venue}", code)
+        learns = {"none": "learns nothing", "steps": "learns by steps"}.get(facts.training, facts.training)
+        others = "for its own names only" if facts.bound else "for any names"
+        details = (
+            f"needs {facts.needs or 'nothing'}; {learns}",
+            "image tower frozen" + ("" if facts.cut == "feature" else f" up to its {facts.cut}"),
+            f"selects on {facts.selects_on}",
+            f"{others}{', sees the new ones' if facts.sees_new_names else ''}",
         )
+        shown.add_row(name, "\n".join(filter(None, about)), "\n".join(details))
+    shown.caption = "All settings of one: cocoop list presets NAME"
+    shown.caption_justify = "left"
     return shown
 
 
