@@ -86,6 +86,8 @@ def test_contract(name: str, preset: str, toy: Backbone) -> None:
     assert learned or cls.facts.training != "steps"
     assert (recipe is not None) == cls.facts.learns
     assert recipe is None or recipe.learns == (cls.facts.training == "steps")
+    assert recipe is None or recipe.keep == "last" or cls.facts.selects_on != "nothing"
+    assert hasattr(config, "selects_on") <= (cls.facts.selects_on != "nothing")
     assert all(parameter.dtype == torch.float32 for parameter in learned.values())
     if learned:
         torch.stack(list(losses(classifier, zimg, torch.tensor([0, 1, 2, 0, 1])).values())).sum().backward()

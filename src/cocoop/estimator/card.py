@@ -1,15 +1,20 @@
 """What a saved model says about itself: as checked values for programs, and as a page for people."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from huggingface_hub import EvalResult, ModelCardData
 from pydantic import BaseModel, ConfigDict, Field
 
 from cocoop.methods import METHODS
+from cocoop.methods._recipe import Recipe
 from cocoop.training.prompt_file import PromptCard
 from cocoop.utils.display import markdown as plain
 
 SCHEMA = 2
+VIEWS = ("augmentation", "crop", "views")  # what is said of a closed form
+STEPS = ("epochs", "batch_size", "lr", "optimizer", "weight_decay")  # what is always said of steps
 
 
 class Result(BaseModel):
@@ -130,7 +135,7 @@ def _front_matter(info: ModelInfo, name: str) -> str:
 
 def _method(info: ModelInfo) -> str:
     method = METHODS.get(info.prompt.method).facts
-    learned = "prompts learned on a frozen CLIP." if method.learns else "nothing is learned."
+    learned = "fitted on a frozen CLIP." if method.learns else "nothing is learned."
     return f"[{method.name}]({method.paper.link}), {learned}"
 
 
@@ -150,12 +155,26 @@ def _training(info: ModelInfo) -> str:
         )
     if not info.recipe:
         return f"None. The prompt is {plain(info.prompt.template)}."
-    recipe = ", ".join(f"{key} {value}" for key, value in info.recipe.items())
+    recipe = ", ".join(f"{key} {value}" for key, value in _said(info.recipe).items())
+    if info.selected:
+        chosen = ", ".join(f"{name} {plain(str(value))}" for name, value in info.selected.items())
+        recipe += f". Selected on {info.selected_on or 'the training images'}: {chosen}"
     last = f"; the loss of the last epoch was {info.loss[-1]:.3f}" if info.loss else ""
     return (
         f"On {info.images} images with seed {info.prompt.seed}: {recipe}. It took {info.seconds:.0f} s"
         f"{last}. Settings, versions and the learning rates are in `model.json`."
     )
+
+
+def _said(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a recipe that matter: what is not as it is by default, and of steps the size."""
+    default = asdict(Recipe())
+    kept = STEPS if recipe["epochs"] or recipe.get("steps") else VIEWS
+    return {
+        name: value
+        for name, value in recipe.items()
+        if name in kept or (kept is STEPS and value != default.get(name, value))
+    }
 
 
 def _results(info: ModelInfo) -> str:

@@ -209,15 +209,23 @@ def _say_results(model: PromptClassifier, results: Sequence[Result], out: Path, 
     console.print(table)
     for r in results:
         if r.worse:
+            fewer = "fewer --epochs, " if info.loss else ""
             console.print(
-                f"warning: training made it worse on {r.name}: {r.zeroshot} right before, {r.trained} after. "
-                "Try more images or fewer --epochs, or keep zero-shot CLIP with --method zeroshot.",
+                f"warning: it is worse than zero-shot CLIP on {r.name}: {r.trained} right, not {r.zeroshot}. "
+                f"Try more images, {fewer}another method, or zero-shot CLIP itself: --method {baseline()}.",
                 style="yellow",
                 highlight=False,
                 soft_wrap=True,
             )
     for line in _caveats(model, results):
         console.print(line, highlight=False, soft_wrap=True)
+    if info.selected:
+        chosen = ", ".join(f"{name} {value}" for name, value in info.selected.items())
+        console.print(
+            f"selected on {info.selected_on or 'the training images'}: {chosen}",
+            highlight=False,
+            soft_wrap=True,
+        )
     epochs = f", {len(info.lr)} epochs in {info.seconds:.0f} s" if info.lr else ""
     console.print(
         f"model: {out} ({info.prompt.method} on {info.prompt.backbone}{epochs})",

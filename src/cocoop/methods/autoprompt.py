@@ -52,6 +52,7 @@ class Model(nn.Module):
             link="https://arxiv.org/abs/2010.15980",
             code="https://github.com/ucinlp/autoprompt",
         ),
+        selects_on="few-shot validation",
     )
     config_type: ClassVar[type] = Config
     presets: ClassVar[Mapping[str, Preset]] = {

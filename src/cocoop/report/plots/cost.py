@@ -28,8 +28,15 @@ def accuracy_and_cost(frame: pd.DataFrame, colours: svg.Colours) -> str | None:
         figure = svg.canvas(top + 344)
         ax = svg.axes(figure, 46, top, svg.WIDTH - 46 - 24, 300)
         ax.set_xscale("log")
-        for method, value, time in zip(methods, frame[score], seconds, strict=True):
-            ax.plot(time or least, value, **svg.point(colours[method]), linestyle="", clip_on=False)
+        ax.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
+        numbered = len(methods) > len(svg.SERIES)  # colours come round again
+        for number, (value, time) in enumerate(zip(frame[score], seconds, strict=True)):
+            style = svg.point(colours[methods[number]])
+            ax.plot(time or least, value, **style, linestyle="", clip_on=False)
+            if numbered:
+                ax.annotate(
+                    str(number + 1), (time or least, value), (5, 3), textcoords="offset points", fontsize=8
+                )
         if not seconds.all():
             ax.annotate(
                 NOTHING,
@@ -43,5 +50,7 @@ def accuracy_and_cost(frame: pd.DataFrame, colours: svg.Colours) -> str | None:
             ax.axvline(least, color=svg.RULE, linewidth=0.9, zorder=0)
         ax.set_xlabel("time to train from image features, s")
         ax.set_ylabel(f"{'H' if score == 'H' else f'accuracy, {score}'}, %")
-        svg.legend(figure, [(short(method, 52), svg.point(colours[method])) for method in methods])
+        names = [f"{n}  {name}" if numbered else name for n, name in enumerate(methods, start=1)]
+        styles = [svg.point(colours[method]) for method in methods]
+        svg.legend(figure, [(short(name, 52), style) for name, style in zip(names, styles, strict=True)])
         return svg.render(figure, f"{score} over seconds of training of {', '.join(methods)}")
