@@ -11,6 +11,7 @@ from cocoop.experiments.record import Record
 from cocoop.methods import METHODS
 from cocoop.report.page import html
 from cocoop.report.plots.cost import accuracy_and_cost
+from cocoop.report.plots.training_time import training_time
 from cocoop.report.show import report
 from cocoop.report.tables.blocks import leading
 from cocoop.report.tables.cost import costs, shown
@@ -57,6 +58,16 @@ def test_the_plot_has_every_method_and_says_who_is_not_trained() -> None:
     assert all(words in drawing for words in ("zeroshot", "cocoop", "no training", "time to train"))
     untrained = costs(result_of(timed(published(("zeroshot",)))))
     assert accuracy_and_cost(untrained, {"zeroshot": 0}) is None
+
+
+def test_time_an_image_is_that_of_steps_on_images() -> None:
+    record = timed(published(("coop",)))[0]
+    training = record.cell.training.model_copy(update={"recipe": {"batch_size": 0}})
+    whole = record.model_copy(update={"cell": record.cell.model_copy(update={"training": training})})
+    drawing = training_time([whole], {"coop": 1})
+    assert drawing
+    assert "1.56" in drawing  # 50 ms over all 32 images
+    assert training_time([whole.model_copy(update={"train_images": 0})], {"coop": 1}) is None
 
 
 def test_costs_are_printed(tmp_path: Path) -> None:

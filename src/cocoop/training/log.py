@@ -28,8 +28,8 @@ class TrainingLog:
 
     @property
     def seconds_per_step(self) -> float:
-        """Mean wall time of a step."""
-        return self.seconds / max(1, len(self.loss))
+        """Mean wall time of a step; 0 where there were none."""
+        return self.seconds / len(self.loss) if self.loss else 0.0
 
     @property
     def epoch_losses(self) -> list[float]:

@@ -19,8 +19,8 @@ def training_time(records: Sequence[Record], colours: svg.Colours) -> str | None
     times: defaultdict[str, dict[str, float]] = defaultdict(dict)  # label -> training -> ms an image
     for record in records:
         training = record.cell.training
-        if training.recipe and record.seconds_per_step:
-            images = min(training.recipe["batch_size"], record.train_images)
+        if training.recipe and record.seconds_per_step and record.train_images:
+            images = min(training.recipe["batch_size"] or record.train_images, record.train_images)
             times[training.label][training.key] = 1000 * record.seconds_per_step / images
     labels = [label for label in colours if label in times]
     if not labels:
