@@ -31,7 +31,8 @@ def main(folder: Path) -> None:
     picture = accuracy_and_cost(costs(result), colours(records))
     if picture is None:
         raise SystemExit(f"{folder} has no methods that are trained")
-    PICTURE.write_text(picture.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1) + "\n")
+    head = '<svg xmlns="http://www.w3.org/2000/svg" style="background: white"'  # also on a dark page
+    PICTURE.write_text(picture.replace("<svg", head, 1) + "\n")
     head, _, rest = PAGE.read_text().partition(BEGIN)
     PAGE.write_text(f"{head}{BEGIN}\n\n{content(result)}\n\n{END}{rest.partition(END)[2]}")
 
