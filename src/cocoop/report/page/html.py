@@ -64,6 +64,7 @@ def page(store: Store, root: str | Path | None = None) -> str:
     environment.filters["percent"] = _percent
     return environment.get_template("page.html.j2").render(
         colours=hues,
+        closely=CLOSELY,
         palette=list(zip(SERIES, DARK, strict=True)),
         methods=[METHODS.get(name).facts for name in ordered() if name in methods],
         protocols=[_protocol(result, store, hues, root) for result in protocols],

@@ -86,7 +86,7 @@ def leading(frame: pd.DataFrame, count: int) -> list[str]:
         count: of labels, at most.
     """
     labels = list(frame["method"].unique())
-    score = next((name for name in tables.values(frame) if name in SCORES), None)
+    score = next((name for name in SCORES if name in frame), None)
     if len(labels) <= count or score is None:
         return labels
     means = frame.groupby("method")[score].mean().sort_values(ascending=False, kind="stable")
