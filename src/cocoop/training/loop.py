@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cocoop.backbones.clip import Backbone
-from cocoop.errors import CocoopError, UsageError
 from cocoop.methods import Method
 from cocoop.methods._hooks import WithFinish, WithFit, WithGradientRule, WithLoss, WithSearch
 from cocoop.methods._recipe import Recipe
 from cocoop.training.bank import Banks
 from cocoop.training.checkpoint import Snapshot, restore, take
+from cocoop.training.checks import check_finite, check_fit, check_fitted
 from cocoop.training.classifier import Classifier
 from cocoop.training.distributed import SINGLE, Group
 from cocoop.training.keep import Kept
@@ -122,7 +122,7 @@ def fit(
     method = classifier.method
     if method.facts.sentences and not method.facts.images:
         samples = of_sentences(classifier.sentences, samples.validation)
-    _check(classifier, samples, recipe, group)
+    check_fit(classifier, samples, recipe, group)
     method.train()
     banks, kept, log = Banks(classifier, samples, recipe, seed), Kept(recipe), TrainingLog()
     if isinstance(method, WithFit) and resume is None:
@@ -130,7 +130,7 @@ def fit(
         start = time.perf_counter()
         method.fit(bank)
         log.seconds += time.perf_counter() - start
-        _check_fitted(method)
+        check_fitted(method)
     if recipe.learns:
         log = _steps(classifier, samples, recipe, seed, banks, kept, log, on_epoch, resume, group)
     kept.put_back(method)
@@ -175,7 +175,7 @@ def _steps(
             optimizer.zero_grad(set_to_none=True)
             values = backward(method, terms, len(part) / len(batch) if len(batch) else 1.0)
             values = group.sum(values, list(method.parameters()))
-            _check_finite(values.sum(), classifier, labels[batch], epoch, len(log.loss))
+            check_finite(values.sum(), classifier, labels[batch], epoch, len(log.loss))
             if isinstance(method, WithSearch):
                 method.search(partial(_loss, classifier, features[part], labels[part]))
             else:
@@ -242,38 +242,3 @@ def _set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: int, step
     for parameters in optimizer.param_groups:
         parameters["lr"] = rate if same else rate * parameters["factor"]
     return rate
-
-
-def _check(classifier: Classifier, samples: Samples, recipe: Recipe, group: Group) -> None:
-    images = len(samples.labels)
-    if not images and classifier.method.facts.images:
-        raise CocoopError("there are no training images; check the dataset's split and the class subset")
-    size = min(recipe.batch_size or images, images)
-    if recipe.learns and group.size > size:
-        raise UsageError(
-            f"{group.size} processes cannot share batches of {size} image(s); "
-            "set a larger batch_size, or give each process cells of its own: --workers"
-        )
-    if group.size > 1 and isinstance(classifier.method, WithGradientRule | WithSearch):
-        raise UsageError(
-            f"{classifier.method.facts.name} combines the gradients of whole batches, which processes cannot "
-            "share; give each process cells of its own: --workers"
-        )
-
-
-def _check_fitted(method: Method) -> None:
-    for name, value in method.state_dict().items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise CocoopError(
-                f"{method.facts.name} came out with a {name} that is no finite number; look for broken "
-                "images, or for settings that are too large"
-            )
-
-
-def _check_finite(loss: Tensor, classifier: Classifier, labels: Tensor, epoch: int, step: int) -> None:
-    if not torch.isfinite(loss):
-        names = ", ".join(sorted({classifier.class_names[label] for label in labels.tolist()}))
-        raise CocoopError(
-            f"training diverged: the loss is {loss.item()} at epoch {epoch + 1}, step {step + 1} "
-            f"(classes in the batch: {names}). Lower the learning rate."
-        )

@@ -1,0 +1,55 @@
+"""What stops a training: nothing to train on, processes that cannot share it, values that are not finite."""
+
+import torch
+from torch import Tensor
+
+from cocoop.errors import CocoopError, UsageError
+from cocoop.methods import Method
+from cocoop.methods._hooks import WithGradientRule, WithSearch
+from cocoop.methods._recipe import Recipe
+from cocoop.training.classifier import Classifier
+from cocoop.training.distributed import Group
+from cocoop.training.samples import Samples
+
+
+def check_fit(classifier: Classifier, samples: Samples, recipe: Recipe, group: Group) -> None:
+    """Check that there is something to fit to, and that the processes can share it.
+
+    Raises:
+        CocoopError: there are no images, and the method needs some.
+        UsageError: a batch has fewer images than there are processes, or the method needs whole batches.
+    """
+    images = len(samples.labels)
+    if not images and classifier.method.facts.images:
+        raise CocoopError("there are no training images; check the dataset's split and the class subset")
+    size = min(recipe.batch_size or images, images)
+    if recipe.learns and group.size > size:
+        raise UsageError(
+            f"{group.size} processes cannot share batches of {size} image(s); "
+            "set a larger batch_size, or give each process cells of its own: --workers"
+        )
+    if group.size > 1 and isinstance(classifier.method, WithGradientRule | WithSearch):
+        raise UsageError(
+            f"{classifier.method.facts.name} combines the gradients of whole batches, which processes cannot "
+            "share; give each process cells of its own: --workers"
+        )
+
+
+def check_fitted(method: Method) -> None:
+    """Raise CocoopError where what was computed in closed form is not finite."""
+    for name, value in method.state_dict().items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise CocoopError(
+                f"{method.facts.name} came out with a {name} that is no finite number; look for broken "
+                "images, or for settings that are too large"
+            )
+
+
+def check_finite(loss: Tensor, classifier: Classifier, labels: Tensor, epoch: int, step: int) -> None:
+    """Raise CocoopError where the loss of a batch is not finite; epoch and step count from 0."""
+    if not torch.isfinite(loss):
+        names = ", ".join(sorted({classifier.class_names[label] for label in labels.tolist()}))
+        raise CocoopError(
+            f"training diverged: the loss is {loss.item()} at epoch {epoch + 1}, step {step + 1} "
+            f"(classes in the batch: {names}). Lower the learning rate."
+        )
