@@ -181,6 +181,6 @@ def test_every_page_has_its_place() -> None:
 
 
 def test_pictures_are_small_and_shown() -> None:
-    shown = set(re.findall(r"\(pictures/(\w+\.(?:png|svg))\)", "".join(PAGES.values())))
+    shown = set(re.findall(r"\(pictures/([\w-]+\.(?:png|svg))\)", "".join(PAGES.values())))
     assert shown == {path.name for path in (DOCS / "pictures").iterdir()}
     assert all((DOCS / "pictures" / name).stat().st_size < 150_000 for name in shown)

@@ -1,12 +1,14 @@
-"""The page that compares all methods on the embedded data, made from the run folder of a demo.
+"""The page that compares all methods on the embedded data, made from the run folders of demos.
 
     cocoop demo --methods all --seeds 1,2,3 --out runs
-    python tools/docs_comparison.py runs
+    cocoop demo --methods all --seeds 1,2,3 --out few \\
+        --protocol few-shot --datasets emoji/activities,emoji/food
+    python tools/docs_comparison.py runs few
 
-It rewrites what stands between the marks in docs/comparison.md, and docs/pictures/comparison.svg.
+For each folder, it rewrites what stands between the marks of its protocol in docs/comparison.md, and
+docs/pictures/PROTOCOL.svg.
 """
 
-import re
 import sys
 from pathlib import Path
 
@@ -20,48 +22,51 @@ from cocoop.report.tables.notes import notes
 from cocoop.report.tables.results import Results, results
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGE, PICTURE = DOCS / "comparison.md", DOCS / "pictures" / "comparison.svg"
-BEGIN, END = "<!-- made by tools/docs_comparison.py -->", "<!-- end -->"
+PAGE = DOCS / "comparison.md"
 
 
 def main(folder: Path) -> None:
-    """Rewrite the page and its picture from a run folder of base-to-new."""
+    """Rewrite one part of the page, and its picture."""
     records = list(Store(folder).records())
     (result,) = results(records)
     picture = accuracy_and_cost(costs(result), colours(records))
     if picture is None:
         raise SystemExit(f"{folder} has no methods that are trained")
     head = '<svg xmlns="http://www.w3.org/2000/svg" style="background: white"'  # also on a dark page
-    PICTURE.write_text(picture.replace("<svg", head, 1) + "\n")
-    head, _, rest = PAGE.read_text().partition(BEGIN)
-    PAGE.write_text(f"{head}{BEGIN}\n\n{content(result)}\n\n{END}{rest.partition(END)[2]}")
+    (DOCS / "pictures" / f"{result.name}.svg").write_text(picture.replace("<svg", head, 1) + "\n")
+    begin, end = (f"<!-- {result.name} {mark} -->" for mark in ("begins", "ends"))
+    before, _, rest = PAGE.read_text().partition(begin)
+    PAGE.write_text(f"{before}{begin}\n\n{content(result)}\n\n{end}{rest.partition(end)[2]}")
 
 
 def content(result: Results) -> str:
     """Return the tables in Markdown."""
-    frame = result.frame
-    average = frame[frame["dataset"] == AVERAGE].sort_values("H", ascending=False, kind="stable")
+    cost = costs(result)
+    score = str(cost.columns[1])
+    average = result.frame[result.frame["dataset"] == AVERAGE]
+    average = average.sort_values(score, ascending=False, kind="stable")
     scores = tables.text(average, result.learned).drop(columns="dataset")
-    cost = shown(costs(result)).drop(columns="H").set_index("method")
-    merged = scores.join(cost, on="method")
+    merged = scores.join(shown(cost).drop(columns=score).set_index("method"), on="method")
     environment = result.records[0].environment
     machine = (
         f"{environment.get('machine', '')}, torch {environment['torch']}, cocoop {environment['cocoop']}"
     )
-    lines = [line for line in notes(frame, result.records) if "Mean of the datasets" not in line]
+    lines = [line for line in notes(result.frame, result.records) if "Mean of the datasets" not in line]
+    single = result.frame[result.frame["dataset"] != AVERAGE]
     return "\n\n".join(
         [
             tables.grid(merged, ("method",)),
             "\n".join(f"* {line}" for line in [*lines, f"Measured on: {machine}."]),
-            "![H over seconds of training, one point a method](pictures/comparison.svg)",
+            f"![{score} over seconds of training, one point a method](pictures/{result.name}.svg)",
             "<details>\n<summary>Every dataset</summary>",
-            tables.markdown(frame[frame["dataset"] != AVERAGE], result.learned),
+            tables.markdown(single, result.learned),
             "</details>",
         ]
     )
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or re.match("-", sys.argv[1]):
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         raise SystemExit(__doc__)
-    main(Path(sys.argv[1]))
+    for name in sys.argv[1:]:
+        main(Path(name))

@@ -55,7 +55,8 @@ def _selections(records: Sequence[Record]) -> Iterator[str]:
 
 def _seen(records: Sequence[Record]) -> Iterator[str]:
     """Say which methods have seen in training what counts as new."""
-    kinds = {record.cell.training.label: record.cell.training.method for record in records}
+    tested = [record.cell for record in records if record.cell.transfers]
+    kinds = {cell.training.label: cell.training.method for cell in tested}
     seen = [label for label, name in sorted(kinds.items()) if METHODS.get(name).facts.sees_new_names]
     if seen:
         yield f"Trained with the names of the new classes too: {', '.join(seen)}."
