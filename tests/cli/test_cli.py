@@ -169,3 +169,8 @@ def test_what_the_machine_lacks_is_said_in_words(
         main(["report", "runs"])
     assert stopped.value.code == 1
     assert words in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--version") == 0
+    assert re.fullmatch(r"cocoop \d+\.\d+\S*\n", capsys.readouterr().out)

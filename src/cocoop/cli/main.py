@@ -1,5 +1,6 @@
 """The command `cocoop`."""
 
+import importlib.metadata
 import logging
 import os
 import sys
@@ -56,8 +57,19 @@ class Place(str, Enum):
     front = "front"
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(f"cocoop {importlib.metadata.version('cocoop')}", highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
-def _global(debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False) -> None:
+def _global(
+    debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     if debug:
         os.environ["COCOOP_DEBUG"] = "1"
 
