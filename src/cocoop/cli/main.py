@@ -57,10 +57,11 @@ class Place(str, Enum):
     front = "front"
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool) -> bool:
     if asked:
         out.print(f"cocoop {importlib.metadata.version('cocoop')}", highlight=False)
         raise typer.Exit
+    return asked
 
 
 @app.callback()
