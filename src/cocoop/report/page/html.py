@@ -1,7 +1,6 @@
 """A run folder as one page: tables, plots, examples and how it was run, in a single file."""
 
 from collections.abc import Iterator, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from cocoop.experiments.aggregate import AVERAGE
 from cocoop.experiments.protocols import PROTOCOLS
 from cocoop.experiments.record import Record
 from cocoop.experiments.store import Store
-from cocoop.methods import METHODS, ordered
+from cocoop.methods import METHODS, baseline, ordered
 from cocoop.report.page import examples
 from cocoop.report.page.confusion import confusions
 from cocoop.report.page.settings import settings
@@ -104,13 +103,10 @@ def _table(frame: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def colours(records: Sequence[Record]) -> Colours:
-    """Number the methods' colours: each has its own on every page, further variants take what is left."""
-    unused = {name: number for number, name in enumerate(ordered())}
-    further = count(len(unused))
+    """Number the colours of the methods of a page in their order; the first is that of zero-shot alone."""
     labels = sorted({record.cell.training.label for record in records}, key=tables.rank)
-    return {
-        label: unused.pop(name) if (name := method_of(label)) in unused else next(further) for label in labels
-    }
+    first = 0 if any(method_of(label) == baseline() for label in labels) else 1
+    return {label: number for number, label in enumerate(labels, start=first)}
 
 
 def _summary(frame: pd.DataFrame) -> Iterator[str]:
