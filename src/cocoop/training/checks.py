@@ -1,6 +1,7 @@
 """What stops a training: nothing to train on, processes that cannot share it, values that are not finite."""
 
-import torch
+import math
+
 from torch import Tensor
 
 from cocoop.errors import CocoopError, UsageError
@@ -45,11 +46,11 @@ def check_fitted(method: Method) -> None:
             )
 
 
-def check_finite(loss: Tensor, classifier: Classifier, labels: Tensor, epoch: int, step: int) -> None:
+def check_finite(loss: float, classifier: Classifier, labels: Tensor, epoch: int, step: int) -> None:
     """Raise CocoopError where the loss of a batch is not finite; epoch and step count from 0."""
-    if not torch.isfinite(loss):
+    if not math.isfinite(loss):
         names = ", ".join(sorted({classifier.class_names[label] for label in labels.tolist()}))
         raise CocoopError(
-            f"training diverged: the loss is {loss.item()} at epoch {epoch + 1}, step {step + 1} "
+            f"training diverged: the loss is {loss} at epoch {epoch + 1}, step {step + 1} "
             f"(classes in the batch: {names}). Lower the learning rate."
         )

@@ -25,6 +25,8 @@ class Kept:
 
     def add(self, method: Method, epoch: int, accuracy: list[float]) -> None:
         """Take the weights after an epoch, counted from 0, into account; `accuracy` is that of all so far."""
+        if not (self._best or self._average):
+            return
         own = {name: value.detach().cpu().clone() for name, value in method.state_dict().items()}
         if self._best and accuracy and accuracy[-1] >= max(accuracy):
             self.tensors = own

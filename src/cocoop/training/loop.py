@@ -175,14 +175,15 @@ def _steps(
             optimizer.zero_grad(set_to_none=True)
             values = backward(method, terms, len(part) / len(batch) if len(batch) else 1.0)
             values = group.sum(values, list(method.parameters()))
-            check_finite(values.sum(), classifier, labels[batch], epoch, len(log.loss))
+            *each, loss = torch.cat([values, values.sum()[None]]).tolist()  # one wait for the device
+            check_finite(loss, classifier, labels[batch], epoch, len(log.loss))
             if isinstance(method, WithSearch):
                 method.search(partial(_loss, classifier, features[part], labels[part]))
             else:
                 if recipe.clip:
                     torch.nn.utils.clip_grad_norm_(method.parameters(), recipe.clip)
                 optimizer.step()
-            log.add(values.sum().item(), dict(zip(terms, values.tolist(), strict=True)))
+            log.add(loss, dict(zip(terms, each, strict=True)))
         log.seconds += time.perf_counter() - start
         if recipe.keep == "best" and len(banks.bank.fval):
             log.accuracy.append(accuracy(classifier.predict(banks.bank.fval), banks.bank.val_labels.cpu()))
