@@ -63,3 +63,19 @@ def test_an_ablation_is_not_exported(toy: Backbone) -> None:
     model = fitted(name, toy)
     with pytest.raises(UsageError, match="export that instead"):
         to_onnx(toy, model.classifier())
+
+
+def test_validation_images_are_encoded_for_methods_that_select_alone(toy: Backbone) -> None:
+    features = PromptClassifier("zeroshot", toy).features(IMAGES)
+    asked: list[str] = []
+
+    def validation(label: str) -> tuple[torch.Tensor, list[str]]:
+        asked.append(label)
+        return features[:1], [label]
+
+    for name, times in (("coop", 0), ("tip-adapter", 1)):
+        model = PromptClassifier(name, toy, epochs=1 if name == "coop" else None)
+        model.fit_features(lambda epoch: features, LABELS, validation=lambda: validation(NAMES[0]))
+        assert len(asked) == times
+    with pytest.raises(UsageError, match="classes without training images: 'violin'"):
+        model.fit_features(lambda epoch: features, LABELS, validation=lambda: validation("violin"))

@@ -5,7 +5,7 @@ is installed, `clone`, `cross_val_score` and the like take these objects.
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,12 @@ from cocoop.estimator.folder import write_model
 from cocoop.estimator.inputs import Images, Names, NotFittedError, check_pairs, listed, texts
 from cocoop.estimator.train import train_model
 from cocoop.methods import DEFAULT, Method
+from cocoop.methods._facts import Selection
+from cocoop.methods._recipe import training_views
 from cocoop.methods._settings import MethodChoice, resolve
 from cocoop.training.classifier import Classifier
 from cocoop.training.loop import OnEpoch
-from cocoop.training.samples import Samples, Views
+from cocoop.training.samples import Samples, Validation, Views, no_validation
 from cocoop.utils.display import some
 
 SAVED = ("method", "preset", "epochs", "settings", "template", "seed")  # what a folder tells of the params
@@ -116,8 +118,8 @@ class PromptClassifier:
         check_pairs(images, labels)
 
         def views(epoch: int) -> Tensor:
-            seen = (recipe.augmentation, recipe.crop) if recipe else ()
-            return encode_images(clip, images, training_view(self.seed, epoch, len(images), *seen))
+            view = training_view(self.seed, epoch, len(images), *training_views(recipe))
+            return encode_images(clip, images, view)
 
         return self.fit_features(views, labels, on_epoch)
 
@@ -126,7 +128,7 @@ class PromptClassifier:
         views: Views,
         labels: Names,
         on_epoch: OnEpoch = lambda epoch: None,
-        validation: tuple[Float[Tensor, "m d"], Names] | None = None,
+        validation: Callable[[], tuple[Float[Tensor, "m d"], Names]] | None = None,
     ) -> "PromptClassifier":
         """Learn from image features, as the image tower gives them; return self.
 
@@ -134,18 +136,24 @@ class PromptClassifier:
             views: gives the features (n, d) of the views of an epoch, counted from 0.
             labels: the class name of each image.
             on_epoch: called after every epoch.
-            validation: features and class names of images that a method may select on.
+            validation: gives the features and class names of images to select on, if the method does.
 
         Raises:
             UsageError: a validation image is of a class without training images.
         """
         names = sorted(set(texts(labels)))
         place = {name: index for index, name in enumerate(names)}
-        fval, held = validation or (torch.empty(0, 0), [])
-        if others := sorted(set(texts(held)) - set(names)):
-            raise UsageError(f"validation images of classes without training images: {some(others)}")
-        truth, val_labels = (torch.tensor([place[str(each)] for each in part]) for part in (labels, held))
-        return self._train(names, Samples(views, truth, lambda on: (fval, val_labels.long())), on_epoch)
+
+        def selected_on(selection: Selection) -> Validation:
+            if validation is None:
+                return no_validation(selection)
+            fval, held = validation()
+            if others := sorted(set(texts(held)) - set(names)):
+                raise UsageError(f"validation images of classes without training images: {some(others)}")
+            return fval, torch.tensor([place[str(label)] for label in held], dtype=torch.long)
+
+        truth = torch.tensor([place[str(label)] for label in labels])
+        return self._train(names, Samples(views, truth, selected_on), on_epoch)
 
     def predict(self, images: Images, classes: Names | None = None) -> np.ndarray:
         """Return the likeliest name of each image, among any `classes` or those of the fit."""

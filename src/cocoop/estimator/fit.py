@@ -25,6 +25,7 @@ from cocoop.estimator.folder import check_place
 from cocoop.estimator.inputs import read_classes
 from cocoop.estimator.progress import progress
 from cocoop.methods import baseline
+from cocoop.methods._recipe import training_views
 
 FEW = 100  # below so many images, what one of them weighs is said
 SEEN = 4_000  # images a training sees, repeats counted, where neither epochs nor preset were asked for
@@ -118,13 +119,12 @@ def _train(
     encode(clip, data, items, console)  # a bad image is named before the training
     recipe = model.choice.recipe
     epochs = recipe.all_epochs(len(items)) if recipe else 0
-    seen = (recipe.augmentation, recipe.crop) if recipe else ()
     with few_threads(clip.device, clip.width), progress("training", max(1, epochs), console) as advance:
         model.fit_features(
-            lambda epoch: images.train(data.root, items, epoch, model.seed, None, *seen),
+            lambda epoch: images.train(data.root, items, epoch, model.seed, None, *training_views(recipe)),
             _truth(items),
             lambda epoch: advance(1),
-            (images.test(data.root, held), _truth(held)),
+            lambda: (images.test(data.root, held), _truth(held)),
         )
 
 

@@ -26,7 +26,7 @@ from cocoop.experiments.store import Store
 from cocoop.experiments.tracking import NONE, tracked
 from cocoop.methods import METHODS, Method
 from cocoop.methods._facts import Selection
-from cocoop.methods._recipe import Recipe
+from cocoop.methods._recipe import Recipe, training_views
 from cocoop.methods._settings import from_dict
 from cocoop.training.checkpoint import Snapshot
 from cocoop.training.classifier import Classifier
@@ -182,8 +182,7 @@ class Runner:
         recipe = from_dict(Recipe, training.recipe) if training.recipe else None
 
         def views(epoch: int) -> Tensor:
-            seen = (recipe.augmentation, recipe.crop) if recipe else ()
-            return images.train(dataset.root, items, epoch, training.seed, None, *seen)
+            return images.train(dataset.root, items, epoch, training.seed, None, *training_views(recipe))
 
         def validation(selection: Selection) -> Validation:
             held = _validation(dataset, training, selection)

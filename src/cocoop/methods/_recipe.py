@@ -160,6 +160,12 @@ class Recipe:
             yield {"params": list(rest.values()), "factor": 1.0}
 
 
+def training_views(recipe: Recipe | None) -> tuple[Augmentation, float]:
+    """Return the augmentation and the smallest crop of a training's views."""
+    recipe = recipe or Recipe()
+    return recipe.augmentation, recipe.crop
+
+
 @dataclass(frozen=True)
 class Preset:
     """A method's settings under a name that says where they come from.
