@@ -4,9 +4,11 @@ import json
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import cocoop
@@ -35,40 +37,72 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     made.shutdown()
 
 
-def watch(folder: Path, processes: dict[str, set[str]], done: threading.Event, kill: Any) -> None:
-    """Note which processes were at each training; kill when all three nodes are at one."""
-    killed = False
-    while not done.wait(0.02):
-        notes = {path.stem: path.read_text() for path in folder.glob("claims/*.json") if path.exists()}
-        for key, note in notes.items():
-            processes[key].add(json.loads(note)["process"])
-        if len(notes) == 3 and not killed:
-            killed = True
-            kill()
+class NodeLoss(threading.Thread):
+    """Ends one node in the middle of a training; notes which processes were at each training.
+
+    Whether a process is in the middle of a training is asked while it is stopped: its note is deleted before
+    the training's claim ends, so a note that is still there cannot be too old.
+    """
+
+    def __init__(self, cluster: Any, folder: Path) -> None:
+        super().__init__()
+        self.processes: dict[str, set[int]] = defaultdict(set)
+        self.lost: tuple[str, int] | None = None
+        self.done = threading.Event()
+        self._cluster = cluster
+        self._folder = folder
+
+    def run(self) -> None:
+        while not self.done.wait(0.02):
+            for training, process in self._notes().items():
+                self.processes[training].add(process)
+                if self.lost is None:
+                    self._try(training, process)
+
+    def _try(self, training: str, process: int) -> None:
+        worker = psutil.Process(process)
+        parents = {parent.pid for parent in worker.parents()}
+        worker.suspend()
+        if self._notes().get(training) != process:
+            worker.resume()
+            return
+        (node,) = (node for node in self._cluster.worker_nodes if _raylet(node) in parents)
+        self._cluster.remove_node(node, allow_graceful=False)
+        if worker.is_running():
+            worker.kill()
+        self.lost = (training, process)
+
+    def _notes(self) -> dict[str, int]:
+        """Return the process that is at each training."""
+        notes = {}
+        for path in self._folder.glob("claims/*.json"):
+            with suppress(FileNotFoundError):  # the training has just ended
+                notes[path.stem] = int(json.loads(path.read_text())["process"].split(":")[1])
+        return notes
+
+
+def _raylet(node: Any) -> int:
+    return node.all_processes["raylet"][0].process.pid
 
 
 def test_a_killed_node_loses_and_doubles_nothing(cluster: Any, tmp_path: Path) -> None:
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
+    for _ in range(3):
+        cluster.add_node(num_cpus=1)
     alone = cocoop.run("base-to-new", folder=tmp_path / "alone", **GRID)
-    processes: dict[str, set[str]] = defaultdict(set)
-    done = threading.Event()
-
-    def kill() -> None:
-        cluster.remove_node(nodes[0], allow_graceful=False)
-
-    watcher = threading.Thread(target=watch, args=(tmp_path / "ray", processes, done, kill))
-    watcher.start()
+    loss = NodeLoss(cluster, tmp_path / "ray")
+    loss.start()
     try:
         together = cocoop.run(
             "base-to-new", folder=tmp_path / "ray", workers=f"ray:{cluster.address}", **GRID
         )
     finally:
-        done.set()
-        watcher.join()
+        loss.done.set()
+        loss.join()
     assert list(map(without_time, together)) == list(map(without_time, alone))
     assert len(list((tmp_path / "ray").glob("records/*/*/*.json"))) == 10
-    assert sorted(map(len, processes.values()))[-1] == 2, "the killed node was at no training"
-    assert len({process for names in processes.values() for process in names}) >= 3
+    assert loss.lost is not None, "no node was lost"
+    training, process = loss.lost
+    assert loss.processes[training] > {process}, "the lost training was not done again elsewhere"
 
 
 def test_no_cluster(tmp_path: Path) -> None:
