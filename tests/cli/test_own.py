@@ -215,6 +215,23 @@ def test_predictions_are_written_for_programs(
     ).tolist()
 
 
+def test_approximate_answers_say_so(photos: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["predict", str(trained), "photos", "--format", "json"]
+    assert call(*words) == 0
+    assert "testing" not in json.loads(capsys.readouterr().out)[0]
+    assert call(*words, "--testing", "linear") == 0
+    shown = capsys.readouterr()
+    assert {each["testing"] for each in json.loads(shown.out)} == {"linear"}
+    assert "linear: all probabilities are approximations" in shown.err
+    assert call("evaluate", str(trained), "photos", "--out", "e", "--testing", "linear") == 0
+    assert "Logits are linear in the hidden vector: an approximation, off by" in capsys.readouterr().out
+    values = json.loads(Path("e/metrics.json").read_text())
+    assert values["testing"] == "linear"
+    assert values["approximation"]["images"] == 3
+    assert call(*words, "--testing", "rough") == 2
+    assert "unknown testing mode 'rough'" in capsys.readouterr().err
+
+
 def test_bad_files_are_reported_and_skipped(
     photos: Path, trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,3 +127,24 @@ def test_wrong_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_images_of_the_check_fit_the_names() -> None:
     assert embedded_images(["violin", "apple", "hot dog", "red apple"]).name == "emoji/food"
+
+
+def test_the_linear_form_has_no_text_tower(tmp_path: Path) -> None:
+    model = CoCoOp("toy", epochs=1).fit(IMAGES, LABELS)
+    size = len(graph.to_onnx(model.load_backbone(), model.classifier(NAMES)))
+    export(model.set_params(testing="linear"), NAMES, tmp_path / "linear", Console(quiet=True))
+    spec = json.loads((tmp_path / "linear" / "export.json").read_text())
+    file = tmp_path / "linear" / "model.onnx"
+    assert file.stat().st_size < size - 30_000  # of the toy text tower
+    views = np.stack([model.load_backbone().preprocess.test(image).numpy() for image in IMAGES])
+    [probabilities] = onnxruntime.InferenceSession(file).run(None, {"images": views})
+    np.testing.assert_allclose(probabilities, model.predict_proba(IMAGES, NAMES), atol=1e-5)
+    assert spec["testing"] == "linear"
+    assert spec["parity"]["exact"] >= 0.95 * spec["parity"]["images"]
+    assert 0 < spec["parity"]["approximation"] < 0.05
+
+
+def test_a_graph_is_not_screened(tmp_path: Path) -> None:
+    model = CoCoOp("toy", epochs=1, testing="screened").fit(IMAGES, LABELS)
+    with pytest.raises(UsageError, match="a graph cannot choose what it computes"):
+        export(model, NAMES, tmp_path / "screened", Console(quiet=True))

@@ -187,6 +187,11 @@ def test_names_of_models() -> None:
     assert list(name_models([(Path("a/m"), coop), (Path("b/m"), other)])) == ["a/m", "b/m"]
 
 
+def test_models_whose_logits_are_approximate_say_so() -> None:
+    linear = CoCoOp("toy", testing="linear")
+    assert list(name_models([(Path("a/m"), linear)])) == ["cocoop (linear)"]
+
+
 def test_a_zero_shot_model_stands_once() -> None:
     model = ZeroShot("toy").fit(IMAGES, LABELS)
     assert list(SideBySide({"zeroshot": model}).models) == ["zeroshot"]

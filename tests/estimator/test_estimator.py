@@ -238,3 +238,35 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     for name in ("bad.png", "gone.png"):
         with pytest.raises(CocoopError, match=name):
             ZeroShot("toy").predict([tmp_path / name], classes=["a"])
+
+
+MANY = [
+    f"{size} {name}"
+    for size in ("large", "small", "round", "old")
+    for name in ("red", "green", "blue", "cat")
+]
+
+
+@pytest.mark.parametrize("testing", ["screened", "linear"])
+def test_answers_that_are_not_computed_exactly(testing: str) -> None:
+    images, labels = painted()
+    model = CoCoOp("tiny-clip", epochs=2, settings={"lr": 0.01}, testing="exact").fit(images, labels)
+    exact = model.predict_proba(images, MANY)
+    assert len(model.info_.hidden) == 8
+    model.set_params(testing=testing)
+    rough = model.predict_proba(images, MANY)
+    assert 0 < np.abs(rough - exact).max() < 0.01
+    assert (rough.argmax(1) == exact.argmax(1)).all()
+    assert (model.predict(images, MANY) == np.array(MANY)[exact.argmax(1)]).all()
+
+
+def test_many_images_are_screened(tmp_path: Path) -> None:
+    images, labels = painted(1)
+    model = quick().fit(images, labels)
+    assert model.testing_mode(5, MANY) == "exact"
+    assert model.testing_mode(10_000, MANY) == "screened"
+    assert model.set_params(testing="exact").testing_mode(10_000, MANY) == "exact"
+    model.save(tmp_path / "model")
+    assert cocoop.load(tmp_path / "model", testing="linear").testing_mode(1, MANY) == "linear"
+    with pytest.raises(UsageError, match=r"unknown testing mode 'linar'\. Did you mean 'linear'"):
+        cocoop.load(tmp_path / "model", testing="linar")

@@ -16,6 +16,8 @@ from cocoop.experiments.aggregate import disambiguate
 from cocoop.experiments.record import Record
 from cocoop.experiments.store import Store
 from cocoop.report.show import report
+from cocoop.report.tables.notes import notes
+from cocoop.report.tables.results import results
 from cocoop.training.prompt_file import save_prompt
 from cocoop.utils.files import sweep, write_bytes
 
@@ -51,6 +53,24 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 def without_time(record: Record) -> dict:
     times = {"seconds_to_train", "seconds_per_step", "seconds_per_image"}
     return record.model_dump(exclude={"created", "peak_memory_mb", *times})
+
+
+@pytest.mark.parametrize("testing", ["screened", "linear"])
+def test_approximate_logits_have_records_of_their_own_that_say_so(
+    finished: Path, tmp_path: Path, testing: str
+) -> None:
+    runs = copy(finished, tmp_path)
+    before = {record.cell.key: record for record in Store(runs).records()}
+    records = cocoop.run("base-to-new", folder=runs, testing=testing, **ARGUMENTS)
+    fresh = [record for record in records if record.cell.key not in before]
+    assert [record.cell.training.label for record in fresh] == [f"cocoop (epochs=1, {testing})"] * 2
+    (exact,) = {r.cell.training.key for r in before.values() if r.cell.training.method == "cocoop"}
+    assert {record.cell.training.key for record in fresh} == {exact}  # trained once
+    assert all(record.cell.mode == testing and record.approximation["images"] > 0 for record in fresh)
+    (result,) = results(records)
+    assert any(
+        line.startswith(f"cocoop (epochs=1, {testing}): Logits are") for line in notes(result.frame, records)
+    )
 
 
 def test_records_say_everything(finished: Path) -> None:

@@ -80,8 +80,8 @@ class Config:
 
 @METHODS.register("searched")
 class Model(nn.Module):
-    """A context moved at random wherever that lowers the loss."""
-    facts = Facts(name="Searched", summary="is a test", paper=PAPER)
+    """A context moved at random wherever that lowers the loss, and a little by the image."""
+    facts = Facts(name="Searched", summary="is a test", paper=PAPER, conditional=True)
     config_type = Config
     presets = {"searched": Preset(Config(), Recipe(epochs=2, batch_size=16), "a test")}
     transferable = True
@@ -91,7 +91,11 @@ class Model(nn.Module):
         self.prompts = (Prompt(context_template("a photo of a", 4), 4),)
         self.draws = Draws(seed)
     def forward(self, zimg, text):
-        return self.ctx[None, None]
+        return self.from_hidden(self.hidden(zimg))
+    def hidden(self, zimg):
+        return F.relu(zimg[:, :3])
+    def from_hidden(self, hidden):
+        return (self.ctx + 0.1 * hidden.sum(1)[:, None, None])[:, None]
     def search(self, loss):
         assert self.ctx.grad is not None
         before, value = loss(), self.ctx.detach().clone()
@@ -151,14 +155,13 @@ def test_a_method_that_searches_runs(toy: Backbone, tmp_path: Path, monkeypatch:
     drop_in(SEARCHED, "searched", tmp_path, monkeypatch)
     assert resolve("searched").recipe is not None
     assert METHODS.get("searched").facts.name == "Searched"
-    records = cocoop.run(
-        "base-to-new",
-        datasets=["emoji/activities"],
-        methods=["searched"],
-        seeds=[0],
-        shots=1,
-        backbone="toy",
-        folder=tmp_path / "runs",
-    )
+    call = {"methods": ["searched"], "seeds": [0], "shots": 1, "backbone": "toy", "folder": tmp_path / "runs"}
+    records = cocoop.run("base-to-new", datasets=["emoji/activities"], **call)  # type: ignore[arg-type]
     own = [record for record in records if record.cell.training.method == "searched"]
     assert [len(record.loss) for record in own] == [2, 2]
+    linear = cocoop.run(  # type: ignore[arg-type]
+        "base-to-new", datasets=["emoji/activities"], testing="linear", **call
+    )
+    assert [record.cell.training.label for record in linear if record.approximation] == [
+        "searched (linear)"
+    ] * 2

@@ -17,9 +17,13 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
     classes: Classes = None,
     classes_file: ClassesFile = None,
+    testing: Annotated[
+        str, typer.Option(help="exact, or linear: an approximation without the text tower.")
+    ] = "exact",
 ) -> None:
     """Write a model for fixed class names as one ONNX file, checked against PyTorch."""
     from cocoop.deploy.onnx.export import export as run
     from cocoop.estimator import load
 
-    run(load(model, device="cpu", precision="fp32"), class_names(classes, classes_file), out, terminal())
+    loaded = load(model, device="cpu", precision="fp32", testing=testing)
+    run(loaded, class_names(classes, classes_file), out, terminal())

@@ -28,6 +28,13 @@ Names = Annotated[
     Path | None, typer.Option("--names", help="JSON or CSV: what the data call a class, and its name.")
 ]
 Precision = Annotated[str, typer.Option(help="Of the frozen towers: auto, fp32, tf32, bf16 or fp16.")]
+Testing = Annotated[
+    str,
+    typer.Option(
+        "--testing",
+        help="exact; screened: exact for the likeliest names; linear; auto: screened where that is quicker.",
+    ),
+]
 Root = Annotated[
     Path | None,
     typer.Option("--root", envvar="COCOOP_DATA", help="The folder that holds the datasets' folders."),

@@ -18,6 +18,7 @@ from cocoop.cli.options import (
     Precision,
     Root,
     Settings,
+    Testing,
     class_names,
     parse_bytes,
 )
@@ -104,6 +105,7 @@ def predict(
     device: Device = "auto",
     precision: Precision = "auto",
     memory_budget: Budget = None,
+    testing: Testing = "auto",
 ) -> None:
     """Name images with a trained model, among its classes or any others."""
     from cocoop.estimator import load
@@ -111,7 +113,8 @@ def predict(
 
     names = class_names(classes, classes_file)
     paths = predicting.find_images(images)
-    loaded = load(model, device=device, precision=precision, memory_budget=parse_bytes(memory_budget))
+    budget = parse_bytes(memory_budget)
+    loaded = load(model, device=device, precision=precision, memory_budget=budget, testing=testing)
     count = min(top_k, len(loaded.classifier(names).class_names))
     predictions = predicting.predict(loaded, paths, names, top_k, min_confidence, err)
     predicting.write(predicting.WRITERS[format.value](predictions, paths, count))
@@ -127,6 +130,7 @@ def evaluate(
     device: Device = "auto",
     precision: Precision = "auto",
     memory_budget: Budget = None,
+    testing: Testing = "auto",
     root: Root = None,
 ) -> None:
     """Test a model on labelled images: accuracy, macro F1, calibration, classes, confusion."""
@@ -134,14 +138,9 @@ def evaluate(
     from cocoop.estimator import load
     from cocoop.estimator.evaluate import evaluate as run
 
-    dataset = open_dataset(data, root, names)
-    run(
-        load(model, device=device, precision=precision, memory_budget=parse_bytes(memory_budget)),
-        dataset,
-        split,
-        out,
-        out_,
-    )
+    dataset, budget = open_dataset(data, root, names), parse_bytes(memory_budget)
+    loaded = load(model, device=device, precision=precision, memory_budget=budget, testing=testing)
+    run(loaded, dataset, split, out, out_)
 
 
 @app.command()

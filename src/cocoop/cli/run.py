@@ -73,6 +73,12 @@ def run(
         str | None,
         typer.Option(help="Where the curves go: tensorboard or none. [default: tensorboard, if installed]"),
     ] = None,
+    testing: Annotated[
+        str,
+        typer.Option(
+            help="Of prompts that depend on the image: exact, screened (exact for the likeliest) or linear."
+        ),
+    ] = "exact",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print every setting and estimate the work.")
     ] = False,
@@ -100,6 +106,7 @@ def run(
             workers=workers,
             threads=threads,
             track=track,
+            testing=testing,
             command=shlex.join(["cocoop", *called.get()]),
             dry_run=dry_run,
             console=out,

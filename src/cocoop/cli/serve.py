@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cocoop.cli.options import Budget, Device, Precision, parse_bytes
+from cocoop.cli.options import Budget, Device, Precision, Testing, parse_bytes
 
 app = typer.Typer()
 
@@ -26,6 +26,7 @@ def serve(
     device: Device = "auto",
     precision: Precision = "auto",
     memory_budget: Budget = None,
+    testing: Testing = "auto",
 ) -> None:
     """Open a page that shows models and zero-shot CLIP side by side, with an HTTP API."""
     from cocoop.deploy.serve.limits import Limits
@@ -44,4 +45,5 @@ def serve(
         device=device,
         precision=precision,
         memory_budget=parse_bytes(memory_budget),
+        testing=testing,
     )

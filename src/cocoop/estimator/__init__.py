@@ -12,6 +12,7 @@ from cocoop.estimator.backbone import shared_backbone
 from cocoop.estimator.estimator import SAVED, PromptClassifier
 from cocoop.estimator.folder import read_model
 from cocoop.training.prompt_file import trained_method
+from cocoop.training.screening import check_mode, checked_mode
 
 
 def CoCoOp(backbone: str | Backbone | None = None, **params: Any) -> PromptClassifier:
@@ -66,6 +67,7 @@ def load(
     device: str = AUTO,
     precision: str = AUTO,
     memory_budget: int | None = None,
+    testing: str = AUTO,
 ) -> PromptClassifier:
     """Read a model folder back.
 
@@ -75,9 +77,10 @@ def load(
         device: where to put that; "auto" takes an accelerator where there is one.
         precision: of that; see `load_backbone`.
         memory_budget: bytes for the text encoder; None for what the machine allows.
+        testing: how logits are computed; see `PromptClassifier`.
 
     Raises:
-        UsageError: no such device or precision.
+        UsageError: no such device, precision or way of testing, or the method has only the exact one.
         CocoopError: a file is missing, edited or cut off, or the backbone is another or not to be had.
 
     Examples:
@@ -102,7 +105,14 @@ def load(
             f"network, fetch it once: {shlex.join(['python', '-c', code])}"
         ) from error
     method = trained_method(info.prompt, tensors, clip, folder)
-    here: dict[str, Any] = {"device": device, "precision": precision, "memory_budget": memory_budget}
+    if testing != AUTO:
+        check_mode(method, checked_mode(testing))
+    here: dict[str, Any] = {
+        "device": device,
+        "precision": precision,
+        "memory_budget": memory_budget,
+        "testing": testing,
+    }
     params = {name: info.params[name] for name in SAVED if name in info.params}
     return PromptClassifier(backbone=backbone or name, **here, **params)._set_fitted(clip, method, info)
 

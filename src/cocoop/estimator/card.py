@@ -53,7 +53,7 @@ class ModelInfo(BaseModel):
         preprocess: the pixels the backbone expects; empty where it was imported.
         precision: of the backbone in training; empty where it was imported.
         images: images trained on.
-        lr, loss, terms, accuracy, selected, selected_on, seconds: what happened in the training, as
+        lr, loss, terms, accuracy, selected, selected_on, seconds, hidden: what happened in the training, as
             `cocoop.training.log.TrainingLog` has it; losses are means of epochs.
         results: on images not trained on.
         environment: versions, commit and machine.
@@ -77,6 +77,7 @@ class ModelInfo(BaseModel):
     selected: dict[str, Any] = {}
     selected_on: str = ""
     seconds: float = 0.0
+    hidden: list[float] = []
     results: list[Result] = []
     environment: dict[str, str]
     created: str

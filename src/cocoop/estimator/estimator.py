@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cocoop.backbones.cache import FeatureCache
 from cocoop.backbones.clip import EMBEDDED, Backbone
 from cocoop.backbones.device import AUTO
 from cocoop.backbones.features import encode_images
@@ -32,7 +33,9 @@ from cocoop.methods._settings import MethodChoice, resolve
 from cocoop.training.classifier import Classifier
 from cocoop.training.loop import OnEpoch
 from cocoop.training.samples import Samples, Validation, Views, no_validation
+from cocoop.training.screening import Predictor, TestingMode, checked_mode, predictor, quickest
 from cocoop.utils.display import some
+from cocoop.utils.files import default_cache
 
 SAVED = ("method", "preset", "epochs", "settings", "template", "seed")  # what a folder tells of the params
 
@@ -56,6 +59,9 @@ class PromptClassifier:
         device: where a backbone given by name is put; "auto" takes an accelerator where there is one.
         precision: of a backbone given by name; see `load_backbone`.
         memory_budget: bytes for the text encoder; None for what the machine allows.
+        testing: how logits are computed where the contexts depend on the image: "exact"; "screened", exact
+            for each image's likeliest names; "linear" (see `cocoop.training.screening`); or "auto", which
+            screens where that costs less, by the number of images and names.
 
     Attributes:
         classes_: the class names it was fitted on, sorted.
@@ -92,6 +98,7 @@ class PromptClassifier:
         device: str = AUTO,
         precision: str = AUTO,
         memory_budget: int | None = None,
+        testing: str = AUTO,
     ) -> None:
         self.method = method
         self.backbone = backbone
@@ -103,7 +110,9 @@ class PromptClassifier:
         self.device = device
         self.precision = precision
         self.memory_budget = memory_budget
+        self.testing = testing
         self._last: Classifier | None = None
+        self._predictors: dict[TestingMode, Predictor] = {}  # of the last classifier
 
     def fit(
         self, images: Images, labels: Names, on_epoch: OnEpoch = lambda epoch: None
@@ -157,12 +166,12 @@ class PromptClassifier:
 
     def predict(self, images: Images, classes: Names | None = None) -> np.ndarray:
         """Return the likeliest name of each image, among any `classes` or those of the fit."""
-        classifier = self.classifier(classes)
-        return np.array(classifier.class_names)[classifier.predict(self.features(images)).argmax(1).numpy()]
+        names = np.array(self.classifier(classes).class_names)
+        return names[self.logits(self.features(images), classes).argmax(1).numpy()]
 
     def predict_proba(self, images: Images, classes: Names | None = None) -> np.ndarray:
         """Return the probabilities (n, c) of `classes`, in their order, or of `classes_`."""
-        return self.classifier(classes).predict(self.features(images)).softmax(1).numpy()
+        return self.logits(self.features(images), classes).softmax(1).numpy()
 
     def score(self, images: Images, labels: Names, classes: Names | None = None) -> float:
         """Return the accuracy on labelled images."""
@@ -176,7 +185,26 @@ class PromptClassifier:
 
     def logits(self, features: Float[Tensor, "n d"], classes: Names | None = None) -> Float[Tensor, "n c"]:
         """Return the logits of image features."""
-        return self.classifier(classes).predict(features)
+        return self.predictor(features, classes).predict(features)
+
+    def predictor(self, features: Float[Tensor, "n d"], classes: Names | None = None) -> Predictor:
+        """Return what computes the logits of image features as `testing` says; the last ones are kept.
+
+        Raises:
+            UsageError: the method can only be tested exactly.
+        """
+        mode, classifier = self.testing_mode(len(features), classes), self.classifier(classes)
+        if mode not in self._predictors:
+            cache = FeatureCache(default_cache())
+            made = predictor(classifier, mode, features, self.info_.hidden, cache)
+            self._predictors[mode] = made
+        return self._predictors[mode]
+
+    def testing_mode(self, images: int, classes: Names | None = None) -> TestingMode:
+        """Return how the logits of so many images are computed."""
+        if self.testing != AUTO:
+            return checked_mode(self.testing)
+        return quickest(self.classifier(classes), images)
 
     def classifier(self, classes: Names | None = None) -> Classifier:
         """Return the `Classifier` over `classes` or those of the fit; the last one is kept.
@@ -197,6 +225,7 @@ class PromptClassifier:
         if self._last is None or self._last.class_names != names:
             trained = self.info_.prompt.class_names
             self._last = Classifier(self.backbone_, self.method_, names, self.memory_budget, trained)
+            self._predictors = {}
         return self._last
 
     def save(self, folder: str | Path, results: Sequence[Result] = ()) -> None:

@@ -21,6 +21,7 @@ from cocoop.estimator import ZeroShot
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.features import encode
 from cocoop.training.metrics import evaluate as measure
+from cocoop.training.screening import approximation, in_words
 from cocoop.utils.display import harmless, short
 from cocoop.utils.files import write_bytes, write_json, write_text
 
@@ -43,19 +44,24 @@ def evaluate(model: PromptClassifier, data: Dataset, split: str, out: Path, cons
         raise UsageError(f"the split {split!r} of {data.name} has no images")
     zimg = encode(model.load_backbone(), data, items, console)
     truth = torch.tensor([item.label for item in items])
-    logits = model.logits(zimg, names)
+    answers = model.predictor(zimg, names)
+    logits = answers.predict(zimg)
     zero = ZeroShot(model.backbone_, template=model.info_.prompt.template).logits(zimg, names)
     label = model.info_.prompt.method
     values = {name: dict(measure(each, truth)) for name, each in (("zero-shot", zero), (label, logits))}
     confusion = multiclass_confusion_matrix(logits.argmax(1), truth, len(names))
     classes = per_class(confusion, names)
     tested = {"data": data.name, "split": split, "classes": len(names), "images": len(items)}
-    write_json(out / "metrics.json", tested | values)
+    tested["testing"] = model.testing_mode(len(items), names)
+    rough = approximation(answers, zimg)
+    write_json(out / "metrics.json", tested | values | ({"approximation": rough} if rough else {}))
     safe = [harmless(name) for name in names]
     write_text(out / "per_class.csv", classes.map(_harmless).to_csv(index=False))
     write_text(out / "confusion.csv", pd.DataFrame(confusion.numpy(), safe, safe).to_csv(index_label="class"))
     write_bytes(out / "confusion.png", _picture(confusion, names))
     _say(values, classes, console)
+    if rough:
+        console.print(in_words(rough), highlight=False, soft_wrap=True)
     console.print(
         f"written to {out}: metrics.json, per_class.csv, confusion.csv, confusion.png",
         highlight=False,

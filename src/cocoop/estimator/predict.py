@@ -17,10 +17,16 @@ from cocoop.data.own.folder import list_images
 from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.progress import progress
+from cocoop.training.screening import TestingMode
 from cocoop.utils.display import harmless, on_one_line, readable_json
 
 BATCH = 64  # images held at a time
 UNSURE = "unsure"
+SAYS = {
+    "screened": "screened: exact for the likeliest names of each image, an approximation for the others; "
+    "--testing exact computes all",
+    "linear": "linear: all probabilities are approximations; --testing exact computes them exactly",
+}
 WIDEST = 60  # characters of a path in a table
 
 
@@ -32,11 +38,13 @@ class Prediction:
         path: of the file.
         top: the likeliest names with their probabilities, the likeliest first.
         sure: whether the first one reaches the confidence asked for.
+        testing: how its logits were computed.
     """
 
     path: str
     top: tuple[tuple[str, float], ...]
     sure: bool
+    testing: TestingMode = "exact"
 
     @property
     def name(self) -> str | None:
@@ -54,10 +62,16 @@ def predict(
 ) -> Iterator[Prediction]:
     """Yield a prediction for every file that can be read; report the others on `err`.
 
+    What the model's `testing` leaves open is settled by the number of files.
+
     Raises:
         CocoopError: none of the files can be read.
     """
     names, clip = model.classifier(classes).class_names, model.load_backbone()
+    mode = model.testing_mode(len(paths), classes)
+    model = model.set_params(testing=mode)
+    if mode != "exact":
+        err.print(SAYS[mode], highlight=False, soft_wrap=True)
     bad = 0
     with progress("predicting", len(paths), err, hidden=sys.stdout.isatty()) as advance:
         for start in range(0, len(paths), BATCH):
@@ -75,7 +89,7 @@ def predict(
                 values, places = torch.topk(shares, min(top_k, len(names)))
                 for path, chances, best in zip(read, values.tolist(), places.tolist(), strict=True):
                     top = tuple((names[i], chance) for i, chance in zip(best, chances, strict=True))
-                    yield Prediction(_shown(path), top, chances[0] >= min_confidence)
+                    yield Prediction(_shown(path), top, chances[0] >= min_confidence, mode)
             advance(len(some))
     if bad == len(paths):
         raise CocoopError("none of the files can be read as an image")
@@ -123,7 +137,8 @@ def as_json(predictions: Iterator[Prediction]) -> Iterator[str]:
     before = "["
     for each in predictions:
         top = [{"name": name, "probability": round(chance, 6)} for name, chance in each.top]
-        line = readable_json({"path": each.path, "name": each.name, "top": top})
+        rough = {} if each.testing == "exact" else {"testing": each.testing}
+        line = readable_json({"path": each.path, "name": each.name, "top": top, **rough})
         yield f"{before}\n  {line}"
         before = ","
     yield "\n]\n"

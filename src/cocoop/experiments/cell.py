@@ -11,6 +11,7 @@ from cocoop.backbones.device import Precision
 from cocoop.data import Dataset, Item
 from cocoop.data.splits import Subset, select, subset_labels
 from cocoop.methods._settings import MethodChoice
+from cocoop.training.screening import TestingMode
 from cocoop.utils.files import digest
 
 
@@ -93,6 +94,7 @@ class Cell(BaseModel):
         protocol: registered name.
         training: how the prompt is trained.
         testing: what it is tested on.
+        mode: whether the logits of conditional prompts are exact; see `cocoop.training.screening`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,11 +102,20 @@ class Cell(BaseModel):
     protocol: str
     training: Training
     testing: Testing
+    mode: TestingMode = "exact"
 
     @cached_property
     def key(self) -> str:
         """Short digest of the whole cell."""
-        return _key([self.protocol, self.training.key, self.testing.model_dump()])
+        mode = [self.mode] if self.mode != "exact" else []
+        return _key([self.protocol, self.training.key, self.testing.model_dump(), *mode])
+
+    def in_mode(self, mode: TestingMode) -> "Cell":
+        """Return the cell with its logits computed in another way, which its label then says."""
+        label = self.training.label
+        label = f"{label[:-1]}, {mode})" if label.endswith(")") else f"{label} ({mode})"
+        training = self.training.model_copy(update={"label": label})
+        return Cell(protocol=self.protocol, training=training, testing=self.testing, mode=mode)
 
     @property
     def title(self) -> str:

@@ -15,16 +15,29 @@ from cocoop.experiments.protocols import PROTOCOLS, DatasetSummary, Settings, un
 from cocoop.methods import METHODS, Method, build
 from cocoop.methods._hooks import WithSentences
 from cocoop.methods._settings import from_dict
+from cocoop.training.screening import TestingMode, check_mode
 
 
 def plan_cells(
-    protocols: Sequence[str], settings: Settings, clip: Backbone, root: str | Path | None = None
+    protocols: Sequence[str],
+    settings: Settings,
+    clip: Backbone,
+    root: str | Path | None = None,
+    mode: TestingMode = "exact",
 ) -> list[Cell]:
     """Return the cells of the protocols.
 
+    Args:
+        protocols: registered names.
+        settings: what they are to cover.
+        clip: the backbone.
+        root: of the datasets.
+        mode: in which the methods are tested whose contexts depend on the image.
+
     Raises:
         UsageError: a protocol is unknown or cannot use the settings; or it tests prompts on classes that they
-            were not trained on, and a method's prompts fit no others; or a class has no sentences.
+            were not trained on, and a method's prompts fit no others; or a class has no sentences; or
+            a method cannot be tested in the mode.
     """
     cells = unique(cell for name in protocols for cell in PROTOCOLS.get(name).cells(settings))
     opened = lru_cache(maxsize=None)(partial(open_dataset, root=root))
@@ -37,7 +50,8 @@ def plan_cells(
             )
         if cell.training.method in reading:
             _check_sentences(cell, clip, opened)
-    return cells
+        check_mode(_method(cell, clip), mode)
+    return [cell.in_mode(mode) if mode != "exact" and _conditional(cell) else cell for cell in cells]
 
 
 def summarize(dataset: Dataset, clip: Backbone) -> DatasetSummary:
@@ -50,6 +64,10 @@ def summarize(dataset: Dataset, clip: Backbone) -> DatasetSummary:
         domains=tuple(name for name in dataset.splits if name not in ("train", "val", "test")),
         room=clip.context_length - longest - 1,  # 1 for the full stop
     )
+
+
+def _conditional(cell: Cell) -> bool:
+    return bool(METHODS.get(cell.training.method).facts.conditional)
 
 
 def _answers(cell: Cell, clip: Backbone, opened: Callable[[str], Dataset]) -> bool:

@@ -39,6 +39,8 @@ class Record(BaseModel):
         files: digest of the training and test lists (path, label, name).
         predictions: SHA-256 of the file with them.
         environment: versions of packages, commit, machine and threads; see `cocoop.utils.environment`.
+        approximation: where logits are not exact: "error", the largest difference of one found on "images"
+            test images, and of screened ones "exact", the mean share of an image's classes that are exact.
         note: what must be known of the training data, if anything.
         created: when, in UTC.
     """
@@ -67,6 +69,7 @@ class Record(BaseModel):
     files: str
     predictions: str = ""
     environment: dict[str, str]
+    approximation: dict[str, float] = {}
     note: str = ""
     created: str
 

@@ -27,6 +27,7 @@ from cocoop.experiments.tracking import choose_tracker
 from cocoop.methods import baseline
 from cocoop.methods._settings import choose
 from cocoop.training.distributed import SINGLE, Group, join_group
+from cocoop.training.screening import checked_mode
 from cocoop.utils.files import default_cache, sweep
 
 FAILURES_SHOWN = 5
@@ -51,6 +52,7 @@ def run(
     workers: int | str = 1,
     threads: int | None = None,
     track: str | None = None,
+    testing: str = "exact",
     command: str | None = None,
     dry_run: bool = False,
     console: Console | None = None,
@@ -78,6 +80,8 @@ def run(
             depend on it.
         track: where the curves of the fits go: "tensorboard" or "none"; None for TensorBoard where it is
             installed.
+        testing: how methods are tested whose contexts depend on the image: "exact", "screened" or "linear",
+            with labels that say so; see `cocoop.training.screening`.
         command: the command line that asks for the same, kept for `cocoop status`.
         dry_run: only print what would be run.
         console: where progress goes; None for nowhere.
@@ -123,7 +127,7 @@ def run(
         source=source,
         summaries={name: summarize(open_dataset(name, root), clip) for name in named},
     )
-    cells = plan_cells(protocols, settings, clip, root)
+    cells = plan_cells(protocols, settings, clip, root, checked_mode(testing))
     check_data([cell for cell in cells if not store.has(cell)], root)
     dry.print_few_shots(settings, console)
     if dry_run:

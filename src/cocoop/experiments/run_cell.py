@@ -35,6 +35,7 @@ from cocoop.training.loop import Epoch, OnEpoch, train
 from cocoop.training.metrics import evaluate
 from cocoop.training.prompt_file import PromptCard, save_prompt
 from cocoop.training.samples import Samples, Validation
+from cocoop.training.screening import approximation, predictor
 from cocoop.utils.environment import environment, peak_memory_mb
 from cocoop.utils.files import digest
 
@@ -115,7 +116,9 @@ class Runner:
         notify(cell, "testing", 0.0)
         fimg = replace(self._images, decode=dataset.decode).test(dataset.root, items)
         start = time.perf_counter()
-        logits = Classifier(self._backbone, method, names, self._budget, card.class_names).predict(fimg)
+        classifier = Classifier(self._backbone, method, names, self._budget, card.class_names)
+        answers = predictor(classifier, cell.mode, fimg, card.hidden, self._images.cache)
+        logits = answers.predict(fimg)
         seconds = time.perf_counter() - start
         truth = _labels(items)
         values = dict(evaluate(logits, truth))
@@ -140,6 +143,7 @@ class Runner:
             peak_memory_mb=peak_memory_mb(),
             files=digest(*(repr(tuple(item)) for item in (*images, *items))),
             environment=self._environment,
+            approximation=approximation(answers, fimg),
             note=self._open(cell.training.dataset).note if cell.training.shots else "",
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )

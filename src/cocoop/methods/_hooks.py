@@ -44,6 +44,7 @@ class Output:
         sentences: those about the classes that it asked for.
         rows: the place of every candidate among the class names of the training; None where one has none.
         head: the method's own logits, where it has some.
+        approximate: CLIP's logits to first order, where no text feature was computed to have them from.
     """
 
     fimg: Float[Tensor, "b d"]
@@ -53,6 +54,7 @@ class Output:
     sentences: Mapping[str, Sentences]
     rows: Int[Tensor, " c"] | None
     head: "Callable[[Output], Tensor] | None" = None
+    approximate: Float[Tensor, "b c"] | None = None
 
     @cached_property
     def zimg(self) -> Float[Tensor, "b d"]:
@@ -67,6 +69,8 @@ class Output:
     @cached_property
     def similarity(self) -> Float[Tensor, "b c"]:
         """CLIP's logits: the cosine times the logit scale."""
+        if self.approximate is not None:
+            return self.approximate
         if self.ztxt.shape[0] == 1:
             return self.logit_scale * self.zimg @ self.ztxt[0].T
         return self.logit_scale * torch.einsum("bd,bcd->bc", self.zimg, self.ztxt)
@@ -133,6 +137,23 @@ class WithDerived(Protocol):
 
     def derive(self, text: Text, rows: Int[Tensor, " c"] | None) -> Text:
         """Return what is to be found in `Output.text` beside the features of templates."""
+        ...
+
+
+@runtime_checkable
+class WithHidden(Protocol):
+    """A method whose context vectors are an affine function of a small hidden vector of the image.
+
+    Its text features can then be linearised (`cocoop.text.linear`). Logits of its own use text features by
+    `out.similarity` alone, and the logit of a class by that class's alone.
+    """
+
+    def hidden(self, zimg: Float[Tensor, "b d"]) -> Float[Tensor, "b r"]:
+        """Return the hidden vectors of L2-normalised image features."""
+        ...
+
+    def from_hidden(self, hidden: Float[Tensor, "b r"]) -> Float[Tensor, "b 1 m w"]:
+        """Return the context vectors; those of an image are `from_hidden(hidden(zimg))`."""
         ...
 
 

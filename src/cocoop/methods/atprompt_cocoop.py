@@ -80,5 +80,13 @@ class Model(nn.Module):
 
     def forward(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "b 1 m w"]:
         """Shift the vectors behind the last attribute by the Meta-Net's answer to the image."""
-        shift = self.meta_net(zimg)[:, None].expand(-1, len(self.ctx) - self.fixed, -1)
+        return self.from_hidden(self.hidden(zimg))
+
+    def hidden(self, zimg: Float[Tensor, "b d"]) -> Float[Tensor, "b r"]:
+        """Return the Meta-Net's hidden layer."""
+        return self.meta_net[:-1](zimg)
+
+    def from_hidden(self, hidden: Float[Tensor, "b r"]) -> Float[Tensor, "b 1 m w"]:
+        """Shift the vectors behind the last attribute by what the Meta-Net makes of its hidden layer."""
+        shift = self.meta_net[-1](hidden)[:, None].expand(-1, len(self.ctx) - self.fixed, -1)
         return (self.ctx + F.pad(shift, (0, 0, self.fixed, 0)))[:, None]

@@ -47,7 +47,7 @@ PAPER = Paper(
 )
 
 
-def meta_net(embed_dim: int, width: int, reduction: int, seed: int) -> nn.Module:
+def meta_net(embed_dim: int, width: int, reduction: int, seed: int) -> nn.Sequential:
     """Return an untrained Meta-Net: image features to shifts of context vectors (section 3.2)."""
     hidden = max(1, embed_dim // reduction)
     with seeded(seed):
@@ -89,4 +89,12 @@ class Model(nn.Module):
 
     def forward(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "b 1 m w"]:
         """Shift every context vector by the Meta-Net's answer to the image."""
-        return (self.ctx + self.meta_net(zimg)[:, None])[:, None]
+        return self.from_hidden(self.hidden(zimg))
+
+    def hidden(self, zimg: Float[Tensor, "b d"]) -> Float[Tensor, "b r"]:
+        """Return the Meta-Net's hidden layer."""
+        return self.meta_net[:-1](zimg)
+
+    def from_hidden(self, hidden: Float[Tensor, "b r"]) -> Float[Tensor, "b 1 m w"]:
+        """Shift every context vector by what the Meta-Net makes of its hidden layer."""
+        return (self.ctx + self.meta_net[-1](hidden)[:, None])[:, None]

@@ -69,6 +69,14 @@ class Model(nn.Module):
         """Return CoCoOp's context for every image."""
         return self.base(zimg, text)
 
+    def hidden(self, zimg: Float[Tensor, "b d"]) -> Float[Tensor, "b r"]:
+        """Return the hidden layer of CoCoOp's Meta-Net."""
+        return self.base.hidden(zimg)
+
+    def from_hidden(self, hidden: Float[Tensor, "b r"]) -> Float[Tensor, "b 1 m w"]:
+        """Return CoCoOp's context under hidden vectors."""
+        return self.base.from_hidden(hidden)
+
     def logits(self, out: Output) -> Float[Tensor, "b c"]:
         """Return CLIP's logits, and among the training classes their weighted sum with the head's."""
         return self.head.logits(out)

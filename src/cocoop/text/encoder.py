@@ -6,10 +6,11 @@ last block runs for EOT alone, and frozen weights leave nothing behind for a wei
 and every gradient, is that of encoding each prompt of each image on its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -24,6 +25,22 @@ from cocoop.text.prompt import Prompt
 from cocoop.text.replay import Replayed
 from cocoop.text.tower import TextTower
 from cocoop.text.tree import in_order
+
+PAIRS_AT_ONCE = 256  # of an image and one of its classes
+
+
+class Piece(NamedTuple):
+    """Some classes' text features under one of the prompts, as a function.
+
+    Attributes:
+        classes: their places among the names.
+        run: contexts (b, 1 or c, m, w) to features (b, c, d).
+        rows: contexts it should be given at once.
+    """
+
+    classes: Sequence[int]
+    run: Callable[[Tensor], Tensor]
+    rows: int
 
 
 class TextEncoder:
@@ -81,6 +98,48 @@ class TextEncoder:
         if self._tower.dtype == torch.float16:
             return scaled(self._encode, contexts)
         return self._encode(contexts)
+
+    def some(self, contexts: Float[Tensor, "b 1 m w"], classes: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
+        """Return the text features of a few classes of each image, others for every image.
+
+        The images share one tree, in which each has learned vectors of its own.
+
+        Args:
+            contexts: as for a call; the same for all classes.
+            classes: those of each image, by their place among the names.
+        """
+        at_once = max(1, PAIRS_AT_ONCE // classes.shape[1])
+        parts = zip(contexts.split(at_once), classes.split(at_once), strict=True)
+        return torch.cat([self._some(images, few) for images, few in parts])
+
+    def _some(
+        self, contexts: Float[Tensor, "b 1 m w"], classes: Int[Tensor, "b k"]
+    ) -> Float[Tensor, "b k d"]:
+        features = []
+        for prompt, slots in zip(self._prompts, self._slots, strict=True):
+            own = [
+                tuple(slot if slot.ctx < 0 else slot._replace(cls=image) for slot in slots[label])
+                for image, labels in enumerate(classes.tolist())
+                for label in labels
+            ]
+            each = Chunk(self._tower, prompt, own, self._normalise)(contexts.transpose(0, 1))
+            features.append(each.view(*classes.shape, -1))
+        return _average(features)
+
+    def pieces(self, rows: int) -> Iterator[Piece]:
+        """Yield the computation in pieces that keep `rows` contexts within the memory budget.
+
+        They are for whoever transforms the computation, whose needs are a few times the activations.
+        """
+        budget = (self.memory_budget or available_memory(self._tower.token_embedding.device) // 2) // 4
+        for index, order in enumerate(self._orders):
+            prompt = self._prompts[index]
+            layout = choose_chunking(
+                self._slots[index], self._tower, rows, budget, False, prompt.shared_blocks
+            )
+            for start in range(0, len(order), layout.classes):
+                run = self._chunk(index, start, layout.classes).eager
+                yield Piece(order[start : start + layout.classes], run, layout.images)
 
     def in_one_piece(self) -> Callable[[Tensor], Tensor]:
         """Return the same function without chunks: one tree of all classes, a fixed graph for export."""

@@ -1,6 +1,7 @@
 """Image features and class names to logits: CLIP's scaled cosine, or the method's own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float, Int
@@ -65,6 +66,7 @@ class Classifier:
         memory_budget: int | None = None,
         trained_names: Sequence[str] | None = None,
     ) -> None:
+        self.backbone = backbone
         self.method = method
         self.class_names = tuple(class_names)
         self.logit_scale = backbone.logit_scale
@@ -88,18 +90,16 @@ class Classifier:
     @torch.no_grad()
     def predict(self, fimg: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """Return the logits of many images on the CPU, computed in pieces that keep memory bounded."""
-        training = self.method.training
-        self.method.eval()
-        rows = [torch.empty(0, len(self.class_names))]
-        for images in fimg.to(self.device).split(IMAGES_AT_ONCE):
-            contexts = self.contexts(images)
-            conditional = self.method.facts.conditional
-            size = max(1, TEXTS_AT_ONCE // len(self.class_names)) if conditional else len(images)
-            pieces = contexts.split(size) if conditional else [contexts]
-            for piece, context in zip(images.split(size), pieces, strict=True):
-                rows.append(self.pair(piece, self.encode(context)).logits.cpu())
-        self.method.train(training)
-        return torch.cat(rows)
+        with evaluating(self.method):
+            return in_pieces(self._predict, fimg.to(self.device), len(self.class_names))
+
+    def _predict(self, fimg: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
+        contexts = self.contexts(fimg)
+        if not self.method.facts.conditional:
+            return self.pair(fimg, self.encode(contexts)).logits
+        size = max(1, TEXTS_AT_ONCE // len(self.class_names))
+        pieces = zip(fimg.split(size), contexts.split(size), strict=True)
+        return torch.cat([self.pair(piece, self.encode(context)).logits for piece, context in pieces])
 
     def contexts(self, fimg: Float[Tensor, "b d"]) -> Float[Tensor, "s k m w"]:
         """Return the method's context vectors: 1, as many as images, or as many as it has samples."""
@@ -114,8 +114,19 @@ class Classifier:
                 self._constant = self.encode_text(contexts)
         return self._constant
 
-    def pair(self, fimg: Float[Tensor, "b d"], ftxt: Float[Tensor, "s c d"]) -> Output:
-        """Return what logits and losses are computed from, of image and text features."""
+    def pair(
+        self,
+        fimg: Float[Tensor, "b d"],
+        ftxt: Float[Tensor, "s c d"],
+        approximate: Float[Tensor, "b c"] | None = None,
+    ) -> Output:
+        """Return what logits and losses are computed from, of image and text features.
+
+        Args:
+            fimg: image features.
+            ftxt: text features; none of any class with `approximate`.
+            approximate: the similarities, where they were computed in another way.
+        """
         method = self.method
         return Output(
             fimg=fimg,
@@ -125,6 +136,7 @@ class Classifier:
             sentences=self.sentences,
             rows=self.rows,
             head=method.logits if isinstance(method, WithLogits) else None,
+            approximate=approximate,
         )
 
     def _known(self) -> Text:
@@ -135,6 +147,25 @@ class Classifier:
         if self._derived is None:
             self._derived = {**self.text, **self.method.derive(self.text, self.rows)}
         return self._derived
+
+
+@contextmanager
+def evaluating(method: Method) -> Iterator[None]:
+    """Take a method out of training inside."""
+    training = method.training
+    method.eval()
+    try:
+        yield
+    finally:
+        method.train(training)
+
+
+def in_pieces(
+    predict: Callable[[Float[Tensor, "b d"]], Float[Tensor, "b c"]], fimg: Float[Tensor, "n d"], classes: int
+) -> Float[Tensor, "n c"]:
+    """Return the logits of many images on the CPU, those of a bounded number computed at a time."""
+    rows = [predict(images).cpu() for images in fimg.split(IMAGES_AT_ONCE)] if len(fimg) else []
+    return torch.cat([torch.empty(0, classes), *rows])
 
 
 def _rows(

@@ -16,6 +16,7 @@ class TrainingLog:
         selected: what was selected or found when the steps were done, by name.
         selected_on: what that was decided on, and on how many images; empty where nothing was.
         seconds: wall time of all steps, and of what is computed in closed form.
+        hidden: mean hidden vector of the images of the last epoch, where the method has such vectors.
     """
 
     lr: list[float] = field(default_factory=list)
@@ -25,6 +26,7 @@ class TrainingLog:
     selected: dict[str, Any] = field(default_factory=dict)
     selected_on: str = ""
     seconds: float = 0.0
+    hidden: list[float] = field(default_factory=list)
 
     @property
     def seconds_per_step(self) -> float:

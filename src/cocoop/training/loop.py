@@ -14,7 +14,14 @@ from torch.nn import functional as F
 
 from cocoop.backbones.clip import Backbone
 from cocoop.methods import Method
-from cocoop.methods._hooks import WithFinish, WithFit, WithGradientRule, WithLoss, WithSearch
+from cocoop.methods._hooks import (
+    WithFinish,
+    WithFit,
+    WithGradientRule,
+    WithHidden,
+    WithLoss,
+    WithSearch,
+)
 from cocoop.methods._recipe import Recipe
 from cocoop.training.bank import Banks
 from cocoop.training.checkpoint import Snapshot, restore, take
@@ -22,6 +29,7 @@ from cocoop.training.checks import check_finite, check_fit, check_fitted
 from cocoop.training.classifier import Classifier
 from cocoop.training.distributed import SINGLE, Group
 from cocoop.training.keep import Kept
+from cocoop.training.linearised import mean_hidden
 from cocoop.training.log import TrainingLog
 from cocoop.training.metrics import accuracy
 from cocoop.training.prompt_file import PromptCard, build_method
@@ -185,6 +193,8 @@ def _steps(
                 optimizer.step()
             log.add(loss, dict(zip(terms, each, strict=True)))
         log.seconds += time.perf_counter() - start
+        if isinstance(method, WithHidden) and epoch + 1 == epochs:
+            log.hidden = mean_hidden(method, features.to(classifier.device)).tolist()
         if recipe.keep == "best" and len(banks.bank.fval):
             log.accuracy.append(accuracy(classifier.predict(banks.bank.fval), banks.bank.val_labels.cpu()))
         kept.add(method, epoch, log.accuracy)

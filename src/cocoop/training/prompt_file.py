@@ -29,7 +29,7 @@ class PromptCard(BaseModel):
         template: the zero-shot template of the dataset it was trained on.
         class_names: the classes it was trained on, in label order.
         other_names: the dataset's other classes, where the training saw their names.
-        lr, loss, terms, accuracy, selected, selected_on, seconds: what happened in the training, as
+        lr, loss, terms, accuracy, selected, selected_on, seconds, hidden: what happened in the training, as
             `cocoop.training.log.TrainingLog` has it.
         notes: whatever else the caller wants kept.
     """
@@ -52,6 +52,7 @@ class PromptCard(BaseModel):
     selected: dict[str, Any] = {}
     selected_on: str = ""
     seconds: float = 0.0
+    hidden: list[float] = []
     notes: dict[str, Any] = {}
 
     @property

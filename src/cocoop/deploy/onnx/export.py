@@ -13,9 +13,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cocoop.errors import CocoopError
+from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.folder import check_place
+from cocoop.training.classifier import Classifier
+from cocoop.training.linearised import Linearised
 from cocoop.utils.files import write_bytes, write_json
 
 DESCRIPTION, MODEL, RUNNER = "export.json", "model.onnx", "run.py"
@@ -31,19 +33,26 @@ def export(model: PromptClassifier, classes: Sequence[str] | None, out: Path, co
         console: where the figures go.
 
     Raises:
-        UsageError: bad names, `out` holds something else, or the model is too large for ONNX.
+        UsageError: bad names, `out` holds something else, the model is too large for ONNX, or it is to be
+            screened: a graph cannot choose what it computes.
         CocoopError: the extra `export` is missing, or the exported model differs; nothing is written.
     """
     check_place(out, DESCRIPTION, (DESCRIPTION, MODEL, RUNNER), "an export")
     try:
         from cocoop.deploy.onnx.graph import to_onnx
-        from cocoop.deploy.onnx.parity import compare, embedded_images
+        from cocoop.deploy.onnx.parity import compare, embedded_images, features
     except ImportError as error:
         raise CocoopError(f"exporting needs more: pip install 'cocoop[export]' ({error})") from None
+    if model.testing == "screened":
+        raise UsageError("a graph cannot choose what it computes: export with --testing exact or linear")
     classifier, clip = model.classifier(classes), model.load_backbone()
     prompt, preprocess = model.info_.prompt, asdict(clip.preprocess)
-    onnx = to_onnx(clip, classifier)
-    parity = compare(clip, classifier, onnx, preprocess, embedded_images(classifier.class_names))
+    images = embedded_images(classifier.class_names)
+    linear = model.testing == "linear" and classifier.method.facts.conditional
+    answers = model.predictor(features(clip, images), classes) if linear else classifier
+    assert isinstance(answers, Classifier | Linearised)
+    onnx = to_onnx(clip, answers)
+    parity = compare(clip, answers, onnx, preprocess, images)
     parity.check()
     write_bytes(out / MODEL, onnx)
     write_bytes(out / RUNNER, (Path(__file__).parent / "standalone.py").read_bytes())
@@ -51,6 +60,7 @@ def export(model: PromptClassifier, classes: Sequence[str] | None, out: Path, co
         "classes": classifier.class_names,
         "preprocess": preprocess,
         "method": prompt.method,
+        "testing": "linear" if linear else "exact",
         "backbone": prompt.backbone,
         "weights": clip.weights_digest,
         "environment": model.info_.environment,
@@ -59,6 +69,11 @@ def export(model: PromptClassifier, classes: Sequence[str] | None, out: Path, co
     write_json(out / DESCRIPTION, description)
     conditional = classifier.method.facts.conditional
     kind = "prompts computed from each image" if conditional else "one matrix of prompts"
+    kind = "text features to first order, an approximation" if linear else kind
+    rough = (
+        f"  same answer as exact       {parity.exact} of {parity.images}",
+        f"  largest error              {parity.approximation:.1e} of a probability, of the approximation",
+    )
     lines = (
         f"{prompt.method} on {prompt.backbone}, {len(classifier.class_names)} classes, {kind}",
         f"checked with onnxruntime on {parity.images} test images of {parity.data}:",
@@ -66,6 +81,7 @@ def export(model: PromptClassifier, classes: Sequence[str] | None, out: Path, co
         f"  largest difference         {parity.probability:.1e} of a probability, through run.py's pixels",
         f"  batch against one by one   {parity.batch:.1e} of a probability",
         f"  preprocessing              {parity.pixels:.1e} of a normalised pixel",
+        *(rough if linear else ()),
         f"written to {out}: {MODEL} ({len(onnx) / 1e6:.1f} MB), {RUNNER}, {DESCRIPTION}",
         f"try: python {out / RUNNER} IMAGE",
     )

@@ -13,54 +13,49 @@ from torch import Tensor, nn
 from cocoop.backbones.clip import Backbone
 from cocoop.errors import UsageError
 from cocoop.training.classifier import Classifier
+from cocoop.training.linearised import Linearised
 
 LIMIT = 2 * 1000**3  # bytes of one ONNX file, which is one protobuf message
-Features = Callable[[Float[Tensor, "b d"]], Tensor]
+Logits = Callable[[Float[Tensor, "b d"]], Tensor]
 
 
 class ImageClassifier(nn.Module):
-    """Image tower, text features and softmax in one module.
+    """Image tower, logits and softmax in one module.
 
     Args:
         backbone: the frozen CLIP.
-        classifier: over the names.
-        ftxt: image features (b, d) to text features (b or 1, c, d).
+        logits: image features (b, d) to logits (b, c).
     """
 
-    def __init__(self, backbone: Backbone, classifier: Classifier, ftxt: Features) -> None:
+    def __init__(self, backbone: Backbone, logits: Logits) -> None:
         super().__init__()
         self.visual = backbone.model.visual
-        self.classifier, self.ftxt = classifier, ftxt
+        self.logits = logits
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (b, 3, s, s) to probabilities (b, c)."""
-        fimg = self.visual(images)
-        return self.classifier.pair(fimg, self.ftxt(fimg)).logits.softmax(-1)
+        return self.logits(self.visual(images)).softmax(-1)
 
 
 @torch.no_grad()
-def to_onnx(backbone: Backbone, classifier: Classifier) -> bytes:
-    """Return the classifier as an ONNX file.
+def to_onnx(backbone: Backbone, answers: Classifier | Linearised) -> bytes:
+    """Return a classifier as an ONNX file.
 
     Where the prompts depend on the image, the graph holds the text tower over the token tree of all the
-    names; elsewhere it holds one matrix of text features.
+    names, or where it is linearised an affine map for each; elsewhere it holds one matrix of text features.
 
     Raises:
         UsageError: the model is larger than one ONNX file can be, or its method is an ablation.
     """
+    classifier = answers.classifier if isinstance(answers, Linearised) else answers
     facts = classifier.method.facts
     if facts.ablation:
         raise UsageError(f"{facts.name} answers a question about {facts.extends}; export that instead")
     if (size := sum(p.nbytes for p in backbone.model.visual.parameters())) > LIMIT:
         raise UsageError(f"an ONNX file holds 2 GB, the image tower of {backbone.name} has {size / 1e9:.1f}")
-    ftxt: Features
-    if classifier.method.facts.conditional:
-        encode = classifier.encode_text.in_one_piece()
-        ftxt = lambda fimg: encode(classifier.contexts(fimg))  # noqa: E731
-    else:
-        fixed = classifier.encode(classifier.contexts(torch.zeros(1, backbone.embed_dim)))
-        ftxt = lambda fimg: fixed  # noqa: E731
-    model, edge = ImageClassifier(backbone, classifier, ftxt), backbone.preprocess.size
+    answers.predict(torch.zeros(1, backbone.embed_dim))  # what is computed once must not be traced
+    logits = answers.logits if isinstance(answers, Linearised) else _exact(backbone, answers)
+    model, edge = ImageClassifier(backbone, logits), backbone.preprocess.size
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         program = torch.onnx.export(
             model.eval(),  # a module in training mode makes the exporter warn
@@ -74,6 +69,14 @@ def to_onnx(backbone: Backbone, classifier: Classifier) -> bytes:
         assert program is not None
         program.save(str(Path(folder) / "model.onnx"), external_data=False)
         return (Path(folder) / "model.onnx").read_bytes()
+
+
+def _exact(backbone: Backbone, classifier: Classifier) -> Logits:
+    if classifier.method.facts.conditional:
+        encode = classifier.encode_text.in_one_piece()
+        return lambda fimg: classifier.pair(fimg, encode(classifier.contexts(fimg))).logits
+    fixed = classifier.encode(classifier.contexts(torch.zeros(1, backbone.embed_dim)))
+    return lambda fimg: classifier.pair(fimg, fixed).logits
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from cocoop.backbones.clip import Backbone
 from cocoop.data import Dataset, open_dataset
@@ -17,6 +19,7 @@ from cocoop.data.storage import read_bytes
 from cocoop.deploy.onnx.standalone import pixels
 from cocoop.errors import CocoopError
 from cocoop.training.classifier import Classifier
+from cocoop.training.linearised import Linearised
 
 TOLERANCE = 1e-4  # of a probability
 BATCH = 16
@@ -33,6 +36,8 @@ class Parity:
         probability: largest difference of a probability.
         batch: largest difference between a batch and one image at a time, both exported.
         pixels: largest difference of a preprocessed pixel, as normalised.
+        exact: images with the likeliest class of exact logits.
+        approximation: largest difference of a probability from the exact one.
     """
 
     data: str
@@ -41,6 +46,8 @@ class Parity:
     probability: float
     batch: float
     pixels: float
+    exact: int
+    approximation: float
 
     def check(self) -> None:
         """Raise CocoopError where the exported model is not the same as PyTorch's."""
@@ -52,21 +59,22 @@ class Parity:
 
 
 def compare(
-    backbone: Backbone, classifier: Classifier, model: bytes, spec: dict[str, Any], data: Dataset
+    backbone: Backbone, answers: Classifier | Linearised, model: bytes, spec: dict[str, Any], data: Dataset
 ) -> Parity:
     """Compare an ONNX file, fed by the runner's preprocessing, with what was exported.
 
     Args:
         backbone: the frozen CLIP.
-        classifier: what was exported.
+        answers: what was exported.
         model: the ONNX file.
         spec: the preprocessing as the runner reads it.
         data: images to compare on; their labels do not matter.
     """
-    items = data.items("test")
-    views = [backbone.preprocess.test(open_image(data.root, item.path)) for item in items]
-    parts = [backbone.encode_image(torch.stack(views[i : i + BATCH])) for i in range(0, len(views), BATCH)]
-    expected = classifier.predict(torch.cat(parts)).softmax(1).numpy()
+    items, views, fimg = data.items("test"), views_of(backbone, data), features(backbone, data)
+    expected, exact = (
+        each.predict(fimg).softmax(1).numpy()
+        for each in (answers, answers.classifier if isinstance(answers, Linearised) else answers)
+    )
     inputs = [pixels(io.BytesIO(read_bytes(data.root, item.path)), spec) for item in items]
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     probabilities = np.concatenate(
@@ -80,7 +88,20 @@ def compare(
         probability=float(np.abs(probabilities - expected).max()),
         batch=float(np.abs(probabilities[:BATCH] - single).max()),
         pixels=float(np.abs(np.stack(inputs) - torch.stack(views).numpy()).max()),
+        exact=int((probabilities.argmax(1) == exact.argmax(1)).sum()),
+        approximation=float(np.abs(expected - exact).max()),
     )
+
+
+def features(backbone: Backbone, data: Dataset) -> Float[Tensor, "n d"]:
+    """Encode the test images of a dataset."""
+    batches = torch.stack(views_of(backbone, data)).split(BATCH)
+    return torch.cat([backbone.encode_image(batch) for batch in batches])
+
+
+def views_of(backbone: Backbone, data: Dataset) -> list[Float[Tensor, "3 s s"]]:
+    """Return the test images of a dataset as the image tower takes them."""
+    return [backbone.preprocess.test(open_image(data.root, item.path)) for item in data.items("test")]
 
 
 def embedded_images(class_names: Sequence[str]) -> Dataset:

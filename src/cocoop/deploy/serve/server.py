@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from cocoop.backbones.device import AUTO
 from cocoop.deploy.serve.answers import SideBySide
 from cocoop.deploy.serve.limits import Limits
 from cocoop.errors import CocoopError
 from cocoop.estimator import PromptClassifier, load
 
+APPROXIMATE = ("screened", "linear")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -27,6 +30,7 @@ def serve(
     device: str = "auto",
     precision: str = "auto",
     memory_budget: int | None = None,
+    testing: str = AUTO,
 ) -> None:
     """Serve models until interrupted.
 
@@ -40,6 +44,7 @@ def serve(
         device: where the backbones are put.
         precision: of the backbones.
         memory_budget: bytes for the text encoder; None for what the machine allows.
+        testing: how logits are computed; see `PromptClassifier`; models' names say it.
 
     Raises:
         CocoopError: the extra `serve` is missing, a model cannot be loaded, or the address is taken.
@@ -48,7 +53,8 @@ def serve(
         from cocoop.deploy.serve.app import make_app, run
     except ImportError as error:
         raise CocoopError(f"serving needs more: pip install 'cocoop[serve]' ({error})") from None
-    loaded = [load(f, device=device, precision=precision, memory_budget=memory_budget) for f in folders]
+    options: dict[str, Any] = {"precision": precision, "memory_budget": memory_budget, "testing": testing}
+    loaded = [load(folder, device=device, **options) for folder in folders]
     named = name_models(list(zip(folders, loaded, strict=True)))
     with _listen(host, port) as listener:
         address = listener.getsockname()
@@ -65,12 +71,19 @@ def serve(
 
 
 def name_models(models: Sequence[tuple[Path, PromptClassifier]]) -> dict[str, PromptClassifier]:
-    """Give each model the shortest name that no other has: its method, its folder's name, its path."""
+    """Give each model the shortest name that no other has: its method, its folder's name, its path.
+
+    One whose logits are approximate says so.
+    """
+    words = [str(path) for path, _ in models]
     for name in (lambda path, model: model.method, lambda path, model: path.resolve().name):
         labels = [name(*pair) for pair in models]
         if len(set(labels)) == len(models):
-            return dict(zip(labels, (model for _, model in models), strict=True))
-    return {str(path): model for path, model in models}
+            words = labels
+            break
+    asked = (f" ({model.testing})" if model.testing in APPROXIMATE else "" for _, model in models)
+    names = (f"{word}{how}" for word, how in zip(words, asked, strict=True))
+    return dict(zip(names, (model for _, model in models), strict=True))
 
 
 def _is_local(host: str) -> bool:

@@ -9,6 +9,7 @@ from cocoop.experiments.record import Record
 from cocoop.methods import METHODS, baseline
 from cocoop.report.tables.published import PREFIX, published
 from cocoop.report.tables.tables import MARK, below
+from cocoop.training.screening import in_words
 
 
 def notes(frame: pd.DataFrame, records: Sequence[Record]) -> list[str]:
@@ -40,7 +41,7 @@ def notes(frame: pd.DataFrame, records: Sequence[Record]) -> list[str]:
         lines.append(
             "Zero-shot CLIP is missing: run the protocol again to have it beside the learned prompts."
         )
-    return [*lines, *_selections(records), *_seen(records), *_paper(frame)]
+    return [*lines, *_selections(records), *_seen(records), *_approximate(records), *_paper(frame)]
 
 
 def _selections(records: Sequence[Record]) -> Iterator[str]:
@@ -60,6 +61,17 @@ def _seen(records: Sequence[Record]) -> Iterator[str]:
     seen = [label for label, name in sorted(kinds.items()) if METHODS.get(name).facts.sees_new_names]
     if seen:
         yield f"Trained with the names of the new classes too: {', '.join(seen)}."
+
+
+def _approximate(records: Sequence[Record]) -> Iterator[str]:
+    """Say whose logits are not all exact, and how far off they were found to be."""
+    by_label: dict[str, list[Record]] = {}
+    for record in records:
+        if record.approximation:
+            by_label.setdefault(record.cell.training.label, []).append(record)
+    for label, some in sorted(by_label.items()):
+        worst = max((record.approximation for record in some), key=lambda found: found["error"])
+        yield f"{label}: {in_words(worst)}"
 
 
 def _paper(frame: pd.DataFrame) -> list[str]:

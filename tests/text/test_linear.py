@@ -1,0 +1,144 @@
+"""Linearised text features: the derivative of the exact ones, which they are where they are expanded."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from cocoop import Backbone
+from cocoop.methods import METHODS, Method, build
+from cocoop.methods._hooks import WithHidden
+from cocoop.text import TextEncoder
+from cocoop.text.linear import Expansion, expand, expansion_bytes
+from cocoop.text.prompt import Prompt
+from cocoop.text.reference import ReferenceEncoder
+from tests.conftest import TOWERS
+
+NAMES = ["red apple", "red car", "red", "dog house", "xylophone", "red apple pie"]
+CONDITIONAL = [name for name in METHODS.names() if METHODS.get(name).facts.conditional]
+
+
+def method_on(backbone: Backbone, name: str = "cocoop") -> Method:
+    method = build(name, METHODS.get(name).config_type(), backbone, template="{}", n_classes=2, seed=3)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in method.double().parameters():  # type: ignore[attr-defined]
+        parameter.data.add_(0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return method
+
+
+def images(backbone: Backbone, count: int = 3, seed: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(
+        torch.randn(count, backbone.embed_dim, dtype=torch.float64, generator=generator), dim=-1
+    )
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    name=st.sampled_from(sorted(TOWERS)),
+    names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=5),
+    budget=st.sampled_from([None, 1_500_000]),
+)
+def test_equal_to_the_jacobian_of_the_reference(
+    tower: Callable[[str], Backbone], name: str, names: list[str], budget: int | None
+) -> None:
+    backbone = tower(name)
+    method = method_on(backbone)
+    assert isinstance(method, WithHidden)
+    center = method.hidden(images(backbone))[0].detach()
+    encoder = TextEncoder(backbone, method.prompts, names, budget, normalised=False)
+    expansion = expand(encoder, method.from_hidden, center)
+    reference = ReferenceEncoder(backbone, method.prompts[0], names)
+
+    def features(hidden: torch.Tensor) -> torch.Tensor:
+        return reference(method.from_hidden(hidden[None]))[0]
+
+    jacobian = torch.autograd.functional.jacobian(features, center)
+    normal = F.normalize(expansion.terms[..., 0], dim=-1)
+    torch.testing.assert_close(normal, features(center).detach(), rtol=1e-9, atol=1e-12)
+    # the reference's features have unit length: what moves them is across them
+    length = expansion.terms[..., :1].norm(dim=1, keepdim=True)
+    across = expansion.terms[..., 1:] / length
+    across = across - normal[..., None] * (normal[..., None] * across).sum(1, keepdim=True)
+    torch.testing.assert_close(across, jacobian, rtol=1e-8, atol=1e-10)
+
+
+def test_ensembles_are_averaged(tower: Callable[[str], Backbone]) -> None:
+    backbone = tower("clip-gelu-deep")
+    prompts = [Prompt("a photo of a {}.", 4), Prompt("one two three four {} now", 4, "middle")]
+    encoder = TextEncoder(backbone, prompts, NAMES)
+    contexts = torch.randn(1, 1, 4, backbone.width, dtype=torch.float64)
+    expansion = expand(encoder, lambda hidden: contexts + hidden[:, None, :1, None], torch.zeros(1).double())
+    exact = encoder(contexts)[0]
+    torch.testing.assert_close(F.normalize(expansion.terms[..., 0], dim=-1), exact, rtol=1e-9, atol=1e-12)
+
+
+def test_the_cosine_needs_no_text_feature_of_an_image() -> None:
+    terms = torch.randn(5, 16, 4, dtype=torch.float64)
+    expansion = Expansion(torch.randn(3, dtype=torch.float64), terms)
+    zimg, hidden = F.normalize(torch.randn(7, 16).double(), dim=-1), torch.randn(7, 3).double()
+    naive = torch.stack(
+        [
+            (terms[..., 0] + terms[..., 1:] @ (h - expansion.center))
+            @ z
+            / (terms[..., 0] + terms[..., 1:] @ (h - expansion.center)).norm(dim=1)
+            for z, h in zip(zimg, hidden, strict=True)
+        ]
+    )
+    torch.testing.assert_close(expansion.cosine(zimg, hidden), naive, rtol=1e-9, atol=1e-12)
+    again = F.normalize(expansion.features(hidden), dim=-1)
+    torch.testing.assert_close(torch.einsum("bd,bcd->bc", zimg, again), naive, rtol=1e-9, atol=1e-12)
+
+
+def test_the_error_falls_with_the_square_of_the_distance(tower: Callable[[str], Backbone]) -> None:
+    backbone = tower("clip-quickgelu")
+    method = method_on(backbone)
+    assert isinstance(method, WithHidden)
+    encoder = TextEncoder(backbone, method.prompts, NAMES, normalised=False)
+    center = method.hidden(images(backbone))[0].detach()
+    expansion = expand(encoder, method.from_hidden, center)
+    direction = torch.randn_like(center)
+
+    def error(step: float) -> float:
+        hidden = (center + step * direction)[None]
+        exact = encoder(method.from_hidden(hidden)).detach()
+        return float((expansion.features(hidden) - exact).abs().max())
+
+    assert error(0.0) < 1e-12
+    assert 3.5 < error(2e-4) / error(1e-4) < 4.5
+
+
+def test_some_classes_of_each_image(
+    tower: Callable[[str], Backbone], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cocoop.text.encoder.PAIRS_AT_ONCE", 4)  # several trees
+    backbone = tower("clip-gelu-deep")
+    contexts = torch.randn(5, 1, 4, backbone.width, dtype=torch.float64)
+    encoder = TextEncoder(backbone, [Prompt("a photo of a {}.", 4)], NAMES)
+    classes = torch.tensor([[0, 1], [5, 2], [2, 5], [3, 3], [4, 0]])
+    every = encoder(contexts)
+    expected = torch.stack([every[image, labels] for image, labels in enumerate(classes)])
+    torch.testing.assert_close(encoder.some(contexts, classes), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CONDITIONAL)
+def test_contexts_are_affine_in_the_hidden_vector(tower: Callable[[str], Backbone], name: str) -> None:
+    method = method_on(tower("clip-gelu-deep"), name)
+    if not isinstance(method, WithHidden):
+        assert method.facts.ablation
+        return
+    zimg = images(tower("clip-gelu-deep"), 4)
+    hidden = method.hidden(zimg)
+    torch.testing.assert_close(method.from_hidden(hidden), method(zimg), rtol=0, atol=0)
+    one, two, *_ = hidden
+    between = method.from_hidden((0.3 * one + 0.7 * two)[None])
+    mixed = 0.3 * method.from_hidden(one[None]) + 0.7 * method.from_hidden(two[None])
+    torch.testing.assert_close(between, mixed, rtol=1e-9, atol=1e-12)
+
+
+def test_the_size_is_that_of_what_is_kept() -> None:
+    expansion = Expansion(torch.zeros(3), torch.zeros(5, 16, 4))
+    assert expansion_bytes(5, 16, 3) == expansion.terms.nbytes + expansion._gram.nbytes
