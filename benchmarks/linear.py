@@ -74,7 +74,7 @@ def speed(
         )
     even = expansion / (medians["exact"] - medians["screened"])
     shares = screened.measured.exact / screened.measured.images
-    print(f"\n{classes} classes, d = {clip.embed_dim}, {len(linear.expansion.center)} hidden numbers")
+    print(f"\n{classes} classes, d = {clip.embed_dim}, r = {len(linear.expansion.center)}")
     print(f"expansion {expansion:.1f} s: screening costs less from {even:.0f} images on")
     print(f"exact classes of a screened image: {shares:.1f}")
     print(f"{machine()}; {versions()}; medians of {repeats}, in turns")

@@ -42,7 +42,7 @@ def images(backbone: Backbone, count: int = 3, seed: int = 1) -> torch.Tensor:
     names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=5),
     budget=st.sampled_from([None, 1_500_000]),
 )
-def test_equal_to_the_jacobian_of_the_reference(
+def test_over_a_small_spread_it_is_the_jacobian_of_the_reference(
     tower: Callable[[str], Backbone], name: str, names: list[str], budget: int | None
 ) -> None:
     backbone = tower(name)
@@ -50,7 +50,9 @@ def test_equal_to_the_jacobian_of_the_reference(
     assert isinstance(method, WithHidden)
     center = method.hidden(images(backbone))[0].detach()
     encoder = TextEncoder(backbone, method.prompts, names, budget, normalised=False)
-    expansion = expand(encoder, method.from_hidden, center)
+    expansion = expand(
+        lambda hidden: encoder(method.from_hidden(hidden)), center, torch.full_like(center, 1e-5)
+    )
     reference = ReferenceEncoder(backbone, method.prompts[0], names)
 
     def features(hidden: torch.Tensor) -> torch.Tensor:
@@ -58,22 +60,45 @@ def test_equal_to_the_jacobian_of_the_reference(
 
     jacobian = torch.autograd.functional.jacobian(features, center)
     normal = F.normalize(expansion.terms[..., 0], dim=-1)
-    torch.testing.assert_close(normal, features(center).detach(), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(normal, features(center).detach(), rtol=1e-8, atol=1e-9)
     # the reference's features have unit length: what moves them is across them
-    length = expansion.terms[..., :1].norm(dim=1, keepdim=True)
-    across = expansion.terms[..., 1:] / length
+    across = expansion.terms[..., 1:] / expansion.terms[..., :1].norm(dim=1, keepdim=True)
     across = across - normal[..., None] * (normal[..., None] * across).sum(1, keepdim=True)
-    torch.testing.assert_close(across, jacobian, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(across, jacobian, rtol=1e-6, atol=1e-8)
 
 
-def test_ensembles_are_averaged(tower: Callable[[str], Backbone]) -> None:
-    backbone = tower("clip-gelu-deep")
-    prompts = [Prompt("a photo of a {}.", 4), Prompt("one two three four {} now", 4, "middle")]
-    encoder = TextEncoder(backbone, prompts, NAMES)
-    contexts = torch.randn(1, 1, 4, backbone.width, dtype=torch.float64)
-    expansion = expand(encoder, lambda hidden: contexts + hidden[:, None, :1, None], torch.zeros(1).double())
-    exact = encoder(contexts)[0]
-    torch.testing.assert_close(F.normalize(expansion.terms[..., 0], dim=-1), exact, rtol=1e-9, atol=1e-12)
+def test_of_a_quadratic_function_the_mean_and_the_slopes_are_exact() -> None:
+    generator = torch.Generator().manual_seed(0)
+    constant, slopes, curves = (
+        torch.randn(2, 3, *shape, dtype=torch.float64, generator=generator) for shape in ((), (4,), (4, 4))
+    )
+    center, spread = torch.randn(2, 4, dtype=torch.float64, generator=generator).abs()
+    spread[0] = 0.0  # a number that is the same for all images
+
+    def features(hidden: torch.Tensor) -> torch.Tensor:
+        return (
+            constant
+            + torch.einsum("bi,cdi->bcd", hidden, slopes)
+            + torch.einsum("bi,bj,cdij->bcd", hidden, hidden, curves)
+        )
+
+    expansion = expand(features, center, spread)
+    squares = torch.einsum("i,cdii->cd", spread**2, curves)  # of independent numbers with this spread
+    mean = features(center[None])[0] + squares
+    torch.testing.assert_close(expansion.terms[..., 0], mean, rtol=1e-9, atol=1e-12)
+    gradient = slopes + torch.einsum("j,cdij->cdi", center, curves + curves.mT)
+    torch.testing.assert_close(expansion.terms[..., 1:], gradient, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("center", [0.0, 3.0])
+def test_without_any_spread_there_are_slopes_all_the_same(center: float) -> None:
+    weights = torch.tensor([2.0, -1.0], dtype=torch.float64)
+    expansion = expand(
+        lambda hidden: (hidden @ weights)[:, None, None],
+        torch.full_like(weights, center),
+        torch.zeros(2).double(),
+    )
+    torch.testing.assert_close(expansion.terms[0, 0], torch.tensor([center, 2.0, -1.0]).double())
 
 
 def test_the_cosine_needs_no_text_feature_of_an_image() -> None:
@@ -91,24 +116,6 @@ def test_the_cosine_needs_no_text_feature_of_an_image() -> None:
     torch.testing.assert_close(expansion.cosine(zimg, hidden), naive, rtol=1e-9, atol=1e-12)
     again = F.normalize(expansion.features(hidden), dim=-1)
     torch.testing.assert_close(torch.einsum("bd,bcd->bc", zimg, again), naive, rtol=1e-9, atol=1e-12)
-
-
-def test_the_error_falls_with_the_square_of_the_distance(tower: Callable[[str], Backbone]) -> None:
-    backbone = tower("clip-quickgelu")
-    method = method_on(backbone)
-    assert isinstance(method, WithHidden)
-    encoder = TextEncoder(backbone, method.prompts, NAMES, normalised=False)
-    center = method.hidden(images(backbone))[0].detach()
-    expansion = expand(encoder, method.from_hidden, center)
-    direction = torch.randn_like(center)
-
-    def error(step: float) -> float:
-        hidden = (center + step * direction)[None]
-        exact = encoder(method.from_hidden(hidden)).detach()
-        return float((expansion.features(hidden) - exact).abs().max())
-
-    assert error(0.0) < 1e-12
-    assert 3.5 < error(2e-4) / error(1e-4) < 4.5
 
 
 def test_some_classes_of_each_image(

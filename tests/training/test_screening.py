@@ -12,7 +12,7 @@ from cocoop.backbones.cache import FeatureCache
 from cocoop.methods import METHODS, build
 from cocoop.training import linearised
 from cocoop.training.classifier import Classifier
-from cocoop.training.linearised import Linearised, mean_hidden
+from cocoop.training.linearised import Linearised, hidden_statistics
 from cocoop.training.screening import Screened, approximation, in_words, predictor, quickest
 
 NAMES = [
@@ -69,13 +69,13 @@ def test_large_hidden_vectors_break_the_linear_answer_and_not_the_screened_one(t
     assert approximation(linear, fimg)["error"] > 1
 
 
-def test_expanded_around_a_vector_given_or_the_mean(tiny: Backbone) -> None:
+def test_linearised_for_the_training_images_or_those_at_hand(tiny: Backbone) -> None:
     classifier, fimg = classifier_on(tiny), images(tiny)
-    mean = mean_hidden(classifier.method, fimg)
+    known = hidden_statistics(classifier.method, fimg)
     here = predictor(classifier, "linear", fimg)
-    given = predictor(classifier, "linear", fimg[:1], mean.tolist())
+    given = predictor(classifier, "linear", fimg[:1], known)
     torch.testing.assert_close(here.predict(fimg), given.predict(fimg), rtol=0, atol=1e-5)
-    elsewhere = predictor(classifier, "linear", fimg, (mean + 1).tolist())
+    elsewhere = predictor(classifier, "linear", fimg, known | {"mean": [x + 1 for x in known["mean"]]})
     assert (elsewhere.predict(fimg) - here.predict(fimg)).abs().max() > 1e-4
 
 
@@ -129,10 +129,11 @@ def test_the_quickest_way_depends_on_how_much_there_is_to_do(tiny: Backbone) -> 
 
 
 def test_no_image_at_all(tiny: Backbone) -> None:
-    center = mean_hidden(classifier_on(tiny).method, images(tiny)).tolist()
+    known = hidden_statistics(classifier_on(tiny).method, images(tiny))
     for mode in ("linear", "screened"):
-        answers = predictor(classifier_on(tiny), mode, images(tiny, 0), center)  # type: ignore[arg-type]
+        answers = predictor(classifier_on(tiny), mode, images(tiny, 0), known)  # type: ignore[arg-type]
         assert answers.predict(images(tiny, 0)).shape == (0, len(NAMES))
+        assert isinstance(predictor(classifier_on(tiny), mode, images(tiny, 0)), Classifier)  # type: ignore[arg-type]
 
 
 def test_in_words() -> None:

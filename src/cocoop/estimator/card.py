@@ -77,7 +77,7 @@ class ModelInfo(BaseModel):
     selected: dict[str, Any] = {}
     selected_on: str = ""
     seconds: float = 0.0
-    hidden: list[float] = []
+    hidden: dict[str, list[float]] = {}
     results: list[Result] = []
     environment: dict[str, str]
     created: str

@@ -6,8 +6,7 @@ last block runs for EOT alone, and frozen weights leave nothing behind for a wei
 and every gradient, is that of encoding each prompt of each image on its own.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -27,20 +26,6 @@ from cocoop.text.tower import TextTower
 from cocoop.text.tree import in_order
 
 PAIRS_AT_ONCE = 256  # of an image and one of its classes
-
-
-class Piece(NamedTuple):
-    """Some classes' text features under one of the prompts, as a function.
-
-    Attributes:
-        classes: their places among the names.
-        run: contexts (b, 1 or c, m, w) to features (b, c, d).
-        rows: contexts it should be given at once.
-    """
-
-    classes: Sequence[int]
-    run: Callable[[Tensor], Tensor]
-    rows: int
 
 
 class TextEncoder:
@@ -125,21 +110,6 @@ class TextEncoder:
             each = Chunk(self._tower, prompt, own, self._normalise)(contexts.transpose(0, 1))
             features.append(each.view(*classes.shape, -1))
         return _average(features)
-
-    def pieces(self, rows: int) -> Iterator[Piece]:
-        """Yield the computation in pieces that keep `rows` contexts within the memory budget.
-
-        They are for whoever transforms the computation, whose needs are a few times the activations.
-        """
-        budget = (self.memory_budget or available_memory(self._tower.token_embedding.device) // 2) // 4
-        for index, order in enumerate(self._orders):
-            prompt = self._prompts[index]
-            layout = choose_chunking(
-                self._slots[index], self._tower, rows, budget, False, prompt.shared_blocks
-            )
-            for start in range(0, len(order), layout.classes):
-                run = self._chunk(index, start, layout.classes).eager
-                yield Piece(order[start : start + layout.classes], run, layout.images)
 
     def in_one_piece(self) -> Callable[[Tensor], Tensor]:
         """Return the same function without chunks: one tree of all classes, a fixed graph for export."""

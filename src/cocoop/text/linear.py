@@ -1,24 +1,22 @@
-"""Text features of conditional prompts, expanded once around one image's: no text pass per image any more.
+"""Text features of conditional prompts, linearised once for a list of names: no text pass per image any more.
 
 Where the context vectors are an affine function of a small hidden vector h, as CoCoOp's are of the Meta-Net's
-hidden layer, text features are a smooth function of h alone, t_c(h) ≈ t_c(h₀) + J_c (h - h₀). The Jacobian
-takes one forward-mode product an entry of h through the token tree: backward products would be one an entry
-of every class's feature.
+hidden layer, text features are a smooth function of h alone. They are linearised for the h that images have,
+and not at one point: the constant is the mean feature to second order, so that it is right on average, and
+the slopes are those of chords as long as the h are spread. This takes 2 r + 1 exact computations for the r
+numbers of h, as an image's each.
 """
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import jvp, vmap
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cocoop.text.encoder import TextEncoder
+SHORTEST = 0.1  # chord, of the longest: shorter ones would be lost in rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,15 +24,15 @@ class Expansion:
     """The text features of one list of names, as an affine function of a hidden vector.
 
     Attributes:
-        center: h₀, the hidden vector they are expanded around.
-        terms: of every class its feature at `center`, and behind it the r columns of its Jacobian.
+        center: the mean hidden vector, that they are expanded around.
+        terms: of every class the mean feature, and behind it the slopes along the r hidden numbers.
     """
 
     center: Float[Tensor, " r"]
     terms: Float[Tensor, "c d r1"]
 
     def features(self, hidden: Float[Tensor, "b r"]) -> Float[Tensor, "b c d"]:
-        """Return the text features under hidden vectors, to first order."""
+        """Return the linear text features under hidden vectors."""
         return torch.einsum("cdr,br->bcd", self.terms, self._offset(hidden))
 
     def cosine(self, zimg: Float[Tensor, "b d"], hidden: Float[Tensor, "b r"]) -> Float[Tensor, "b c"]:
@@ -47,10 +45,6 @@ class Expansion:
         along = _outer(zimg, offset) @ self.terms.flatten(1).T
         squared = _outer(offset, offset) @ self._gram.flatten(1).T
         return along * squared.clamp(min=torch.finfo(squared.dtype).tiny).rsqrt()
-
-    def to(self, device: torch.device) -> "Expansion":
-        """Return the same on another device."""
-        return Expansion(self.center.to(device), self.terms.to(device))
 
     def _offset(self, hidden: Float[Tensor, "b r"]) -> Float[Tensor, "b r1"]:
         return F.pad(hidden - self.center, (1, 0), value=1.0)
@@ -67,40 +61,29 @@ def expansion_bytes(classes: int, width: int, hidden: int) -> int:
 
 @torch.no_grad()
 def expand(
-    encoder: TextEncoder,
-    from_hidden: Callable[[Float[Tensor, "b r"]], Float[Tensor, "b 1 m w"]],
+    features: Callable[[Float[Tensor, "b r"]], Float[Tensor, "b c d"]],
     center: Float[Tensor, " r"],
+    spread: Float[Tensor, " r"],
 ) -> Expansion:
-    """Expand the text features of an encoder's names around one hidden vector.
+    """Linearise text features as a function of hidden vectors.
 
     Args:
-        encoder: of the names; in fp32, as small differences matter.
-        from_hidden: hidden vectors to contexts, an affine function.
-        center: h₀.
-
-    Raises:
-        UsageError: the budget of the encoder is too small.
+        features: the function; in fp32, as small differences matter.
+        center: the mean of the hidden vectors.
+        spread: their standard deviation.
     """
-    base = from_hidden(center[None])
-    directions = from_hidden(center + torch.eye(len(center)).to(center)) - base
-    columns: dict[int, list[Tensor]] = {}
-    # the fused kernels have no forward-mode product; torch warns of itself where it loads others
-    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        for piece in encoder.pieces(len(directions)):
-            push = partial(_push, piece.run, base)
-            terms = torch.cat([piece.run(base), vmap(push, chunk_size=piece.rows)(directions)[:, 0]])
-            for label, term in zip(piece.classes, terms.movedim(0, -1), strict=True):
-                columns.setdefault(label, []).append(term)
-    each = [torch.stack(columns[label]).mean(0) for label in range(len(columns))]  # mean over an ensemble
-    return Expansion(center, torch.stack(each))
-
-
-def _push(
-    run: Callable[[Tensor], Tensor], base: Float[Tensor, "1 1 m w"], direction: Float[Tensor, "1 m w"]
-) -> Float[Tensor, "1 c d"]:
-    """Return the derivative of text features along a direction of the contexts."""
-    return jvp(run, (base,), (direction[None],))[1]
+    longest = spread.max() if spread.any() else center.abs().max().clamp(min=1.0)
+    steps = spread.clamp(min=float(SHORTEST * longest))
+    middle = features(center[None])[0]
+    terms = middle.new_empty(*middle.shape, len(center) + 1)
+    terms[..., 0] = middle
+    for index, step in enumerate(steps.tolist()):
+        chord = torch.zeros_like(center)
+        chord[index] = step
+        ahead, behind = features(torch.stack([center + chord, center - chord]))
+        terms[..., index + 1] = (ahead - behind) / (2 * step)
+        terms[..., 0] += (float(spread[index]) / step) ** 2 * ((ahead + behind) / 2 - middle)
+    return Expansion(center, terms)
 
 
 def _outer(a: Float[Tensor, "b n"], b: Float[Tensor, "b k"]) -> Float[Tensor, "b nk"]:

@@ -1,7 +1,8 @@
 """A classifier whose text features are expanded once for its names: an image costs a few matrix products."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float
@@ -58,29 +59,33 @@ class Linearised:
 def linearise(
     classifier: Classifier,
     fimg: Float[Tensor, "n d"],
-    center: Sequence[float] = (),
+    hidden: Mapping[str, Sequence[float]] = MappingProxyType({}),
     cache: FeatureCache | None = None,
 ) -> Linearised:
     """Expand the text features of a classifier whose method has a hidden vector.
 
     Args:
         classifier: over the names.
-        fimg: images at hand, around whose mean hidden vector to expand where there is no `center`.
-        center: the hidden vector to expand around, e.g. the mean over the training images.
+        fimg: images at hand, for whose hidden vectors to linearise where no others are described.
+        hidden: "mean" and "std" of the hidden vectors to linearise for, e.g. the training images'.
         cache: where expansions are kept; None for nowhere.
 
     Raises:
         UsageError: the expansion does not fit the memory budget.
     """
     with evaluating(classifier.method), torch.no_grad():
-        images = fimg.to(classifier.device)
-        around = images.new_tensor(center) if len(center) else mean_hidden(classifier.method, images)
-        return Linearised(classifier, _expansion(classifier, around, cache))
+        known = hidden or hidden_statistics(classifier.method, fimg.to(classifier.device))
+        center, spread = (
+            torch.tensor(known[name]).to(fimg).to(classifier.device) for name in ("mean", "std")
+        )
+        return Linearised(classifier, _expansion(classifier, center, spread, cache))
 
 
-def mean_hidden(method: Method, fimg: Float[Tensor, "n d"]) -> Float[Tensor, " r"]:
-    """Return the mean hidden vector of images."""
-    return hidden_of(method, F.normalize(fimg, dim=-1)).detach().mean(0)
+@torch.no_grad()
+def hidden_statistics(method: Method, fimg: Float[Tensor, "n d"]) -> dict[str, list[float]]:
+    """Return the mean and the standard deviation of the hidden vectors of images, by name."""
+    hidden = hidden_of(method, F.normalize(fimg, dim=-1))
+    return {"mean": hidden.mean(0).tolist(), "std": hidden.std(0, correction=0).tolist()}
 
 
 def hidden_of(method: Method, zimg: Float[Tensor, "b d"]) -> Float[Tensor, "b r"]:
@@ -89,8 +94,13 @@ def hidden_of(method: Method, zimg: Float[Tensor, "b d"]) -> Float[Tensor, "b r"
     return method.hidden(zimg)
 
 
-def _expansion(classifier: Classifier, center: Float[Tensor, " r"], cache: FeatureCache | None) -> Expansion:
-    """Return the expansion around a hidden vector, from the cache where that has it."""
+def _expansion(
+    classifier: Classifier,
+    center: Float[Tensor, " r"],
+    spread: Float[Tensor, " r"],
+    cache: FeatureCache | None,
+) -> Expansion:
+    """Return the expansion for some hidden vectors, from the cache where that has it."""
     method, backbone = classifier.method, classifier.backbone
     assert isinstance(method, WithHidden)
     budget = classifier.encode_text.memory_budget or available_memory(classifier.device) // 2
@@ -101,15 +111,15 @@ def _expansion(classifier: Classifier, center: Float[Tensor, " r"], cache: Featu
         )
     around = torch.cat([center[None], center + torch.eye(len(center)).to(center)])
     contexts = method.from_hidden(around)
-    values = (tensor.cpu().numpy().tobytes() for tensor in (center, contexts))
+    values = (tensor.cpu().numpy().tobytes() for tensor in (center, spread, contexts))
     names = (*map(repr, method.prompts), *classifier.class_names)
     key = digest("expansion", backbone.weights_digest, *names, *values)
     terms = cache.get(key) if cache else None
     if terms is None:
         full = copy(backbone)
         full.precision = "fp32"
-        encoder = TextEncoder(full, method.prompts, classifier.class_names, budget, normalised=False)
-        terms = expand(encoder, method.from_hidden, center).terms
+        encode = TextEncoder(full, method.prompts, classifier.class_names, budget, normalised=False)
+        terms = expand(lambda hidden: encode(method.from_hidden(hidden)), center, spread).terms
         if cache:
             cache.put(key, terms.cpu())
     return Expansion(center, terms.to(classifier.device))

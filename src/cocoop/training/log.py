@@ -16,7 +16,7 @@ class TrainingLog:
         selected: what was selected or found when the steps were done, by name.
         selected_on: what that was decided on, and on how many images; empty where nothing was.
         seconds: wall time of all steps, and of what is computed in closed form.
-        hidden: mean hidden vector of the images of the last epoch, where the method has such vectors.
+        hidden: "mean" and "std" of the hidden vectors of the last epoch's images, where the method has such.
     """
 
     lr: list[float] = field(default_factory=list)
@@ -26,7 +26,7 @@ class TrainingLog:
     selected: dict[str, Any] = field(default_factory=dict)
     selected_on: str = ""
     seconds: float = 0.0
-    hidden: list[float] = field(default_factory=list)
+    hidden: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def seconds_per_step(self) -> float:

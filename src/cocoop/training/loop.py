@@ -29,7 +29,7 @@ from cocoop.training.checks import check_finite, check_fit, check_fitted
 from cocoop.training.classifier import Classifier
 from cocoop.training.distributed import SINGLE, Group
 from cocoop.training.keep import Kept
-from cocoop.training.linearised import mean_hidden
+from cocoop.training.linearised import hidden_statistics
 from cocoop.training.log import TrainingLog
 from cocoop.training.metrics import accuracy
 from cocoop.training.prompt_file import PromptCard, build_method
@@ -194,7 +194,7 @@ def _steps(
             log.add(loss, dict(zip(terms, each, strict=True)))
         log.seconds += time.perf_counter() - start
         if isinstance(method, WithHidden) and epoch + 1 == epochs:
-            log.hidden = mean_hidden(method, features.to(classifier.device)).tolist()
+            log.hidden = hidden_statistics(method, features.to(classifier.device))
         if recipe.keep == "best" and len(banks.bank.fval):
             log.accuracy.append(accuracy(classifier.predict(banks.bank.fval), banks.bank.val_labels.cpu()))
         kept.add(method, epoch, log.accuracy)

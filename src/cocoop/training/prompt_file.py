@@ -52,7 +52,7 @@ class PromptCard(BaseModel):
     selected: dict[str, Any] = {}
     selected_on: str = ""
     seconds: float = 0.0
-    hidden: list[float] = []
+    hidden: dict[str, list[float]] = {}
     notes: dict[str, Any] = {}
 
     @property

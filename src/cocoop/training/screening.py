@@ -5,8 +5,9 @@ matrix products. *Screened*: linear logits of all classes, then exact ones of th
 the first is the exact answer unless linear logits of the others are further off than stated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
@@ -24,7 +25,6 @@ from cocoop.training.linearised import Linearised, hidden_of, linearise
 TestingMode = Literal["exact", "screened", "linear"]
 FIRST = 5  # classes of an image computed exactly to begin with
 MARGIN = 2.0  # a linear logit may be off by this many times the largest error among the exact ones
-PRODUCT = 3.0  # forward-mode products cost so many times an image's exact logits, at most
 COMPARED = 10  # images whose linear logits are compared with exact ones, for the record
 SCREENED_AT_ONCE = 50  # images, whose exact features share a tree
 
@@ -123,7 +123,7 @@ def predictor(
     classifier: Classifier,
     mode: TestingMode,
     fimg: Float[Tensor, "n d"],
-    center: Sequence[float] = (),
+    hidden: Mapping[str, Sequence[float]] = MappingProxyType({}),
     cache: FeatureCache | None = None,
 ) -> Predictor:
     """Return what predicts in a mode; a method whose contexts do not depend on the image is always exact.
@@ -131,18 +131,19 @@ def predictor(
     Args:
         classifier: over the names.
         mode: "exact", "screened" or "linear".
-        fimg: images at hand, around whose mean hidden vector to expand where there is no `center`.
-        center: the hidden vector to expand around, e.g. the mean over the training images.
+        fimg: images at hand, for whose hidden vectors to linearise where no others are described.
+        hidden: "mean" and "std" of the hidden vectors to linearise for, e.g. the training images'.
         cache: where expansions are kept; None for nowhere.
 
     Raises:
         UsageError: contexts depend on the image in another way than by a small hidden vector, or the
             expansion does not fit the memory budget.
     """
-    if mode == "exact" or not classifier.method.facts.conditional:
-        return classifier
     check_mode(classifier.method, mode)
-    linearised = linearise(classifier, fimg, center, cache)
+    anything = len(hidden) or len(fimg)
+    if mode == "exact" or not classifier.method.facts.conditional or not anything:
+        return classifier
+    linearised = linearise(classifier, fimg, hidden, cache)
     return Screened(linearised) if mode == "screened" else linearised
 
 
@@ -155,7 +156,7 @@ def quickest(classifier: Classifier, images: int) -> TestingMode:
         1
     ]
     saved = images * (1 - 2 * FIRST / names)  # images whose exact logits are not computed
-    return "screened" if saved > PRODUCT * width else "exact"
+    return "screened" if saved > 2 * width + 1 else "exact"  # images that linearising costs
 
 
 def approximation(answers: Predictor, fimg: Float[Tensor, "n d"]) -> dict[str, float]:
