@@ -15,6 +15,7 @@ from cocoop.methods import METHODS, Method, build
 from cocoop.methods._hooks import WithSentences
 from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import from_dict
+from cocoop.training.screening import cost_in_images
 
 
 @dataclasses.dataclass
@@ -50,7 +51,9 @@ def count_work(
         cost = costs.setdefault(training.label, Cost(training.label))
         items, names = testing.choose(opened(testing.dataset))
         template = opened(testing.dataset).template
-        cost.tested += _sequences(training, clip, template, len(items), len(names))
+        method = _method(training, clip, template)
+        images = cost_in_images(method, cell.mode, len(items), len(names), clip.embed_dim)
+        cost.tested += _sequences(training, clip, template, images, len(names))
         views["test", testing.dataset, testing.subset, testing.split] = len(items)
         if training.recipe and training.key not in trained:
             trained.add(training.key)

@@ -5,6 +5,7 @@ matrix products. *Screened*: linear logits of all classes, then exact ones of th
 the first is the exact answer unless linear logits of the others are further off than stated.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -148,15 +149,22 @@ def predictor(
 
 
 def quickest(classifier: Classifier, images: int) -> TestingMode:
-    """Return "screened" where an expansion and a few exact logits cost less than all exact ones."""
+    """Return "screened" where that costs less than all exact logits."""
     method, names = classifier.method, len(classifier.class_names)
-    if not method.facts.conditional or not isinstance(method, WithHidden) or names <= 2 * FIRST:
+    if not method.facts.conditional or not isinstance(method, WithHidden):
         return "exact"
-    width = hidden_of(method, torch.zeros(1, classifier.backbone.embed_dim, device=classifier.device)).shape[
-        1
-    ]
-    saved = images * (1 - 2 * FIRST / names)  # images whose exact logits are not computed
-    return "screened" if saved > 2 * width + 1 else "exact"  # images that linearising costs
+    cost = cost_in_images(method, "screened", images, names, classifier.backbone.embed_dim)
+    return "screened" if cost < images else "exact"
+
+
+def cost_in_images(method: Method, mode: TestingMode, images: int, names: int, embed_dim: int) -> int:
+    """Return for how many images exact logits would cost what those of a mode cost for `images`."""
+    if mode == "exact" or not isinstance(method, WithHidden):
+        return images
+    parameter = next(method.parameters())
+    linearising = 2 * hidden_of(method, parameter.new_zeros(1, embed_dim)).shape[1] + 1
+    share = min(1.0, 2 * FIRST / names) if mode == "screened" else 0.0  # a few classes cost more than theirs
+    return linearising + math.ceil(share * images)
 
 
 def approximation(answers: Predictor, fimg: Float[Tensor, "n d"]) -> dict[str, float]:
