@@ -7,6 +7,7 @@ and every gradient, is that of encoding each prompt of each image on its own.
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import torch
 from jaxtyping import Float, Int
@@ -20,7 +21,7 @@ from cocoop.errors import UsageError
 from cocoop.text.chunk import Chunk
 from cocoop.text.fp16 import scaled
 from cocoop.text.memory import Chunking, available_memory, choose_chunking, release_free_memory
-from cocoop.text.prompt import Prompt
+from cocoop.text.prompt import Prompt, Slot
 from cocoop.text.replay import Replayed
 from cocoop.text.tower import TextTower
 from cocoop.text.tree import in_order
@@ -64,13 +65,9 @@ class TextEncoder:
                     f"there is no block {deepest} in the text tower of {backbone.name}, of {blocks}"
                 )
         self._prompts = tuple(prompts)
-        self._slots = [prompt.slots(backbone.tokenize, class_names) for prompt in prompts]
-        # sorted, so that names that start alike share a chunk
-        each = zip(self._slots, prompts, strict=True)
-        self._orders = [in_order(slots, prompt.shared_blocks) for slots, prompt in each]
-        self._back = [torch.tensor(order, device=backbone.device).argsort() for order in self._orders]
-        self._chunkings: dict[tuple[int, int, bool], Chunking] = {}
-        self._chunks: dict[tuple[int, int, int], Replayed] = {}
+        self._device = backbone.device
+        self._chunkings: dict[tuple[int, int, int, bool], Chunking] = {}
+        self._take([prompt.slots(backbone.tokenize, class_names) for prompt in prompts])
 
     def __call__(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
         """Return the text feature of every class, for every image's contexts.
@@ -111,18 +108,43 @@ class TextEncoder:
             features.append(each.view(*classes.shape, -1))
         return _average(features)
 
+    def among(self, places: Sequence[int]) -> "TextEncoder":
+        """Return the encoder of the classes at some places, in that order, whose learned vectors all share.
+
+        It costs the token tree of these alone. Those of one size share the plan of the first one's chunks.
+        """
+        fewer = copy(self)
+        fewer.class_names = tuple(self.class_names[place] for place in places)
+        fewer._take([[slots[place] for place in places] for slots in self._slots])
+        return fewer
+
+    def images_at_once(self, images: int) -> int:
+        """Return of how many images' contexts the activations fit, so that nothing is computed twice.
+
+        1 where not even those of one image fit: its classes are cut into chunks then, which are recomputed.
+        """
+        return min(self._chunking(index, images, grad=True).images for index in range(len(self._slots)))
+
     def in_one_piece(self) -> Callable[[Tensor], Tensor]:
         """Return the same function without chunks: one tree of all classes, a fixed graph for export."""
         each = zip(self._prompts, self._slots, strict=True)
         whole = [Chunk(self._tower, prompt, slots, self._normalise) for prompt, slots in each]
         return lambda contexts: _average([chunk(contexts) for chunk in whole])
 
+    def _take(self, slots: list[list[tuple[Slot, ...]]]) -> None:
+        """Take the slots of every prompt's classes, sorted so that names that start alike share a chunk."""
+        self._slots = slots
+        each = zip(slots, self._prompts, strict=True)
+        self._orders = [in_order(classes, prompt.shared_blocks) for classes, prompt in each]
+        self._back = [torch.tensor(order, device=self._device).argsort() for order in self._orders]
+        self._chunks: dict[tuple[int, int, int], Replayed] = {}
+
     def _encode(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
         return _average([self._encode_prompt(index, contexts) for index in range(len(self._slots))])
 
     def _encode_prompt(self, index: int, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
         grad = torch.is_grad_enabled() and contexts.requires_grad
-        layout = self._chunking(index, contexts, grad)
+        layout = self._chunking(index, len(contexts), grad)
         parts = []
         for images in contexts.split(layout.images):
             columns = []
@@ -136,14 +158,14 @@ class TextEncoder:
             parts.append(torch.cat(columns, dim=1))
         return torch.cat(parts)[:, self._back[index]]
 
-    def _chunking(self, index: int, contexts: Tensor, grad: bool) -> Chunking:
-        key = (index, len(contexts), grad)
+    def _chunking(self, index: int, images: int, grad: bool) -> Chunking:
+        key = (len(self.class_names), index, images, grad)
         if key not in self._chunkings:
-            budget = self.memory_budget or available_memory(contexts.device) // 2
+            budget = self.memory_budget or available_memory(self._device) // 2
             self._chunkings[key] = choose_chunking(
                 self._slots[index],
                 self._tower,
-                len(contexts),
+                images,
                 budget,
                 grad,
                 self._prompts[index].shared_blocks,
