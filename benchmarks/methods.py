@@ -19,7 +19,7 @@ from cocoop.backbones.clip import Backbone, load_backbone
 from cocoop.methods import METHODS, build, ordered
 from cocoop.methods._settings import resolve
 from cocoop.training.classifier import Classifier
-from cocoop.training.loop import backward, losses
+from cocoop.training.step import backward, losses
 
 BASE = "coop"
 

@@ -20,7 +20,7 @@ from cocoop.methods._hooks import Bank
 from cocoop.methods._settings import resolve
 from cocoop.methods.linear_probe import logistic_regression
 from cocoop.training.classifier import Classifier
-from cocoop.training.loop import losses
+from cocoop.training.step import losses
 from tests.conftest import make_tower
 from tests.methods.banks import bank
 from tests.methods.references_heads import LABELS, NAMES, SCALE, TEMPLATE, unit, words

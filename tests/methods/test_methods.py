@@ -33,7 +33,7 @@ from cocoop.report.tables.results import results
 from cocoop.text.prompt import Prompt
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.training.classifier import Classifier as _Classifier
-from cocoop.training.loop import losses
+from cocoop.training.step import losses
 from tests.described import described
 from tests.estimator.test_estimator import painted
 from tests.methods.drop_in import drop_in

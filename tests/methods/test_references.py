@@ -24,8 +24,9 @@ from cocoop.text.prompt import Prompt
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.training.classifier import Classifier
 from cocoop.training.distributed import Group
-from cocoop.training.loop import backward, fit, losses
+from cocoop.training.loop import fit
 from cocoop.training.samples import Samples
+from cocoop.training.step import backward, losses
 from tests.conftest import make_tower
 from tests.described import described
 from tests.methods import test_references_caches as caches

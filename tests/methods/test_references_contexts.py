@@ -19,9 +19,10 @@ from cocoop.methods import METHODS, build
 from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import resolve
 from cocoop.training.classifier import Classifier
-from cocoop.training.loop import fit, losses
+from cocoop.training.loop import fit
 from cocoop.training.prompt_file import read_prompt
 from cocoop.training.samples import Samples
+from cocoop.training.step import losses
 from tests.conftest import make_tower
 
 NAMES = ["red apple", "green tea", "dog", "dog house"]

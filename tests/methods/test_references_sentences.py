@@ -20,8 +20,9 @@ from cocoop.text.prompt import Prompt
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.training.checkpoint import Snapshot
 from cocoop.training.classifier import Classifier
-from cocoop.training.loop import Epoch, backward, fit, losses
+from cocoop.training.loop import Epoch, fit
 from cocoop.training.samples import Samples, Validation
+from cocoop.training.step import backward, losses
 from tests.conftest import make_tower
 from tests.described import about, described
 

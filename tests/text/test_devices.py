@@ -17,7 +17,7 @@ from cocoop.methods import METHODS
 from cocoop.text import tower
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.training.classifier import Classifier
-from cocoop.training.loop import losses
+from cocoop.training.step import losses
 from tests.described import described
 
 NAMES = ["red apple", "red car", "dog", "dog house", "xylophone", "a"]

@@ -64,7 +64,8 @@ def count_work(
             cost.trainings += 1
             cost.steps += steps
             batch = min(recipe.batch_size or examples, examples)
-            cost.trained += _sequences(training, clip, template, batch, classes, steps)
+            compared = min(recipe.classes_per_step or classes, classes)
+            cost.trained += _sequences(training, clip, template, batch, compared, steps)
             drawn = ("train", training.dataset, training.subset, training.shots, training.seed)
             seen = recipe.views if recipe.from_views else max(recipe.views, recipe.all_epochs(shots))
             views[drawn] = max(views.get(drawn, 0), seen * shots)

@@ -85,6 +85,8 @@ def resolved(choice: MethodChoice, clip: Backbone) -> dict[str, str]:
         rates = [choice.recipe.lr_at(epoch) for epoch in range(choice.recipe.epochs)]
     shown = rates if len(rates) <= 10 else [*rates[:2], rates[-1]]
     by = {"epoch": "constant warm-up, then cosine; a step an epoch", "step": "rising warm-up, then cosine"}
+    size = choice.recipe.classes_per_step
+    compared = "the training classes" if not size else f"{size} of the training classes, logits corrected"
     sizes = [f"{name} {tuple(value.shape)}" for name, value in method.state_dict().items()]
     return values | {
         **{name: _value(value) for name, value in dataclasses.asdict(choice.recipe).items()},
@@ -92,7 +94,7 @@ def resolved(choice: MethodChoice, clip: Backbone) -> dict[str, str]:
         "schedule": by[choice.recipe.schedule] if choice.recipe.learns else "no steps",
         "rates": ", ".join(f"{rate:.5g}" for rate in shown)
         + (" (first two, last)" if shown != rates else ""),
-        "loss": "its own" if isinstance(method, WithLoss) else "cross-entropy over the training classes",
+        "loss": "its own" if isinstance(method, WithLoss) else f"cross-entropy over {compared}",
         "learned": f"{sum(map(torch.numel, method.parameters())):,} numbers in fp32: {', '.join(sizes)}",
     }
 

@@ -14,7 +14,9 @@ from cocoop.experiments.cell import Cell
 from cocoop.experiments.protocols import PROTOCOLS, DatasetSummary, Settings, unique
 from cocoop.methods import METHODS, Method, build
 from cocoop.methods._hooks import WithSentences
+from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import from_dict
+from cocoop.training.checks import check_sampling
 from cocoop.training.screening import TestingMode, check_mode
 
 
@@ -36,8 +38,8 @@ def plan_cells(
 
     Raises:
         UsageError: a protocol is unknown or cannot use the settings; or it tests prompts on classes that they
-            were not trained on, and a method's prompts fit no others; or a class has no sentences; or
-            a method cannot be tested in the mode.
+            were not trained on, and a method's prompts fit no others; or a class has no sentences; or a
+            method cannot be tested in the mode, or needs all classes in every step and is to have a sample.
     """
     cells = unique(cell for name in protocols for cell in PROTOCOLS.get(name).cells(settings))
     opened = lru_cache(maxsize=None)(partial(open_dataset, root=root))
@@ -48,6 +50,8 @@ def plan_cells(
                 f"{cell.protocol} tests on classes that were not trained on, and {cell.training.label} has "
                 "values of its own for every training class, which fit no other; few-shot tests such methods"
             )
+        if cell.training.recipe and cell.training.recipe.get("classes_per_step"):
+            check_sampling(_method(cell, clip), from_dict(Recipe, cell.training.recipe))
         if cell.training.method in reading:
             _check_sentences(cell, clip, opened)
         check_mode(_method(cell, clip), mode)

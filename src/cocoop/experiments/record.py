@@ -41,7 +41,7 @@ class Record(BaseModel):
         environment: versions of packages, commit, machine and threads; see `cocoop.utils.environment`.
         approximation: where logits are not exact: "error", the largest difference of one found on "images"
             test images, and of screened ones "exact", the mean share of an image's classes that are exact.
-        note: what must be known of the training data, if anything.
+        note: what must be known of the training data, and of how many classes a step compared, if anything.
         created: when, in UTC.
     """
 

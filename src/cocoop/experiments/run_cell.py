@@ -144,10 +144,21 @@ class Runner:
             files=digest(*(repr(tuple(item)) for item in (*images, *items))),
             environment=self._environment,
             approximation=approximation(answers, fimg),
-            note=self._open(cell.training.dataset).note if cell.training.shots else "",
+            note=self._note(cell.training, card),
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
         self.store.write(record, _top(logits) | {"labels": truth.to(torch.int32)})
+
+    def _note(self, training: Training, card: PromptCard) -> str:
+        """Return what must be known of the data, and of how many classes a step compared where not all."""
+        notes = [self._open(training.dataset).note] if training.shots else []
+        size, total = (
+            (training.recipe or {}).get("classes_per_step", 0),
+            len(card.class_names + card.other_names),
+        )
+        if 0 < size < total:
+            notes.append(f"{training.label} was trained on {size} of {total} classes a step")
+        return "; ".join(filter(None, notes))
 
     def assist(self, cell: Cell, resume: Snapshot | None) -> None:
         """Do this process's share of a fit that the first process of the group has begun."""

@@ -43,6 +43,7 @@ class Facts:
             learns nothing.
         draws: whether it draws at random although it learns nothing, so that seeds differ.
         conditional: whether its context vectors depend on the image.
+        by_image: whether its own loss is the mean of what single images would give, as cross-entropy is.
         cut: where the image tower stops being frozen; features are cached there.
         selects_on: what its hyper-parameters are selected on.
         sees_new_names: whether training sees the names of the classes that are tested as new: they are
@@ -62,6 +63,7 @@ class Facts:
     training: Training = "steps"
     draws: bool = False
     conditional: bool = False
+    by_image: bool = False
     cut: Cut = "feature"
     selects_on: Selection = "nothing"
     sees_new_names: bool = False

@@ -12,6 +12,8 @@ from cocoop.data.transforms import AUGMENTATIONS, SCALE, Augmentation
 from cocoop.errors import UsageError
 from cocoop.methods._parts import pinned
 
+Correction = Literal["local", "unbiased"]
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -22,6 +24,12 @@ class Recipe:
         steps: number of all steps, in place of `epochs`; 0 for none.
         batch_size: images a step, 0 for all of them; a last smaller batch is dropped, unless it is the only
             one. Sentences, where a method learns from these alone.
+        classes_per_step: K, classes that a step compares: those of its images and a random sample of the
+            others; 0 for all of the N.
+        class_correction: what makes up for the others in the logits: "local" adds log((N - 1) / (K - 1)) to
+            all but that of an image's own class, as POMP; "unbiased" log((N - T) / (K - T)) to those of the
+            sample alone, T being the classes of the batch: the sum of exponentials that softmax divides by is
+            right on average then, its logarithm is not.
         lr: highest learning rate.
         schedule: whether the cosine goes down by "epoch" or by "step".
         warmup_epochs: first epochs at the constant `warmup_lr`, the same for all that is learned.
@@ -48,6 +56,8 @@ class Recipe:
     epochs: int = 10
     steps: int = 0
     batch_size: int = 1
+    classes_per_step: int = 0
+    class_correction: Correction = "local"
     lr: float = 0.002
     schedule: Literal["epoch", "step"] = "epoch"
     warmup_epochs: int = 1
@@ -72,6 +82,10 @@ class Recipe:
         for name, least in (("epochs", 0), ("steps", 0), ("batch_size", 0), ("views", 1), ("clip", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.classes_per_step and self.classes_per_step < 2:
+            raise UsageError(
+                f"classes_per_step must be at least 2, or 0 for all classes, not {self.classes_per_step}"
+            )
         if not 0 < self.lr < math.inf:
             raise UsageError(f"lr must be a positive number, not {self.lr}")
         if not 0 <= self.beta2 < 1:

@@ -41,6 +41,7 @@ class Model(nn.Module):
         summary="is CoCoOp with a linear head that takes up what is special to the training classes",
         paper=PAPER,
         conditional=True,
+        by_image=True,
         extends="cocoop",
     )
     config_type: ClassVar[type] = Config

@@ -8,6 +8,7 @@ from cocoop.errors import CocoopError, UsageError
 from cocoop.methods import Method
 from cocoop.methods._hooks import WithGradientRule, WithSearch
 from cocoop.methods._recipe import Recipe
+from cocoop.training.candidates import needs_all_classes
 from cocoop.training.classifier import Classifier
 from cocoop.training.distributed import Group
 from cocoop.training.samples import Samples
@@ -18,12 +19,21 @@ def check_fit(classifier: Classifier, samples: Samples, recipe: Recipe, group: G
 
     Raises:
         CocoopError: there are no images, and the method needs some.
-        UsageError: a batch has fewer images than there are processes, or the method needs whole batches.
+        UsageError: a batch has fewer images than there are processes, or the method needs whole batches; or
+            the classes of a step are sampled, and a batch may hold as many, or the method needs all.
     """
     images = len(samples.labels)
     if not images and classifier.method.facts.images:
         raise CocoopError("there are no training images; check the dataset's split and the class subset")
     size = min(recipe.batch_size or images, images)
+    check_sampling(classifier.method, recipe)
+    if recipe.classes_per_step and recipe.classes_per_step <= (
+        most := min(size, len(samples.labels.unique()))
+    ):
+        raise UsageError(
+            f"a batch of {size} images may hold {most} classes, and a step compares these with others: set "
+            f"classes_per_step to more than {most}, or a smaller batch_size"
+        )
     if recipe.learns and group.size > size:
         raise UsageError(
             f"{group.size} processes cannot share batches of {size} image(s); "
@@ -34,6 +44,12 @@ def check_fit(classifier: Classifier, samples: Samples, recipe: Recipe, group: G
             f"{classifier.method.facts.name} combines the gradients of whole batches, which processes cannot "
             "share; give each process cells of its own: --workers"
         )
+
+
+def check_sampling(method: Method, recipe: Recipe) -> None:
+    """Raise UsageError where steps are to compare a sample of the classes, and the method needs all."""
+    if recipe.classes_per_step and (reason := needs_all_classes(method)):
+        raise UsageError(f"{method.facts.name} takes no classes_per_step: {reason}")
 
 
 def check_fitted(method: Method) -> None:

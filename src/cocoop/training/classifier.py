@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 
 import torch
 from jaxtyping import Float, Int
@@ -100,6 +101,17 @@ class Classifier:
         size = max(1, TEXTS_AT_ONCE // len(self.class_names))
         pieces = zip(fimg.split(size), contexts.split(size), strict=True)
         return torch.cat([self.pair(piece, self.encode(context)).logits for piece, context in pieces])
+
+    def among(self, classes: Int[Tensor, " k"]) -> "Classifier":
+        """Return the classifier over some of the classes; the method must see no sentences about them."""
+        places = classes.tolist()
+        fewer = copy(self)
+        fewer.class_names = tuple(self.class_names[place] for place in places)
+        fewer.rows = None if self.rows is None else self.rows[classes]
+        fewer.encode_text = self.encode_text.among(places)
+        fewer.text = {name: features[:, classes] for name, features in self.text.items()}
+        fewer._derived = fewer._constant = None
+        return fewer
 
     def contexts(self, fimg: Float[Tensor, "b d"]) -> Float[Tensor, "s k m w"]:
         """Return the method's context vectors: 1, as many as images, or as many as it has samples."""

@@ -1,7 +1,7 @@
 """The only training: a method over its classes, fitted to samples by a recipe."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -10,20 +10,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from cocoop.backbones.clip import Backbone
 from cocoop.methods import Method
-from cocoop.methods._hooks import (
-    WithFinish,
-    WithFit,
-    WithGradientRule,
-    WithHidden,
-    WithLoss,
-    WithSearch,
-)
+from cocoop.methods._hooks import WithFinish, WithFit, WithHidden, WithSearch
 from cocoop.methods._recipe import Recipe
 from cocoop.training.bank import Banks
+from cocoop.training.candidates import candidates
 from cocoop.training.checkpoint import Snapshot, restore, take
 from cocoop.training.checks import check_finite, check_fit, check_fitted
 from cocoop.training.classifier import Classifier
@@ -35,6 +28,7 @@ from cocoop.training.metrics import accuracy
 from cocoop.training.prompt_file import PromptCard, build_method
 from cocoop.training.samples import Samples, of_sentences
 from cocoop.training.start import start_from
+from cocoop.training.step import descend, losses
 
 
 @dataclass(frozen=True)
@@ -125,7 +119,8 @@ def fit(
     Raises:
         CocoopError: the loss is no finite number any more, or there are no images.
         UsageError: a batch has fewer images than there are processes, or the method combines the gradients
-            of whole batches by a rule of its own and there are several.
+            of whole batches by a rule of its own and there are several; or a step is to compare a sample of
+            the classes, and the method needs all, or the batch may hold as many.
     """
     method = classifier.method
     if method.facts.sentences and not method.facts.images:
@@ -179,10 +174,11 @@ def _steps(
             rate = _set_rate(optimizer, recipe, epoch, len(log.loss), steps)
             log.lr += [rate] * (len(log.lr) == epoch)
             part = group.part(batch)
-            terms = losses(classifier, features[part], labels[part])
+            share = len(part) / len(batch) if len(batch) else 1.0
+            some = candidates(classifier, labels[batch], recipe, seed, len(log.loss))
             optimizer.zero_grad(set_to_none=True)
-            values = backward(method, terms, len(part) / len(batch) if len(batch) else 1.0)
-            values = group.sum(values, list(method.parameters()))
+            terms = descend(some, features[part], group.part(some.labels), share)
+            values = group.sum(torch.stack(list(terms.values())), list(method.parameters()))
             *each, loss = torch.cat([values, values.sum()[None]]).tolist()  # one wait for the device
             check_finite(loss, classifier, labels[batch], epoch, len(log.loss))
             if isinstance(method, WithSearch):
@@ -201,35 +197,6 @@ def _steps(
         snapshot = partial(take, method, optimizer, kept, log)
         on_epoch(Epoch(epoch + 1, epochs, log.lr[-1], float(np.mean(log.loss[first:])), snapshot))
     return log
-
-
-def losses(
-    classifier: Classifier, fimg: Float[Tensor, "b d"], labels: Int[Tensor, " b"]
-) -> dict[str, Float[Tensor, ""]]:
-    """Return the terms of the loss by name: the method's own, or cross-entropy alone."""
-    out = classifier.output(fimg)
-    if isinstance(classifier.method, WithLoss):
-        return classifier.method.loss(out, labels)
-    return {"cross-entropy": F.cross_entropy(out.logits, labels)}
-
-
-def backward(method: Method, terms: Mapping[str, Tensor], share: float) -> Float[Tensor, " t"]:
-    """Put the gradients of all that is learned in place, and return the terms.
-
-    Args:
-        method: whose parameters they are; it may combine the gradients of its terms by a rule of its own.
-        terms: of the loss.
-        share: of the batch that this process has; its losses and gradients are scaled by it.
-    """
-    values = torch.stack(list(terms.values()))
-    if not isinstance(method, WithGradientRule):
-        (values.sum() * share).backward()
-        return values.detach() * share
-    learned = [parameter for parameter in method.parameters() if parameter.requires_grad]
-    each = [torch.autograd.grad(term * share, learned, retain_graph=True) for term in terms.values()]
-    for parameter, *gradients in zip(learned, *each, strict=True):
-        parameter.grad = method.combine(gradients)
-    return values.detach() * share
 
 
 def batches(count: int, size: int, seed: int, epoch: int) -> Iterator[Int[Tensor, " b"]]:
