@@ -1,13 +1,16 @@
 """The benchmarks run, agree, and count right; no test asserts a time."""
 
 import pytest
+import torch
 
 from benchmarks.closed_form import closed_form
 from benchmarks.features import bench_features
 from benchmarks.fit import bench_fit
+from benchmarks.groups import Step
 from benchmarks.measure import compare
 from benchmarks.precision import bench_precision
 from benchmarks.text import bench_text, class_names
+from benchmarks.vocabulary import Sampled, made_up
 from cocoop import UsageError, load_backbone
 from cocoop.methods import METHODS
 
@@ -79,3 +82,21 @@ def test_a_part_of_the_reference_is_scaled() -> None:
     assert result["reference"] == "20 prompts, scaled"
     assert result["max_logit_diff"] < 1e-3
     assert result["memory"]["reference_mb"] > 0
+
+
+def test_images_in_groups_have_the_gradient_of_the_batch() -> None:
+    step = Step(load_backbone("toy"), class_names(12), batch=5, budget=10**6)
+    assert step.classifier.encode_text.images_at_once(5) < 5
+    torch.testing.assert_close(step.groups(), step.whole(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_over_a_vocabulary_has_a_sample_of_it() -> None:
+    clip = load_backbone("toy")
+    names = made_up(clip, 50)
+    assert (len(names), names) == (50, made_up(clip, 50))
+    steps = Sampled(clip, names, size=6, batch=2)
+    drawn = [steps.draw().classifier.class_names for _ in range(2)]
+    assert [len(each) for each in drawn] == [6, 6]
+    assert drawn[0] != drawn[1]
+    steps()
+    assert steps.step.method.ctx.grad is not None

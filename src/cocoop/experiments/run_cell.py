@@ -152,11 +152,8 @@ class Runner:
     def _note(self, training: Training, card: PromptCard) -> str:
         """Return what must be known of the data, and of how many classes a step compared where not all."""
         notes = [self._open(training.dataset).note] if training.shots else []
-        size, total = (
-            (training.recipe or {}).get("classes_per_step", 0),
-            len(card.class_names + card.other_names),
-        )
-        if 0 < size < total:
+        size = (training.recipe or {}).get("classes_per_step", 0)
+        if 0 < size < (total := len(card.class_names + card.other_names)):
             notes.append(f"{training.label} was trained on {size} of {total} classes a step")
         return "; ".join(filter(None, notes))
 

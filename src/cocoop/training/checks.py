@@ -27,9 +27,8 @@ def check_fit(classifier: Classifier, samples: Samples, recipe: Recipe, group: G
         raise CocoopError("there are no training images; check the dataset's split and the class subset")
     size = min(recipe.batch_size or images, images)
     check_sampling(classifier.method, recipe)
-    if recipe.classes_per_step and recipe.classes_per_step <= (
-        most := min(size, len(samples.labels.unique()))
-    ):
+    most = min(size, len(samples.labels.unique()))
+    if 0 < recipe.classes_per_step <= most:
         raise UsageError(
             f"a batch of {size} images may hold {most} classes, and a step compares these with others: set "
             f"classes_per_step to more than {most}, or a smaller batch_size"
