@@ -98,3 +98,13 @@ def test_only_what_is_missing_is_counted(tmp_path: Path, capsys: pytest.CaptureF
     assert "text sequences" not in shown
     assert dry_run(*command, "--seeds", "0,1", "--out", tmp_path / "runs") == 0
     assert "coop (epochs=1): 1 trainings, 1 steps, 32 text sequences; tests of 63" in capsys.readouterr().out
+
+
+def test_a_sample_of_the_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ("--datasets", "emoji/activities", "--shots", 1, "--seeds", 1, "--methods", "coop")
+    settings = ("batch_size=4", "classes_per_step=9", "epochs=2")
+    words = (*few, *(word for each in settings for word in ("--set", f"coop.{each}")))
+    assert dry_run(*words, "--out", tmp_path / "runs") == 0
+    shown = capsys.readouterr().out
+    assert "cross-entropy over 9 of the training classes, logits corrected" in shown
+    assert f"1 trainings, {2 * 8} steps, {2 * 8 * 9} text sequences" in shown

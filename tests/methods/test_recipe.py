@@ -42,6 +42,8 @@ def test_paper_presets() -> None:
         {"beta2": 1.0},
         {"crop": 1.1},
         {"steps": 3},
+        {"classes_per_step": 1},
+        {"classes_per_step": -5},
         {"average": (1.0, 0.0)},
         {"average": (1.0, 1.0), "keep": "best"},
         {"starts_from": "no-such-file"},
