@@ -20,6 +20,7 @@ from cocoop.report.tables.notes import notes
 from cocoop.text import tree
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.training import candidates as module
+from cocoop.training import loop
 from cocoop.training.candidates import candidates, needs_all_classes, sample
 from cocoop.training.checkpoint import Snapshot
 from cocoop.training.distributed import Group
@@ -178,6 +179,25 @@ def test_all_samples_are_drawn_alike_by_seed_and_step() -> None:
     first = sample(own, 99, 20, 0, 7)
     assert not torch.equal(first, sample(own, 99, 20, 1, 7))
     assert not torch.equal(first, sample(own, 99, 20, 0, 8))
+
+
+def test_every_step_of_a_training_has_a_sample_of_its_own(
+    toy: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int, tuple[str, ...]]] = []
+
+    def watched(*arguments: Any) -> module.Candidates:
+        some = candidates(*arguments)
+        seen.append((*arguments[3:], some.classifier.class_names))
+        return some
+
+    monkeypatch.setattr(loop, "candidates", watched)
+    recipe = Recipe(epochs=2, batch_size=0, classes_per_step=4)
+    same_images = Samples(lambda epoch: images(toy, 2), torch.tensor([0, 1]))
+    for seed in (0, 1):
+        fit(built("coop", toy), same_images, recipe, seed=seed)
+    assert [each[:2] for each in seen] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert len({each[2] for each in seen}) == 4
 
 
 def samples(toy: Backbone) -> Samples:
