@@ -11,9 +11,9 @@ from PIL import Image, ImageOps
 
 from cocoop import Backbone, CocoopError, Item, open_dataset
 from cocoop.backbones.cache import FeatureCache
-from cocoop.backbones.features import ImageEncoder
+from cocoop.backbones.features import ImageEncoder, encode_images
 from cocoop.data.decode import open_image
-from cocoop.data.transforms import Preprocess, View, training_view, view_seeds
+from cocoop.data.transforms import ImageViews, Preprocess, View, training_view, view_seeds
 
 PREPROCESS = Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 FOOD = open_dataset("emoji/food")
@@ -215,3 +215,30 @@ def test_pruning_drops_the_longest_unused(tmp_path: Path) -> None:
     assert cache.get("bb") is None
     assert cache.get("aa") is not None
     assert cache.prune(0) == 2 * one
+
+
+def test_looks_are_views_that_are_read_once_and_kept(
+    toy: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = open_dataset("emoji/activities")
+    items, views = data.items("test")[:5], ImageViews(4, augmix=True)
+    encoder = ImageEncoder(toy, FeatureCache(tmp_path), data.decode)
+    opened: list[object] = []
+
+    def noted(*args: object, **kwargs: object) -> Image.Image:
+        opened.append(args[-1])
+        return open_image(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("cocoop.backbones.features.open_image", noted)
+    monkeypatch.setattr("cocoop.backbones.features.BATCH", 9)  # two images
+    looks = encoder.looks(data.root, items, views, seed=3)
+    assert looks.shape == (5, 4, toy.embed_dim)
+    assert len(opened) == 5
+    assert torch.equal(encoder.looks(data.root, items, views, seed=3), looks)
+    assert len(opened) == 5
+    pictures = [open_image(data.root, item.path, decode=data.decode) for item in items]
+    for view, ours in zip(views.of(3, 5), looks.unbind(1), strict=True):
+        torch.testing.assert_close(encode_images(toy, pictures, view), ours, rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(encoder.looks(data.root, items, views, seed=4)[:, 1:], looks[:, 1:])
+    assert not torch.allclose(encoder.looks(data.root, items, ImageViews(4), seed=3)[:, 1:], looks[:, 1:])
+    assert encoder.looks(data.root, [], views, seed=3).shape == (0, 4, toy.embed_dim)

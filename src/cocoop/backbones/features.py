@@ -15,7 +15,7 @@ from cocoop.backbones.clip import Backbone
 from cocoop.data.dataset import Item
 from cocoop.data.decode import Decode, open_image, to_image
 from cocoop.data.storage import Root, open_storage
-from cocoop.data.transforms import SCALE, TEST, Augmentation, View, training_view
+from cocoop.data.transforms import SCALE, TEST, Augmentation, ImageViews, View, training_view
 from cocoop.data.verify import all_or_nothing
 from cocoop.utils.files import digest
 
@@ -64,6 +64,24 @@ class ImageEncoder:
             view = training_view(seed, epoch, len(items), augmentation, crop)
             return self._encode(root, items, view, progress)
 
+    def looks(
+        self, root: Root, items: Sequence[Item], views: ImageViews, seed: int
+    ) -> Float[Tensor, "n v d"]:
+        """Encode all views of `items` by which a method looks at them when it is asked."""
+        if views.count == 1:
+            return self.test(root, items)[:, None]
+        paths, each = [item.path for item in items], views.of(seed, len(items))
+        read = partial(open_image, root, decode=self.decode)
+        with all_or_nothing(root, items, self.decode):
+            if self.cache is None:
+                return encode_views(self.backbone, paths, each, read)
+            contents = content_digests(self.cache, open_storage(root), paths)
+            key = self._key(contents, " ".join(view.key for view in each))
+            if (kept := self.cache.get(key)) is None:
+                kept = encode_views(self.backbone, paths, each, read)
+                self.cache.put(key, kept)
+        return kept
+
     def _encode(
         self, root: Root, items: Sequence[Item], view: View, progress: Progress | None
     ) -> Float[Tensor, "n d"]:
@@ -71,7 +89,7 @@ class ImageEncoder:
         read = partial(open_image, root, decode=self.decode)
         if self.cache is None:
             return encode_images(self.backbone, paths, view, read, progress)
-        key = self._key(content_digests(self.cache, open_storage(root), paths), view)
+        key = self._key(content_digests(self.cache, open_storage(root), paths), view.key)
         if (kept := self.cache.get(key)) is not None:
             if progress:
                 progress(len(items))
@@ -80,9 +98,9 @@ class ImageEncoder:
         self.cache.put(key, features)
         return features
 
-    def _key(self, contents: list[str], view: View) -> str:
+    def _key(self, contents: list[str], view: str) -> str:
         clip, decode = self.backbone, self.decode.__name__ if self.decode else ""
-        about = ("raw", clip.weights_digest, clip.precision, repr(clip.preprocess), repr(view), decode)
+        about = ("raw", clip.weights_digest, clip.precision, repr(clip.preprocess), view, decode)
         return digest(*about, *contents)
 
 
@@ -112,4 +130,26 @@ def encode_images(
         parts.append(backbone.encode_image(views))
         if progress:
             progress(len(views))
+    return torch.cat(parts)
+
+
+def encode_views(
+    backbone: Backbone,
+    images: Sequence[Source],
+    views: Sequence[View],
+    read: Callable[[Source], Image.Image] = to_image,
+) -> Float[Tensor, "n v d"]:
+    """Encode several views of n images, each of which is read once; see `encode_images`.
+
+    Raises:
+        CocoopError: an image cannot be read.
+    """
+    parts = [torch.empty(0, len(views), backbone.embed_dim)]
+    size = max(1, BATCH // len(views))
+    for start in range(0, len(images), size):
+        some = [read(image) for image in images[start : start + size]]
+        pixels = [backbone.preprocess.batch(some, view.part(start, start + size)) for view in views]
+        parts.append(
+            backbone.encode_image(torch.stack(pixels, dim=1).flatten(0, 1)).unflatten(0, (len(some), -1))
+        )
     return torch.cat(parts)

@@ -1,7 +1,7 @@
 """Images to the tensors a backbone takes: CLIP's test transform and the few-shot training augmentation."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Literal, get_args
 
@@ -12,13 +12,15 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from cocoop.errors import CocoopError
+from cocoop.data.augmix import augmix
+from cocoop.errors import CocoopError, UsageError
 from cocoop.utils.seeding import seeded
 
 SCALE = (0.08, 1.0)  # of a training crop, as shares of the image's area
 FLIP = 0.5  # probability of a mirrored training view
 Augmentation = Literal["crop", "mirror", "none"]
 AUGMENTATIONS: tuple[str, ...] = get_args(Augmentation)
+Look = Literal["training", "crop", "augmix"]
 
 
 @dataclass(frozen=True)
@@ -29,15 +31,24 @@ class View:
         seeds: of a random crop and flip of each image; None for the test view.
         crop: smallest share of an image's area that a random crop has.
         mirrored: whether the test view is mirrored.
+        look: whether a random view is one of "training", or one by which a method looks at a test image: a
+            bilinear "crop", or "augmix" on top.
     """
 
     seeds: tuple[int, ...] | None = None
     crop: float = SCALE[0]
     mirrored: bool = False
+    look: Look = field(default="training", repr=False)
 
     def part(self, start: int, end: int) -> "View":
         """Return the view of a part of the list."""
-        return View(None if self.seeds is None else self.seeds[start:end], self.crop, self.mirrored)
+        seeds = None if self.seeds is None else self.seeds[start:end]
+        return View(seeds, self.crop, self.mirrored, self.look)
+
+    @property
+    def key(self) -> str:
+        """What tells it from all others."""
+        return repr(self) if self.look == "training" else f"{self!r} {self.look}"
 
 
 TEST = View()
@@ -53,6 +64,29 @@ def training_view(
     if augmentation == "crop":
         return View(tuple(view_seeds(seed, epoch, count)), crop)
     return View(mirrored=augmentation == "mirror" and epoch % 2 == 1)
+
+
+@dataclass(frozen=True)
+class ImageViews:
+    """The views of a test image that a method looks at: the test view, and random ones.
+
+    Attributes:
+        count: of all of them.
+        augmix: whether AugMix is applied to the random ones.
+    """
+
+    count: int = 1
+    augmix: bool = False
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise UsageError(f"a test image is seen in at least 1 view, not {self.count}")
+
+    def of(self, seed: int, images: int) -> list[View]:
+        """Return the views of so many images, drawn from a seed."""
+        look: Look = "augmix" if self.augmix else "crop"
+        drawn = (tuple(view_seeds(seed, turn, images)) for turn in range(1, self.count))
+        return [TEST, *(View(seeds, look=look) for seeds in drawn)]
 
 
 def view_seeds(seed: int, epoch: int, count: int) -> list[int]:
@@ -97,7 +131,17 @@ class Preprocess:
             views = torch.stack([self.test(image) for image in images])
             return views.flip(-1) if view.mirrored else views
         pairs = zip(images, view.seeds, strict=True)
-        return torch.stack([self.train(image, seed, view.crop) for image, seed in pairs])
+        if view.look == "training":
+            return torch.stack([self.train(image, seed, view.crop) for image, seed in pairs])
+        return torch.stack([self._look(image, seed, view.look == "augmix") for image, seed in pairs])
+
+    def _look(self, image: Image.Image, seed: int, mixed: bool) -> Float[Tensor, "3 s s"]:
+        """Return a random view of a test image, as TPT draws it: its crops are bilinear."""
+        crop = v2.RandomResizedCrop(self.size, SCALE, interpolation=InterpolationMode.BILINEAR)
+        with seeded(seed):
+            small = v2.RandomHorizontalFlip(FLIP)(crop(image))
+        normalise = v2.Compose(self._to_tensor)
+        return augmix(small, normalise, seed) if mixed else normalise(small)
 
     @cached_property
     def _test(self) -> v2.Compose:
