@@ -15,6 +15,7 @@ from cocoop import Backbone, load_backbone
 from cocoop.cli import main
 from cocoop.experiments.store import Store
 from cocoop.methods import METHODS, build
+from cocoop.methods._hooks import Bank, WithFit, views_of
 from cocoop.text import TextEncoder
 from cocoop.training.classifier import Classifier
 from tests.described import described
@@ -57,6 +58,28 @@ def test_logits_and_gradients(name: str, precision: str, budget: int | None, exa
     right, right_gradient = step(exact, name, images)
     assert (logits - right).abs().max() < TOLERANCE[precision]
     assert (gradient - right_gradient).norm() <= TOLERANCE[precision] * right_gradient.norm()
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS.names() if METHODS.get(n).facts.sees_test_images])
+def test_methods_that_see_test_images_answer_alike(name: str, exact: Backbone) -> None:
+    def answers(clip: Backbone) -> Tensor:
+        dtype = clip.token_embedding.dtype
+        method = build(
+            name, METHODS.get(name).config_type(), clip, template="a {}.", n_classes=len(NAMES), seed=1
+        )
+        method.to(dtype=dtype)
+        drawn = torch.randn(
+            30, views_of(method).count, clip.embed_dim, generator=torch.Generator().manual_seed(1)
+        )
+        if isinstance(method, WithFit):
+            shots, labels = drawn[None, : len(NAMES), 0].to(clip.device, dtype), torch.arange(len(NAMES))
+            labels = labels.to(clip.device)
+            method.fit(Bank(shots, labels, shots[0], labels, clip.logit_scale, {}, {}, 1))
+        return Classifier(clip, method, NAMES).predict(drawn.to(dtype)).double().softmax(1)
+
+    torch.testing.assert_close(
+        answers(load_backbone("tiny-clip", "cuda", "fp32")), answers(exact), rtol=1e-2, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

@@ -1,16 +1,26 @@
-"""One file adds a method with any hook: two files that between them have all, dropped into the folder."""
+"""One file adds a method with any hook: files that between them have all, dropped into the folder."""
 
 import inspect
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import cocoop
 from cocoop import Backbone, UsageError
-from cocoop.methods import METHODS, _hooks
+from cocoop.backbones.features import ImageEncoder
+from cocoop.data import open_dataset
+from cocoop.experiments.record import Record
+from cocoop.experiments.store import Store
+from cocoop.methods import METHODS, _hooks, build
 from cocoop.methods._settings import resolve
+from cocoop.report.page import html
+from cocoop.report.tables import tables
+from cocoop.report.tables.blocks import table_blocks
 from cocoop.report.tables.notes import notes
 from cocoop.report.tables.results import results
+from cocoop.training.classifier import Classifier
 from tests.methods.drop_in import drop_in
 
 HEAD = """
@@ -105,6 +115,57 @@ class Model(nn.Module):
             self.ctx.data = value
 '''
 )
+SEEING = (
+    HEAD
+    + '''
+from cocoop.data.transforms import ImageViews
+
+@dataclass(frozen=True)
+class Config:
+    looks: int = LOOKS
+
+@METHODS.register("NAME")
+class Model(nn.Module):
+    """Logits that depend on other views, or on other images."""
+    facts = Facts("Seeing", "is a test", PAPER, images=False, training="none", draws=True, adapts_to="KIND")
+    config_type = Config
+    presets = {"NAME": Preset(Config(), None, "a test")}
+    transferable = True
+    def __init__(self, cfg, backbone, *, template, n_classes, seed):
+        super().__init__()
+        self.width, self.prompts = backbone.width, (Prompt(template),)
+        self.image_views = ImageViews(cfg.looks)
+    def forward(self, zimg, text):
+        return zimg.new_empty(1, 1, 0, self.width)
+    def zero_shot(self, images):
+        ztxt = F.normalize(images.encode(self(images.zimg[:, 0], images.text)), dim=-1)[0]
+        return images.logit_scale * images.zimg.mean(1) @ ztxt.T
+'''
+)
+VIEWED = (
+    SEEING.replace("KIND", "views").replace("NAME", "viewed").replace("LOOKS", "3")
+    + """
+    def adapt(self, images):
+        return self.zero_shot(images)
+"""
+)
+STREAMED = (
+    SEEING.replace("KIND", "stream").replace("NAME", "streamed").replace("LOOKS", "1")
+    + """
+    def observe(self, images):
+        logits = self.zero_shot(images)
+        before = logits.cumsum(0) / torch.arange(1, len(logits) + 1)[:, None]
+        return logits - before
+"""
+)
+GATHERED = (
+    SEEING.replace("KIND", "whole set").replace("NAME", "gathered").replace("LOOKS", "1")
+    + """
+    def assign(self, images):
+        logits = self.zero_shot(images)
+        return logits - logits.mean(0), {"images": len(logits)}
+"""
+)
 
 
 def hooks_of(code: str) -> set[str]:
@@ -118,7 +179,7 @@ def test_the_files_have_every_hook() -> None:
     protocols = [value for name, value in vars(_hooks).items() if name.startswith("With")]
     assert all(inspect.isclass(each) for each in protocols)
     members = {name for each in protocols for name in (*each.__annotations__, *vars(each)) if name[0] != "_"}
-    assert hooks_of(CACHED) | hooks_of(SEARCHED) == members
+    assert set().union(*map(hooks_of, (CACHED, SEARCHED, VIEWED, STREAMED, GATHERED))) == members
 
 
 def test_a_method_with_hooks_runs_and_says_what_it_selected_on(
@@ -165,3 +226,96 @@ def test_a_method_that_searches_runs(toy: Backbone, tmp_path: Path, monkeypatch:
     assert [record.cell.training.label for record in linear if record.approximation] == [
         "searched (linear)"
     ] * 2
+
+
+def run_on_halves(
+    name: str, code: str, folder: Path, monkeypatch: pytest.MonkeyPatch, seeds: tuple[int, ...] = (1, 2)
+) -> list[Record]:
+    drop_in(code, name, folder, monkeypatch)
+    return cocoop.run(
+        "base-to-new",
+        datasets=["emoji/activities"],
+        methods=[name],
+        seeds=list(seeds),
+        shots=1,
+        backbone="toy",
+        folder=folder / "runs",
+    )
+
+
+def by_hand(record: Record, clip: Backbone, order: torch.Tensor | None, looks: int = 1) -> int:
+    """Images right, of what the method says about features in an order."""
+    data = open_dataset("emoji/activities")
+    items, names = record.cell.testing.choose(data)
+    kind = METHODS.get(record.cell.training.method)
+    method = build(record.cell.training.method, kind.config_type(), clip, template=data.template,
+                   n_classes=1, seed=0)  # fmt: skip
+    order = torch.arange(len(items)) if order is None else order.long()
+    encoder = ImageEncoder(clip, None, data.decode)
+    seen = encoder.looks(data.root, items, method.image_views, record.cell.training.seed)  # type: ignore[attr-defined]
+    assert seen.shape[1] == looks
+    torch.testing.assert_close(seen[:, 0], encoder.test(data.root, items))
+    answers = Classifier(clip, method.eval(), names).predict(seen[order]).argmax(1)
+    return int((answers == torch.tensor([items[place].label for place in order.tolist()])).sum())
+
+
+def test_a_stream_is_in_an_order_that_the_record_tells(
+    toy: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = run_on_halves("streamed", STREAMED, tmp_path, monkeypatch)
+    own = [record for record in records if record.cell.training.method == "streamed"]
+    assert [record.order.split(",")[0] for record in own] == ["seed 1", "seed 1", "seed 2", "seed 2"]
+    assert len({record.order for record in own}) == 4
+    assert not any(record.order for record in records if record not in own)
+    for record in own:
+        top = load_file(tmp_path / "runs" / "predictions" / f"{record.cell.key}.safetensors")
+        assert sorted(top["order"].tolist()) == list(range(record.total))
+        assert record.correct == by_hand(record, toy, top["order"])
+    (result,) = results(records)
+    said = "streamed sees test images, without labels: the test images before each one, in a stream"
+    assert f"{said}; drawn by seed 1, 2." in notes(result.frame, result.records)
+
+
+def test_views_of_an_image_are_of_the_seed(
+    toy: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = run_on_halves("viewed", VIEWED, tmp_path, monkeypatch)
+    own = [record for record in records if record.cell.training.method == "viewed"]
+    assert len(own) == 4
+    for record in own:
+        assert record.correct == by_hand(record, toy, None, looks=3)
+        assert not record.order
+
+
+def test_rows_of_methods_that_see_test_images_stand_apart(
+    toy: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop_in(GATHERED, "gathered", tmp_path, monkeypatch)
+    records = cocoop.run(
+        "base-to-new",
+        datasets=["emoji/activities"],
+        methods=["coop", "gathered"],
+        overrides=["coop.epochs=1"],
+        seeds=[1],
+        shots=1,
+        backbone="toy",
+        folder=tmp_path / "runs",
+    )
+    own = [record for record in records if record.cell.training.method == "gathered"]
+    assert [record.selected for record in own] == [{"images": record.total} for record in own]
+    assert [record.cell.training.seed for record in own] == [1, 1]
+    (result,) = results(records)
+    assert list(result.frame["method"]) == ["zeroshot", "coop (epochs=1)", "gathered"]
+    frame = result.frame.assign(base=[1.0, 2.0, 3.0], new=[3.0, 2.0, 4.0])
+    shown = tables.text(frame, result.learned)
+    assert shown["method"].iloc[2] == "gathered, sees test images"
+    assert list(shown["new"]) == ["3.00", "2.00 ▼", "4.00"]  # below zero-shot, not below what sees images
+    (block,) = table_blocks(frame, result.learned)
+    assert [row.note for row in block.rows] == ["", "", "sees test images"]
+    assert [[value.best for value in row.values[:2]] for row in block.rows] == [
+        [False, True],
+        [True, False],
+        [False, False],
+    ]
+    page = html.page(Store(tmp_path / "runs"))
+    assert "gathered sees test images, without labels: all test images at once." in page

@@ -99,16 +99,19 @@ def build(name: str, config: Any, backbone: Backbone, *, template: str, n_classe
 
 
 def ordered() -> list[str]:
-    """All methods: what the others are measured by first, then in the order in which they were published."""
+    """All methods: what the others are measured by first, then in the order in which they were published.
+
+    Those that see test images stand behind the others.
+    """
     return sorted(METHODS.names(), key=place)
 
 
-def place(name: str) -> tuple[bool, str, str]:
+def place(name: str) -> tuple[bool, bool, str, str]:
     """Return what methods are sorted by; one that is not registered here comes last."""
     if name not in METHODS.names():
-        return (True, "9999", name)
+        return (True, True, "9999", name)
     facts: Facts = METHODS.get(name).facts
-    return (not facts.baseline, facts.paper.date, name)
+    return (not facts.baseline, facts.sees_test_images, facts.paper.date, name)
 
 
 def baseline() -> str:

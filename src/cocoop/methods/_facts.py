@@ -6,6 +6,7 @@ from typing import Literal
 Training = Literal["none", "steps", "closed form"]
 Cut = Literal["feature", "projection", "block", "pixels"]
 Selection = Literal["nothing", "few-shot validation", "full validation", "test"]
+Adaptation = Literal["nothing", "views", "stream", "whole set"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Facts:
         selects_on: what its hyper-parameters are selected on.
         sees_new_names: whether training sees the names of the classes that are tested as new: they are
             candidates then, behind those of the training.
+        adapts_to: what of the test images, which have no labels, it adapts itself to before it answers:
+            nothing, the "views" of each image alone, the images before it in a "stream", or the "whole set".
         extends: registered name of the method it improves on; reports show the gain over it.
         baseline: whether the others are measured by it.
         bound: whether it has values of its own for every class name, and so answers among no other.
@@ -67,6 +70,7 @@ class Facts:
     cut: Cut = "feature"
     selects_on: Selection = "nothing"
     sees_new_names: bool = False
+    adapts_to: Adaptation = "nothing"
     extends: str | None = None
     baseline: bool = False
     bound: bool = False
@@ -82,3 +86,18 @@ class Facts:
     def learns(self) -> bool:
         """Whether anything is fitted, by steps or in closed form."""
         return self.training != "none"
+
+    @property
+    def sees_test_images(self) -> bool:
+        """Whether it adapts itself to test images, so that it is compared with its like alone."""
+        return self.adapts_to != "nothing"
+
+    @property
+    def adaptation(self) -> str:
+        """What it adapts itself to, in words; empty for nothing."""
+        return {
+            "nothing": "",
+            "views": "views of each test image alone",
+            "stream": "the test images before each one, in a stream",
+            "whole set": "all test images at once",
+        }[self.adapts_to]

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from cocoop.data.transforms import ImageViews
 from cocoop.methods._facts import Selection
 
 # The method's name for a list of t templates -> raw frozen features of the current class names, (t, c, d).
@@ -104,6 +105,31 @@ class Bank:
     text: Text
     sentences: Mapping[str, Sentences]
     seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Unlabelled:
+    """Test images, whose labels nobody tells, and the candidates.
+
+    Attributes:
+        fimg: v views of n images, as the image tower gives them; the test view is the first.
+        encode: makes raw text features of the candidates, (1 or n, c, d), of context vectors, for all images
+            or for each; gradients go through it.
+        logit_scale: exp of CLIP's temperature.
+        text: the frozen text features that the method asked for, and what it derived from them.
+        rows: the place of every candidate among the class names of the training; None where one has none.
+    """
+
+    fimg: Float[Tensor, "n v d"]
+    encode: Callable[[Tensor], Tensor]
+    logit_scale: float
+    text: Text
+    rows: Int[Tensor, " c"] | None
+
+    @cached_property
+    def zimg(self) -> Float[Tensor, "n v d"]:
+        """L2-normalised image features."""
+        return F.normalize(self.fimg, dim=-1)
 
 
 @runtime_checkable
@@ -219,4 +245,47 @@ class WithFinish(Protocol):
 
     def finish(self, bank: Bank) -> dict[str, Any]:
         """Set what is selected; return it by name, for the record."""
+        ...
+
+
+@runtime_checkable
+class WithImageViews(Protocol):
+    """A method that looks at several views of every test image.
+
+    Attributes:
+        image_views: how many, and how they are made.
+    """
+
+    image_views: ImageViews
+
+
+def views_of(method: object) -> ImageViews:
+    """Return the views of every test image that a method looks at; most see the test view alone."""
+    return method.image_views if isinstance(method, WithImageViews) else ImageViews()
+
+
+@runtime_checkable
+class WithAdapt(Protocol):
+    """A method that adapts itself to each test image alone, and starts anew with the next."""
+
+    def adapt(self, images: Unlabelled) -> Float[Tensor, "n c"]:
+        """Return the logits of the images; each depends on its own views alone."""
+        ...
+
+
+@runtime_checkable
+class WithObserve(Protocol):
+    """A method that adapts itself to the test images as they come, one after the other."""
+
+    def observe(self, images: Unlabelled) -> Float[Tensor, "n c"]:
+        """Return the logits of a stream from its beginning; each depends on the images up to its own."""
+        ...
+
+
+@runtime_checkable
+class WithAssign(Protocol):
+    """A method that answers all test images at once."""
+
+    def assign(self, images: Unlabelled) -> tuple[Float[Tensor, "n c"], dict[str, Any]]:
+        """Return the logits of the images, and by name what was selected, for the record."""
         ...

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -15,10 +16,15 @@ from cocoop.methods._hooks import (
     Output,
     Sentences,
     Text,
+    Unlabelled,
+    WithAdapt,
+    WithAssign,
     WithDerived,
     WithLogits,
+    WithObserve,
     WithSentences,
     WithTexts,
+    views_of,
 )
 from cocoop.text import TextEncoder
 from cocoop.text.prompt import Prompt
@@ -42,6 +48,9 @@ class Classifier:
         memory_budget: bytes for the text encoder; None for what the machine allows.
         trained_names: the class names that the method was trained on, where it has values of each; None
             where these are the candidates.
+
+    Attributes:
+        selected: by name, what the method selected by the test images of the last prediction, if it does.
 
     Raises:
         UsageError: an empty list, an empty name or one too long for the context window; or the method has
@@ -76,11 +85,15 @@ class Classifier:
         self.encode_text = TextEncoder(backbone, method.prompts, class_names, memory_budget, normalised=False)
         self.text = _frozen_text(backbone, method, class_names, memory_budget)
         self.sentences = _frozen_sentences(backbone, method, class_names, memory_budget)
+        self.selected: dict[str, Any] = {}
         self._derived: Text | None = None
         self._constant: Tensor | None = None  # text features of prompts in which nothing is learned
 
     def __call__(self, fimg: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
-        """Return the logits of image features: by default exp(logit scale) * cosine."""
+        """Return the logits of image features: by default exp(logit scale) * cosine.
+
+        A method that sees test images has not adapted itself to these; `predict` lets it.
+        """
         return self.output(fimg).logits
 
     def output(self, fimg: Float[Tensor, "b d"]) -> Output:
@@ -88,9 +101,31 @@ class Classifier:
         fimg = fimg.to(self.device)
         return self.pair(fimg, self.encode(self.contexts(fimg)))
 
+    def predict(self, fimg: Float[Tensor, "n *v d"]) -> Float[Tensor, "n c"]:
+        """Return the logits of many images on the CPU, computed in pieces that keep memory bounded.
+
+        Args:
+            fimg: of their test views. For a method that looks at several views of an image, of all of these,
+                (n, v, d), with the test views first. A stream has the images in this order.
+
+        Raises:
+            UsageError: the method looks at another number of views.
+        """
+        method, views = self.method, fimg if fimg.dim() == 3 else fimg[:, None]
+        if views.shape[1] != (count := views_of(method).count):
+            raise UsageError(
+                f"{method.facts.name} looks at {count} view(s) of every image, not at {views.shape[1]}; give "
+                "the features of all views, or the images themselves"
+            )
+        if not len(views):
+            return torch.empty(0, len(self.class_names))
+        if isinstance(method, WithAdapt | WithObserve | WithAssign):
+            return self._adapted(views)
+        return self.predict_unadapted(views[:, 0])
+
     @torch.no_grad()
-    def predict(self, fimg: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """Return the logits of many images on the CPU, computed in pieces that keep memory bounded."""
+    def predict_unadapted(self, fimg: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """Return what `predict` does, but of a method that sees test images before it has seen any."""
         with evaluating(self.method):
             return in_pieces(self._predict, fimg.to(self.device), len(self.class_names))
 
@@ -112,6 +147,23 @@ class Classifier:
         fewer.text = {name: features[:, classes] for name, features in self.text.items()}
         fewer._derived = fewer._constant = None
         return fewer
+
+    @torch.no_grad()
+    def _adapted(self, fimg: Float[Tensor, "n v d"]) -> Float[Tensor, "n c"]:
+        """Return the logits of a method that adapts itself to the images."""
+        method, views = self.method, fimg.to(self.device)
+        with evaluating(method):
+            if isinstance(method, WithAdapt):
+                size = max(1, TEXTS_AT_ONCE // len(self.class_names))
+                return torch.cat([method.adapt(self._unlabelled(part)).cpu() for part in views.split(size)])
+            if isinstance(method, WithObserve):
+                return method.observe(self._unlabelled(views)).cpu()
+            assert isinstance(method, WithAssign)
+            logits, self.selected = method.assign(self._unlabelled(views))
+            return logits.cpu()
+
+    def _unlabelled(self, fimg: Float[Tensor, "n v d"]) -> Unlabelled:
+        return Unlabelled(fimg, self.encode, self.logit_scale, self._known(), self.rows)
 
     def contexts(self, fimg: Float[Tensor, "b d"]) -> Float[Tensor, "s k m w"]:
         """Return the method's context vectors: 1, as many as images, or as many as it has samples."""

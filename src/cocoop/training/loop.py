@@ -192,7 +192,8 @@ def _steps(
         if isinstance(method, WithHidden) and epoch + 1 == epochs:
             log.hidden = hidden_statistics(method, features.to(classifier.device))
         if recipe.keep == "best" and len(banks.bank.fval):
-            log.accuracy.append(accuracy(classifier.predict(banks.bank.fval), banks.bank.val_labels.cpu()))
+            held = classifier.predict_unadapted(banks.bank.fval)
+            log.accuracy.append(accuracy(held, banks.bank.val_labels.cpu()))
         kept.add(method, epoch, log.accuracy)
         snapshot = partial(take, method, optimizer, kept, log)
         on_epoch(Epoch(epoch + 1, epochs, log.lr[-1], float(np.mean(log.loss[first:])), snapshot))
