@@ -28,6 +28,7 @@ LINES: dict[str, Callable[[Facts], str]] = {
     ),
     "Image tower frozen up to": lambda facts: facts.cut if facts.cut != "feature" else "",
     "Hyper-parameters selected on": lambda facts: facts.selects_on if facts.selects_on != "nothing" else "",
+    "Sees test images": lambda facts: f"{facts.adaptation}, without labels" if facts.sees_test_images else "",
     "Training sees the new names": lambda facts: "yes" if facts.sees_new_names else "",
     "Extends": lambda facts: f"[{facts.extends}](#{facts.extends})" if facts.extends else "",
 }

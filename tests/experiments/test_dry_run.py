@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from cocoop.cli import main
+from cocoop.data import open_dataset
+from cocoop.experiments.protocols.base_to_new import tests as halves_of
 from tests.trees import make_tree, spec
 
 PETS = "oxford_pets"
@@ -108,3 +110,21 @@ def test_a_sample_of_the_classes(tmp_path: Path, capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr().out
     assert "cross-entropy over 9 of the training classes, logits corrected" in shown
     assert f"1 trainings, {2 * 8} steps, {2 * 8 * 9} text sequences" in shown
+
+
+def test_views_of_test_images_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--datasets", "emoji/activities", "--methods", "mta", "--set", "mta.looks=3"]
+    assert dry_run(*command, "--seeds", "1,2", "--out", tmp_path / "runs") == 0
+    shown = capsys.readouterr().out
+    images = len(open_dataset("emoji/activities").items("test"))
+    assert f"images: {images + 2 * 3 * images} views to encode" in shown  # zero-shot CLIP's, and of two seeds
+    assert re.search("test images +adapts to views of each test image alone, without labels", shown)
+
+
+def test_contexts_tuned_to_each_image_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--datasets", "emoji/activities", "--methods", "tpt", "--set", "tpt.looks=3"]
+    assert dry_run(*command, "--seeds", "1", "--out", tmp_path / "runs") == 0
+    data = open_dataset("emoji/activities")
+    halves = (half.choose(data) for half in halves_of("emoji/activities"))
+    texts = sum(len(items) * len(names) for items, names in halves)
+    assert f"tpt (looks=3): tests of {texts:,} text sequences" in capsys.readouterr().out

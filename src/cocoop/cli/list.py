@@ -44,6 +44,7 @@ def _methods() -> Table:
             "image tower frozen" + ("" if facts.cut == "feature" else f" up to its {facts.cut}"),
             f"selects on {facts.selects_on}",
             f"{others}{', sees the new ones' if facts.sees_new_names else ''}",
+            *([f"adapts to {facts.adaptation}"] if facts.sees_test_images else []),
         )
         shown.add_row(name, "\n".join(filter(None, about)), "\n".join(details))
     shown.caption = "All settings of one: cocoop list presets NAME"

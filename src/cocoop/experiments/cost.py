@@ -12,7 +12,7 @@ from cocoop.data.splits import draw, select, subset_labels
 from cocoop.experiments.cell import Cell, Training
 from cocoop.experiments.store import Store
 from cocoop.methods import METHODS, Method, build
-from cocoop.methods._hooks import WithSentences
+from cocoop.methods._hooks import WithSentences, views_of
 from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import from_dict
 from cocoop.training.screening import cost_in_images
@@ -28,7 +28,7 @@ class Cost:
         steps: of the optimiser.
         trained: text sequences of all steps: a step has one for each class, and for each image as well
             where the context depends on it.
-        tested: text sequences of all tests.
+        tested: text sequences of all tests; where a context is tuned to every image at least so many.
     """
 
     label: str
@@ -53,8 +53,11 @@ def count_work(
         template = opened(testing.dataset).template
         method = _method(training, clip, template)
         images = cost_in_images(method, cell.mode, len(items), len(names), clip.embed_dim)
-        cost.tested += _sequences(training, clip, template, images, len(names))
-        views["test", testing.dataset, testing.subset, testing.split] = len(items)
+        cost.tested += _sequences(training, clip, template, images, len(names), tested=True)
+        looks = views_of(method)
+        drawn_by = (looks, training.seed) if looks.count > 1 else ()
+        seen = ("test", testing.dataset, testing.subset, testing.split, *drawn_by)
+        views[seen] = looks.count * len(items)
         if training.recipe and training.key not in trained:
             trained.add(training.key)
             recipe = from_dict(Recipe, training.recipe)
@@ -67,8 +70,8 @@ def count_work(
             compared = min(recipe.classes_per_step or classes, classes)
             cost.trained += _sequences(training, clip, template, batch, compared, steps)
             drawn = ("train", training.dataset, training.subset, training.shots, training.seed)
-            seen = recipe.views if recipe.from_views else max(recipe.views, recipe.all_epochs(shots))
-            views[drawn] = max(views.get(drawn, 0), seen * shots)
+            every = recipe.views if recipe.from_views else max(recipe.views, recipe.all_epochs(shots))
+            views[drawn] = max(views.get(drawn, 0), every * shots)
     return list(costs.values()), sum(views.values())
 
 
@@ -98,11 +101,18 @@ def _method(training: Training, clip: Backbone, template: str) -> Method:
 
 
 def _sequences(
-    training: Training, clip: Backbone, template: str, images: int, classes: int, steps: int = 1
+    training: Training,
+    clip: Backbone,
+    template: str,
+    images: int,
+    classes: int,
+    steps: int = 1,
+    tested: bool = False,
 ) -> int:
     """Count the prompts that go through the text tower in steps of so many images against so many classes."""
     method = _method(training, clip, template)
     prompts = method.prompts
     if not any(prompt.n_ctx for prompt in prompts):  # nothing is learned in them: once for all steps
         return len(prompts) * classes
-    return len(prompts) * classes * (images if method.facts.conditional else 1) * steps
+    each = method.facts.conditional or (tested and method.facts.adapts_to == "views")
+    return len(prompts) * classes * (images if each else 1) * steps

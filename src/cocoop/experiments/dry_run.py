@@ -77,6 +77,8 @@ def resolved(choice: MethodChoice, clip: Backbone) -> dict[str, str]:
     """Return every setting of a method by the name that --set takes, and what the code fixes."""
     values = {"preset": f"{choice.preset} ({all_presets()[choice.preset][1].source})"}
     values |= {name: _value(value) for name, value in dataclasses.asdict(choice.config).items()}
+    if choice.facts.sees_test_images:
+        values |= {"test images": f"adapts to {choice.facts.adaptation}, without labels"}
     if not choice.recipe:
         return values | {"training": "nothing is learned"}
     method = build(choice.method, choice.config, clip, template="{}", n_classes=1, seed=0)

@@ -31,6 +31,8 @@ class Record(BaseModel):
         accuracy_by_epoch: share of the validation images right after every epoch, where the best is kept.
         selected: what the method selected or found, by name.
         selected_on: the images that this was decided on; empty where nothing was.
+        order: of a stream of test images: the seed that it was drawn from, and a digest. The order itself is
+            beside the predictions; empty where it makes no difference.
         seconds_to_train: wall time of all steps, and of what is computed in closed form.
         seconds_per_step: mean wall time of a training step.
         seconds_per_image: mean wall time of an answer from image features, the text features of the class
@@ -62,6 +64,7 @@ class Record(BaseModel):
     accuracy_by_epoch: list[float] = []
     selected: dict[str, Any] = {}
     selected_on: str = ""
+    order: str = ""
     seconds_to_train: float = 0.0
     seconds_per_step: float
     seconds_per_image: float = 0.0

@@ -26,6 +26,7 @@ from cocoop.experiments.store import Store
 from cocoop.experiments.tracking import NONE, tracked
 from cocoop.methods import METHODS, Method
 from cocoop.methods._facts import Selection
+from cocoop.methods._hooks import views_of
 from cocoop.methods._recipe import Recipe, training_views
 from cocoop.methods._settings import from_dict
 from cocoop.training.checkpoint import Snapshot
@@ -36,6 +37,7 @@ from cocoop.training.metrics import evaluate
 from cocoop.training.prompt_file import PromptCard, save_prompt
 from cocoop.training.samples import Samples, Validation
 from cocoop.training.screening import approximation, predictor
+from cocoop.training.test_time import in_turn, order_of, plain_views
 from cocoop.utils.environment import environment, peak_memory_mb
 from cocoop.utils.files import digest
 
@@ -114,11 +116,14 @@ class Runner:
         dataset = self._open(cell.testing.dataset)
         items, names = cell.testing.choose(dataset)
         notify(cell, "testing", 0.0)
-        fimg = replace(self._images, decode=dataset.decode).test(dataset.root, items)
+        encoder, seed = replace(self._images, decode=dataset.decode), cell.training.seed
+        fimg = encoder.looks(dataset.root, items, views_of(method), seed)
+        order = order_of(method, len(items), seed)
         start = time.perf_counter()
         classifier = Classifier(self._backbone, method, names, self._budget, card.class_names)
-        answers = predictor(classifier, cell.mode, fimg, card.hidden, self._images.cache)
-        logits = answers.predict(fimg)
+        plain = plain_views(fimg)
+        answers = predictor(classifier, cell.mode, plain, card.hidden, self._images.cache)
+        logits = in_turn(answers, fimg, order)
         seconds = time.perf_counter() - start
         truth = _labels(items)
         values = dict(evaluate(logits, truth))
@@ -135,19 +140,21 @@ class Runner:
             loss=card.log.epoch_losses,
             terms=card.log.epoch_terms,
             accuracy_by_epoch=card.accuracy,
-            selected=card.selected,
+            selected=card.selected | classifier.selected,
             selected_on=card.selected_on,
+            order="" if order is None else f"seed {seed}, {digest(order.numpy().tobytes())[:16]}",
             seconds_to_train=card.seconds,
             seconds_per_step=card.log.seconds_per_step,
             seconds_per_image=seconds / len(items),
             peak_memory_mb=peak_memory_mb(),
             files=digest(*(repr(tuple(item)) for item in (*images, *items))),
             environment=self._environment,
-            approximation=approximation(answers, fimg),
+            approximation=approximation(answers, plain),
             note=self._note(cell.training, card),
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
-        self.store.write(record, _top(logits) | {"labels": truth.to(torch.int32)})
+        stream = {} if order is None else {"order": order.to(torch.int32)}
+        self.store.write(record, _top(logits) | {"labels": truth.to(torch.int32)} | stream)
 
     def _note(self, training: Training, card: PromptCard) -> str:
         """Return what must be known of the data, and of how many classes a step compared where not all."""

@@ -20,7 +20,7 @@ class Value:
 
     Attributes:
         text: as `tables.text` has it.
-        best: the highest of its block, where there is something to compare.
+        best: the highest of its block, but for methods that see test images, where there are several.
         below: a learned method under zero-shot on unseen classes or domains.
         paper: the paper's value, not ours.
     """
@@ -33,7 +33,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Row:
-    """One method of a block; `note` says what it lacks beside the other methods."""
+    """One method of a block; `note` says what sets it apart from the others, and what it lacks."""
 
     method: str
     note: str
@@ -60,12 +60,15 @@ def first_label(frame: pd.DataFrame, method: str) -> str | None:
 
 
 def newest(frame: pd.DataFrame) -> str | None:
-    """Return the label of the latest method of an ordered table that is compared with others, or None."""
+    """Return the label of the latest method of an ordered table that is compared with others, or None.
+
+    One that sees test images is compared with its like alone.
+    """
     labels = [label for label in frame["method"].unique() if method_of(label) in METHODS.names()]
     plain = {
         method_of(label): label
         for label in reversed(labels)
-        if not METHODS.get(method_of(label)).facts.ablation
+        if not (METHODS.get(method_of(label)).facts.ablation or tables.sees_test_images(label))
     }
     plain.pop(baseline(), None)
     return next(iter(plain.values()), None)
@@ -110,8 +113,9 @@ def table_blocks(frame: pd.DataFrame, learned: set[str]) -> Iterator[Block]:
         covered = covered.astype(float)
         if average and covered.max() == 1:
             continue  # it would repeat the only dataset
-        fair = len(part) > 1 and not (average and covered.nunique() > 1)
-        shown = part[columns].round(2)  # compared as they are read
+        apart = part["method"].map(tables.sees_test_images).astype(bool)
+        fair = (~apart).sum() > 1 and not (average and covered.nunique() > 1)
+        shown = part[columns].round(2).mask(apart)  # compared as they are read
         rows = []
         for place, method in enumerate(part["method"]):
             values = tuple(
@@ -125,7 +129,9 @@ def table_blocks(frame: pd.DataFrame, learned: set[str]) -> Iterator[Block]:
                 )
                 for column in columns
             )
-            rows.append(Row(method, _lacks(covered.iloc[place], covered.max(), average), values))
+            lacks = _lacks(covered.iloc[place], covered.max(), average)
+            sees = tables.SEES if apart.iloc[place] else ""
+            rows.append(Row(method, ", ".join(filter(None, (sees, lacks))), values))
         title = f"average of {int(covered.max())} datasets" if average else str(dataset)
         yield Block(title, average, tuple(rows))
 

@@ -41,7 +41,8 @@ def notes(frame: pd.DataFrame, records: Sequence[Record]) -> list[str]:
         lines.append(
             "Zero-shot CLIP is missing: run the protocol again to have it beside the learned prompts."
         )
-    return [*lines, *_selections(records), *_seen(records), *_approximate(records), *_paper(frame)]
+    own = (*_selections(records), *_seen(records), *_adapted(records), *_approximate(records))
+    return [*lines, *own, *_paper(frame)]
 
 
 def _selections(records: Sequence[Record]) -> Iterator[str]:
@@ -72,6 +73,20 @@ def _approximate(records: Sequence[Record]) -> Iterator[str]:
     for label, some in sorted(by_label.items()):
         worst = max((record.approximation for record in some), key=lambda found: found["error"])
         yield f"{label}: {in_words(worst)}"
+
+
+def _adapted(records: Sequence[Record]) -> Iterator[str]:
+    """Say which methods have seen test images, of what, and in which order where it makes a difference."""
+    kinds = {record.cell.training.label: record.cell.training.method for record in records}
+    orders: dict[str, set[int]] = {}
+    for record in records:
+        if record.order:
+            orders.setdefault(record.cell.training.label, set()).add(record.cell.training.seed)
+    for label, name in sorted(kinds.items()):
+        facts = METHODS.get(name).facts
+        if facts.sees_test_images:
+            seeds = f"; drawn by seed {_list(sorted(orders[label]))}" if label in orders else ""
+            yield f"{label} sees test images, without labels: {facts.adaptation}{seeds}."
 
 
 def _paper(frame: pd.DataFrame) -> list[str]:

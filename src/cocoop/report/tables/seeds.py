@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from cocoop.experiments.record import Record
+from cocoop.methods import METHODS
 from cocoop.report.tables import tables
 from cocoop.report.tables.results import Results
 from cocoop.utils.display import harmless
@@ -50,12 +51,13 @@ def _row(record: Record) -> dict[str, object]:
         "preset": train.preset,
         "backbone": train.backbone,
         "shots": train.shots if train.shots else None,
-        "seed": train.seed if train.learns else None,
+        "seed": train.seed if train.learns or METHODS.get(train.method).facts.draws else None,
         "parameters": record.parameters,
         "correct": record.correct,
         "total": record.total,
         **record.metrics,
         "accuracy": record.accuracy,
+        "order": record.order,
         "seconds_per_step": record.seconds_per_step,
         "record": record.cell.key,
     }

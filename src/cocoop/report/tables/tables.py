@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cocoop.experiments.aggregate import AVERAGE
-from cocoop.methods import place
+from cocoop.methods import METHODS, place
 from cocoop.report.tables.published import published
 from cocoop.utils import display
 
@@ -18,6 +18,7 @@ COUNTS = ("params",)  # columns of whole numbers, of which more is not better
 UNSEEN = ("new", "target")  # columns of accuracy on what a prompt was not trained on
 METHOD = 24  # characters that a method's label has in the terminal, at least
 MARK = "▼"  # a learned prompt below zero-shot there
+SEES = "sees test images"
 
 
 def in_order(frame: pd.DataFrame) -> pd.DataFrame:
@@ -38,10 +39,16 @@ def in_order(frame: pd.DataFrame) -> pd.DataFrame:
     return keys.drop(columns=["_average", "_place", "_rank"]).reset_index(drop=True)
 
 
-def rank(label: str) -> tuple[tuple[bool, str, str], tuple[tuple[str, int], ...]]:
+def rank(label: str) -> tuple[tuple[bool, bool, str, str], tuple[tuple[str, int], ...]]:
     """Return what labels are sorted by: their methods as `cocoop.methods.place` has them, and 8 before 16."""
     parts = tuple((words, int(number or 0)) for words, number in re.findall(r"(\D+)(\d*)", label))
     return (place(label.split(" ")[0]), parts)
+
+
+def sees_test_images(label: str) -> bool:
+    """Whether the method of a label adapts itself to test images."""
+    name = label.split(" ")[0]
+    return name in METHODS.names() and METHODS.get(name).facts.sees_test_images
 
 
 def values(frame: pd.DataFrame) -> list[str]:
@@ -58,9 +65,10 @@ def below(frame: pd.DataFrame, learned: Collection[str]) -> pd.DataFrame:
     columns = values(frame)
     marks = pd.DataFrame(False, index=frame.index, columns=columns)
     is_learned = frame["method"].isin(learned)
+    others = is_learned | frame["method"].map(sees_test_images).astype(bool)
     for name in set(columns) & set(UNSEEN):
         shown = frame[name].round(2)
-        zero_shot = shown[~is_learned].groupby(frame["dataset"]).max()
+        zero_shot = shown[~others].groupby(frame["dataset"]).max()
         marks[name] = is_learned & (shown < frame["dataset"].map(zero_shot))
     return marks
 
@@ -68,9 +76,11 @@ def below(frame: pd.DataFrame, learned: Collection[str]) -> pd.DataFrame:
 def text(frame: pd.DataFrame, learned: Collection[str] = (), mark: str = MARK) -> pd.DataFrame:
     """Return the table as strings: "mean ± std" where there are several seeds, two decimals.
 
-    Values below zero-shot are marked where the labels of the methods that are `learned` are given.
+    Values below zero-shot are marked where the labels of the methods that are `learned` are given. A method
+    that sees test images says so.
     """
     shown = frame[["dataset", "method"]].copy()
+    shown["method"] = [f"{name}, {SEES}" if sees_test_images(name) else name for name in shown["method"]]
     if "datasets" in frame:
         covered = frame["datasets"].where(frame["dataset"].eq(AVERAGE))
         shown["dataset"] = [
