@@ -137,7 +137,8 @@ def _front_matter(info: ModelInfo, name: str) -> str:
 def _method(info: ModelInfo) -> str:
     method = METHODS.get(info.prompt.method).facts
     learned = "fitted on a frozen CLIP." if method.learns else "nothing is learned."
-    return f"[{method.name}]({method.paper.link}), {learned}"
+    adapts = f" It adapts itself to {method.adaptation}, without labels." if method.sees_test_images else ""
+    return f"[{method.name}]({method.paper.link}), {learned}{adapts}"
 
 
 def _classes(info: ModelInfo, transferable: bool) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from cocoop.backbones.cache import FeatureCache
 from cocoop.backbones.clip import EMBEDDED, Backbone
 from cocoop.backbones.device import AUTO
-from cocoop.backbones.features import encode_images
+from cocoop.backbones.features import encode_images, encode_views
 from cocoop.data.own.source import TEMPLATE
 from cocoop.data.transforms import training_view
 from cocoop.errors import UsageError, unknown
@@ -28,12 +28,14 @@ from cocoop.estimator.inputs import Images, Names, NotFittedError, check_pairs, 
 from cocoop.estimator.train import train_model
 from cocoop.methods import DEFAULT, Method
 from cocoop.methods._facts import Selection
+from cocoop.methods._hooks import views_of
 from cocoop.methods._recipe import training_views
 from cocoop.methods._settings import MethodChoice, resolve
 from cocoop.training.classifier import Classifier
 from cocoop.training.loop import OnEpoch
 from cocoop.training.samples import Samples, Validation, Views, no_validation
 from cocoop.training.screening import Predictor, TestingMode, checked_mode, predictor, quickest
+from cocoop.training.test_time import in_turn, plain_views
 from cocoop.utils.display import some
 from cocoop.utils.files import default_cache
 
@@ -165,13 +167,16 @@ class PromptClassifier:
         return self._train(names, Samples(views, truth, selected_on), on_epoch)
 
     def predict(self, images: Images, classes: Names | None = None) -> np.ndarray:
-        """Return the likeliest name of each image, among any `classes` or those of the fit."""
+        """Return the likeliest name of each image, among any `classes` or those of the fit.
+
+        A method that adapts itself to test images sees these together: for a stream they come in this order.
+        """
         names = np.array(self.classifier(classes).class_names)
-        return names[self.logits(self.features(images), classes).argmax(1).numpy()]
+        return names[self.logits(self.looks(images, classes), classes).argmax(1).numpy()]
 
     def predict_proba(self, images: Images, classes: Names | None = None) -> np.ndarray:
         """Return the probabilities (n, c) of `classes`, in their order, or of `classes_`."""
-        return self.logits(self.features(images), classes).softmax(1).numpy()
+        return self.logits(self.looks(images, classes), classes).softmax(1).numpy()
 
     def score(self, images: Images, labels: Names, classes: Names | None = None) -> float:
         """Return the accuracy on labelled images."""
@@ -183,9 +188,20 @@ class PromptClassifier:
         """Encode images to features of the frozen CLIP, of any length, the same before and after training."""
         return encode_images(self.load_backbone(), listed(images))
 
-    def logits(self, features: Float[Tensor, "n d"], classes: Names | None = None) -> Float[Tensor, "n c"]:
-        """Return the logits of image features."""
-        return self.predictor(features, classes).predict(features)
+    def looks(self, images: Images, classes: Names | None = None) -> Float[Tensor, "n *v d"]:
+        """Encode what the method looks at to answer: test views, or several views of every image.
+
+        The views of an image are those that it has alone.
+        """
+        looks = views_of(self.classifier(classes).method)
+        if looks.count == 1:
+            return self.features(images)
+        clip, views = self.load_backbone(), looks.of(self.seed, 1)
+        return torch.cat([encode_views(clip, [image], views) for image in listed(images)])
+
+    def logits(self, features: Float[Tensor, "n *v d"], classes: Names | None = None) -> Float[Tensor, "n c"]:
+        """Return the logits of image features, or of the features of all views that the method looks at."""
+        return in_turn(self.predictor(plain_views(features), classes), features)
 
     def predictor(self, features: Float[Tensor, "n d"], classes: Names | None = None) -> Predictor:
         """Return what computes the logits of image features as `testing` says; the last ones are kept.

@@ -19,7 +19,7 @@ from cocoop.data import Dataset
 from cocoop.errors import UsageError
 from cocoop.estimator import ZeroShot
 from cocoop.estimator.estimator import PromptClassifier
-from cocoop.estimator.features import encode
+from cocoop.estimator.features import answered, encode
 from cocoop.training.metrics import evaluate as measure
 from cocoop.training.screening import approximation, in_words
 from cocoop.utils.display import harmless, short
@@ -45,7 +45,7 @@ def evaluate(model: PromptClassifier, data: Dataset, split: str, out: Path, cons
     zimg = encode(model.load_backbone(), data, items, console)
     truth = torch.tensor([item.label for item in items])
     answers = model.predictor(zimg, names)
-    logits = answers.predict(zimg)
+    logits = answered(model, names, data, items, zimg)
     zero = ZeroShot(model.backbone_, template=model.info_.prompt.template).logits(zimg, names)
     label = model.info_.prompt.method
     values = {name: dict(measure(each, truth)) for name, each in (("zero-shot", zero), (label, logits))}

@@ -137,7 +137,7 @@ def _say_image(
         return
     classifier = model.classifier()
     without = classifier.pair(fimg.to(learned.device), classifier.encode(learned[None, None])).logits
-    for what, logits in (("without the shift", without.cpu()), ("with it", model.logits(fimg))):
+    for what, logits in (("without the shift", without.cpu()), ("with it", classifier(fimg).cpu())):
         console.print(
             f"{what}: {_answers(logits, model.info_.prompt.class_names)}", highlight=False, soft_wrap=True
         )

@@ -16,7 +16,10 @@ from cocoop.backbones.clip import Backbone
 from cocoop.backbones.features import ImageEncoder
 from cocoop.data import Dataset, Item
 from cocoop.errors import UsageError
+from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.progress import progress
+from cocoop.methods._hooks import views_of
+from cocoop.training.test_time import in_turn, order_of
 from cocoop.utils.files import default_cache, write_bytes
 
 
@@ -31,6 +34,25 @@ def encode(
     """Encode images of a dataset. Raises CocoopError naming all that cannot be read."""
     with progress("looking at images", len(items), console) as advance:
         return encoder(backbone, dataset).test(dataset.root, items, advance)
+
+
+def answered(
+    model: PromptClassifier,
+    names: Sequence[str],
+    dataset: Dataset,
+    items: Sequence[Item],
+    fimg: Float[Tensor, "n d"],
+) -> Float[Tensor, "n c"]:
+    """Return a model's logits for images of a dataset, whose test views are encoded already.
+
+    What else the model sees is drawn from its seed: further views of every image, or the order of a stream.
+    """
+    method, answers = model.classifier(names).method, model.predictor(fimg, names)
+    views, order = views_of(method), order_of(method, len(items), model.seed)
+    if views.count == 1:
+        return in_turn(answers, fimg, order)
+    looks = encoder(model.load_backbone(), dataset).looks(dataset.root, items, views, model.seed)
+    return in_turn(answers, looks, order)
 
 
 def write_features(backbone: Backbone, data: Dataset, out: Path, console: Console) -> None:

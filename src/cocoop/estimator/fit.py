@@ -1,7 +1,7 @@
 """`cocoop fit`: train on the shots of a dataset, measure beside zero-shot CLIP, save, and say how it went."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from cocoop.errors import UsageError
 from cocoop.estimator import ZeroShot, auto
 from cocoop.estimator.card import Result
 from cocoop.estimator.estimator import PromptClassifier
-from cocoop.estimator.features import encode, encoder
+from cocoop.estimator.features import answered, encode, encoder
 from cocoop.estimator.folder import check_place
 from cocoop.estimator.inputs import read_classes
 from cocoop.estimator.progress import progress
@@ -56,12 +56,18 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class Tested:
-    """Images to test on: the name for the report, the candidates, and which of them each image is."""
+    """Images to test on: the name for the report, where they are from, their features, and the candidates."""
 
     name: str
+    data: Dataset
+    items: Sequence[Item]
     zimg: Float[Tensor, "n d"]
     classes: tuple[str, ...]
-    truth: list[str]
+
+    @property
+    def truth(self) -> list[str]:
+        """Which of the candidates each image is."""
+        return _truth(self.items)
 
 
 def fit(options: FitOptions, console: Console) -> PromptClassifier:
@@ -89,11 +95,11 @@ def fit(options: FitOptions, console: Console) -> PromptClassifier:
         model.set_params(method=best.method, preset=best.preset)
     _limit_epochs(model, len(train))
     zimg = encode(model.load_backbone(), data, data.items("test"), console)
-    held = Tested("held-out images", zimg, data.class_names, _truth(data.items("test")))
+    held = Tested("held-out images", data, data.items("test"), zimg, data.class_names)
     tests = [held, *_new_tests(model, held, fresh, fresh_items, console)]
     _train(model, train, held_back, data, console)
     zero = ZeroShot(model.backbone_, template=data.template)
-    results = [_measure(model, zero, test) for test in tests if test.truth]
+    results = [_measure(model, zero, test) for test in tests if test.items]
     model.save(options.out, results)
     _say_results(model, results, options.out, console)
     return model
@@ -159,18 +165,19 @@ def _new_tests(
     names = fresh.class_names if isinstance(fresh, Dataset) else fresh
     every = tuple(dict.fromkeys((*held.classes, *names)))
     if not isinstance(fresh, Dataset):
-        return [Tested("held-out images, new names offered too", held.zimg, every, held.truth)]
+        return [replace(held, name="held-out images, new names offered too", classes=every)]
     zimg = encode(model.load_backbone(), fresh, items, console)
     return [
-        Tested("images of new classes", zimg, names, _truth(items)),
-        Tested("images of new classes, all names offered", zimg, every, _truth(items)),
+        Tested("images of new classes", fresh, items, zimg, names),
+        Tested("images of new classes, all names offered", fresh, items, zimg, every),
     ]
 
 
 def _measure(model: PromptClassifier, zero: PromptClassifier, test: Tested) -> Result:
     place = {name: index for index, name in enumerate(test.classes)}
     truth = torch.tensor([place[name] for name in test.truth])
-    right = [int((each.logits(test.zimg, test.classes).argmax(1) == truth).sum()) for each in (zero, model)]
+    logits = [answered(each, test.classes, test.data, test.items, test.zimg) for each in (zero, model)]
+    right = [int((each.argmax(1) == truth).sum()) for each in logits]
     return Result(
         name=test.name, classes=len(test.classes), images=len(truth), zeroshot=right[0], trained=right[1]
     )

@@ -11,16 +11,18 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from cocoop.data.decode import to_image
 from cocoop.data.own.folder import list_images
 from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.progress import progress
+from cocoop.methods._hooks import views_of
 from cocoop.training.screening import TestingMode
 from cocoop.utils.display import harmless, on_one_line, readable_json
 
-BATCH = 64  # images held at a time
+BATCH = 64  # views of images held at a time
 UNSURE = "unsure"
 SAYS = {
     "screened": "screened: exact for the likeliest names of each image, an approximation for the others; "
@@ -62,39 +64,59 @@ def predict(
 ) -> Iterator[Prediction]:
     """Yield a prediction for every file that can be read; report the others on `err`.
 
-    What the model's `testing` leaves open is settled by the number of files.
+    What the model's `testing` leaves open is settled by the number of files. A method that adapts itself to
+    other images than the one it answers sees all files first: for a stream they come in their order.
 
     Raises:
         CocoopError: none of the files can be read.
     """
-    names, clip = model.classifier(classes).class_names, model.load_backbone()
-    mode = model.testing_mode(len(paths), classes)
+    classifier = model.classifier(classes)
+    names, mode = classifier.class_names, model.testing_mode(len(paths), classes)
     model = model.set_params(testing=mode)
     if mode != "exact":
         err.print(SAYS[mode], highlight=False, soft_wrap=True)
-    bad = 0
+    encoded = _encoded(model, paths, err)
+    if classifier.method.facts.adapts_to in ("stream", "whole set"):
+        encoded = _at_once(encoded)
+    for read, features in encoded:
+        shares = model.logits(features, classes).softmax(1)
+        values, places = torch.topk(shares, min(top_k, len(names)))
+        for path, chances, best in zip(read, values.tolist(), places.tolist(), strict=True):
+            top = tuple((names[i], chance) for i, chance in zip(best, chances, strict=True))
+            yield Prediction(_shown(path), top, chances[0] >= min_confidence, mode)
+
+
+def _encoded(
+    model: PromptClassifier, paths: Sequence[Path], err: Console
+) -> Iterator[tuple[list[Path], Tensor]]:
+    """Yield files that can be read with the features of what the model looks at, a batch at a time."""
+    clip, views = model.load_backbone(), views_of(model.method_).of(model.seed, 1)
+    bad, size = 0, max(1, BATCH // len(views))
     with progress("predicting", len(paths), err, hidden=sys.stdout.isatty()) as advance:
-        for start in range(0, len(paths), BATCH):
-            some = paths[start : start + BATCH]
-            read, views = [], []
+        for start in range(0, len(paths), size):
+            some = paths[start : start + size]
+            read, pixels = [], []
             for path in some:
                 try:
-                    views.append(clip.preprocess.test(to_image(path)))  # small at once: photographs are large
+                    image = to_image(path)
+                    pixels += [clip.preprocess.batch([image], view) for view in views]  # small at once
                     read.append(path)
                 except CocoopError as error:
                     bad += 1
                     err.print(f"skipped: {error}", highlight=False, soft_wrap=True)
-            if views:
-                shares = model.logits(clip.encode_image(torch.stack(views)), classes).softmax(1)
-                values, places = torch.topk(shares, min(top_k, len(names)))
-                for path, chances, best in zip(read, values.tolist(), places.tolist(), strict=True):
-                    top = tuple((names[i], chance) for i, chance in zip(best, chances, strict=True))
-                    yield Prediction(_shown(path), top, chances[0] >= min_confidence, mode)
+            if read:
+                yield read, clip.encode_image(torch.cat(pixels)).view(len(read), len(views), -1)
             advance(len(some))
     if bad == len(paths):
         raise CocoopError("none of the files can be read as an image")
     if bad:
         err.print(f"{bad} of {len(paths)} files were skipped", highlight=False)
+
+
+def _at_once(encoded: Iterator[tuple[list[Path], Tensor]]) -> Iterator[tuple[list[Path], Tensor]]:
+    """Yield all batches as one."""
+    paths, features = zip(*encoded, strict=True)
+    yield [path for each in paths for path in each], torch.cat(features)
 
 
 def find_images(words: Sequence[str]) -> list[Path]:

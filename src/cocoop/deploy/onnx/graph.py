@@ -45,12 +45,18 @@ def to_onnx(backbone: Backbone, answers: Classifier | Linearised) -> bytes:
     names, or where it is linearised an affine map for each; elsewhere it holds one matrix of text features.
 
     Raises:
-        UsageError: the model is larger than one ONNX file can be, or its method is an ablation.
+        UsageError: the model is larger than one ONNX file can be, or its method is an ablation or adapts
+            itself to test images.
     """
     classifier = answers.classifier if isinstance(answers, Linearised) else answers
     facts = classifier.method.facts
     if facts.ablation:
         raise UsageError(f"{facts.name} answers a question about {facts.extends}; export that instead")
+    if facts.sees_test_images:
+        raise UsageError(
+            f"{facts.name} adapts itself to {facts.adaptation}, which a fixed graph cannot; use cocoop "
+            "predict, or export a model of another method"
+        )
     if (size := sum(p.nbytes for p in backbone.model.visual.parameters())) > LIMIT:
         raise UsageError(f"an ONNX file holds 2 GB, the image tower of {backbone.name} has {size / 1e9:.1f}")
     answers.predict(torch.zeros(1, backbone.embed_dim))  # what is computed once must not be traced

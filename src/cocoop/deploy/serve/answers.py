@@ -75,9 +75,18 @@ class SideBySide:
     Args:
         models: by the name shown, in the order shown; at least one.
         limits: what is refused.
+
+    Raises:
+        UsageError: a model adapts itself to test images, of which a request shows one view each.
     """
 
     def __init__(self, models: Mapping[str, PromptClassifier], limits: Limits = DEFAULT) -> None:
+        for label, model in models.items():
+            if (facts := model.choice.facts).sees_test_images:
+                raise UsageError(
+                    f"{label}: {facts.name} adapts itself to {facts.adaptation}; an answer on the page is "
+                    "about one view of one image. Use cocoop predict for it"
+                )
         self.limits = limits
         self.models = with_zero_shot(models)
         self.classes = next(
