@@ -30,7 +30,16 @@ from cocoop.training.step import descend, losses
 from tests.described import described
 
 NAMES = ["red apple", "green tea", "dog", "violin", "red bus", "teapot", "moon"]
-OPEN = ["atprompt", "atprompt-cocoop", "cocoop", "cocoop-other-image", "coop", "deep-language"]
+OPEN = [
+    "atprompt",
+    "atprompt-cocoop",
+    "cocoop",
+    "cocoop-other-image",
+    "coop",
+    "deep-language",
+    "tpt-cocoop",
+    "tpt-coop",
+]
 LABELS = torch.tensor([4, 1, 4, 6])
 
 
