@@ -14,7 +14,7 @@ from cocoop.backbones.clip import load_backbone
 from cocoop.backbones.features import ImageEncoder
 from cocoop.data import open_dataset
 from cocoop.data.decode import open_image
-from cocoop.data.transforms import view_seeds
+from cocoop.data.views import view_seeds
 
 
 def bench_features(dataset: str, backbone: str, images: int, repeats: int = 3) -> dict[str, Any]:

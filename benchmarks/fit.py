@@ -14,7 +14,7 @@ from cocoop.backbones.features import ImageEncoder
 from cocoop.data import Dataset, Item, open_dataset
 from cocoop.data.decode import open_image
 from cocoop.data.splits import draw, select, subset_labels
-from cocoop.data.transforms import view_seeds
+from cocoop.data.views import view_seeds
 from cocoop.methods import build
 from cocoop.methods._recipe import Recipe
 from cocoop.methods.cocoop import Config

@@ -13,7 +13,8 @@ from cocoop import Backbone, CocoopError, Item, open_dataset
 from cocoop.backbones.cache import FeatureCache
 from cocoop.backbones.features import ImageEncoder, encode_images
 from cocoop.data.decode import open_image
-from cocoop.data.transforms import ImageViews, Preprocess, View, training_view, view_seeds
+from cocoop.data.transforms import Preprocess
+from cocoop.data.views import ImageViews, View, training_view, view_seeds
 
 PREPROCESS = Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 FOOD = open_dataset("emoji/food")

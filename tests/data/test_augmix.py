@@ -8,7 +8,8 @@ from torchvision.transforms import InterpolationMode, v2
 
 from cocoop.data import augmix as module
 from cocoop.data.augmix import ALTERATIONS, augmix
-from cocoop.data.transforms import ImageViews, Preprocess, View
+from cocoop.data.transforms import Preprocess
+from cocoop.data.views import ImageViews, View
 from cocoop.errors import UsageError
 from cocoop.utils.seeding import seeded
 

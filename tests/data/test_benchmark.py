@@ -286,7 +286,7 @@ def test_one_file_adds_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "my_pets.py").write_text(DROPPED_IN)
     monkeypatch.setattr(cocoop.data.datasets, "__path__", [*cocoop.data.datasets.__path__, str(tmp_path)])
     monkeypatch.setattr(DATASETS, "_objects", dict(DATASETS._objects))
-    monkeypatch.setattr(DATASETS, "_walked", False)
+    monkeypatch.setattr(DATASETS, "_places", None)
     importlib.invalidate_caches()
     make_tree(tmp_path, "oxford_pets")
     assert "my_pets" in DATASETS.names()

@@ -118,7 +118,7 @@ class Model(nn.Module):
 SEEING = (
     HEAD
     + '''
-from cocoop.data.transforms import ImageViews
+from cocoop.data.views import ImageViews
 
 @dataclass(frozen=True)
 class Config:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cocoop import Backbone
-from cocoop.data.transforms import ImageViews
+from cocoop.data.views import ImageViews
 from cocoop.errors import UsageError
 from cocoop.methods import METHODS, build
 from cocoop.methods import transclip as transduction

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cocoop import Backbone, Classifier, UsageError
-from cocoop.data.transforms import ImageViews
+from cocoop.data.views import ImageViews
 from cocoop.methods import build
 from cocoop.methods._hooks import views_of
 from cocoop.methods._settings import resolve

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from cocoop.data.storage import Storage
 from cocoop.utils.files import digest, write_bytes
+
+if TYPE_CHECKING:  # imported where it is used: looking at the size of the cache needs no torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class FeatureCache:
         """Where the entry of a key is, or would be."""
         return self.folder / "features" / key[:2] / f"{key}.safetensors"
 
-    def get(self, key: str) -> Tensor | None:
+    def get(self, key: str) -> "Tensor | None":
         """Return the entry, or None where it is absent or damaged."""
         path = self.path(key)
         try:
@@ -49,8 +50,10 @@ class FeatureCache:
             return None
         return features
 
-    def put(self, key: str, features: Tensor) -> None:
+    def put(self, key: str, features: "Tensor") -> None:
         """Store the entry of a key, if it can be: a cache on a full or read-only disk is only of no use."""
+        from safetensors.torch import save
+
         with suppress(OSError):
             write_bytes(
                 self.path(key), save({"features": features}, {"sha256": _entry_digest(key, features)})
@@ -82,6 +85,8 @@ def content_digests(cache: FeatureCache, storage: Storage, paths: Sequence[str])
     Raises:
         OSError, KeyError, ValueError: a file is missing or cannot be read.
     """
+    import torch
+
     stamps = [storage.stamp(path) for path in paths]
     key = digest("contents", *stamps) if stamps and all(stamps) else ""
     if key and (kept := cache.get(key)) is not None:
@@ -93,5 +98,7 @@ def content_digests(cache: FeatureCache, storage: Storage, paths: Sequence[str])
     return digests
 
 
-def _entry_digest(key: str, features: Tensor) -> str:
+def _entry_digest(key: str, features: "Tensor") -> str:
+    from safetensors.torch import save
+
     return digest(key, save({"features": features}))  # with dtype and shape

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
+from cocoop.backbones.precision import Precision
 from cocoop.errors import UsageError, unknown
 
-Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 AUTO = "auto"
 NARROW = 256  # text width below which a second thread waits more than it works

@@ -15,8 +15,8 @@ from cocoop.backbones.clip import Backbone
 from cocoop.data.dataset import Item
 from cocoop.data.decode import Decode, open_image, to_image
 from cocoop.data.storage import Root, open_storage
-from cocoop.data.transforms import SCALE, TEST, Augmentation, ImageViews, View, training_view
 from cocoop.data.verify import all_or_nothing
+from cocoop.data.views import SCALE, TEST, Augmentation, ImageViews, View, training_view
 from cocoop.utils.files import digest
 
 BATCH = 256

@@ -18,11 +18,11 @@ from open_clip.pretrained import get_pretrained_cfg
 from torch import nn
 
 from cocoop.backbones.checkpoint import RELEASED, UNREADABLE, load_file
+from cocoop.backbones.pretrained import EMBEDDED
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.utils.assets import asset
 from cocoop.utils.seeding import seeded
 
-EMBEDDED = "tiny-clip"  # the pre-trained model inside the package; the default everywhere
 TOY = "toy"  # a few untrained layers, for tests
 RANDOM = "random"  # as a tag: the architecture untrained, for tests and benchmarks
 

@@ -1,12 +1,11 @@
 """What there is to choose from, as tables made from the registries."""
 
-import open_clip
 from rich.table import Table
 
-from cocoop.backbones.names import EMBEDDED
+from cocoop.backbones.pretrained import EMBEDDED, pretrained
 from cocoop.data.benchmark.catalog import entries
 from cocoop.experiments.protocols import PROTOCOLS
-from cocoop.methods import METHODS, ordered
+from cocoop.methods import facts_of, ordered
 from cocoop.methods._settings import all_presets
 
 
@@ -34,7 +33,7 @@ def _methods() -> Table:
     shown.columns[1].overflow = "fold"
     shown.show_lines = True
     for name in ordered():
-        facts = METHODS.get(name).facts
+        facts = facts_of(name)
         paper, code = facts.paper, facts.paper.code.removeprefix("https://")
         about = (f"{facts.name} {facts.summary}.", f"{paper.authors}, {paper.venue}", code)
         learns = {"none": "learns nothing", "steps": "learns by steps"}.get(facts.training, facts.training)
@@ -78,12 +77,10 @@ def _protocols() -> Table:
 def _backbones(full: bool) -> Table:
     shown = _table("Backbones", "name", "weights")
     shown.add_row(EMBEDDED, "embedded in the package; no network")
-    pretrained: dict[str, list[str]] = {}
-    for architecture, tag in open_clip.list_pretrained():
-        pretrained.setdefault(architecture, []).append(tag)
+    known = pretrained()
     if full:
-        for architecture, tags in pretrained.items():
+        for architecture, tags in known.items():
             shown.add_row(f"{architecture}/TAG", ", ".join(tags))
     else:
-        shown.add_row("ARCHITECTURE/TAG", f"{len(pretrained)} of open_clip: cocoop list backbones")
+        shown.add_row("ARCHITECTURE/TAG", f"{len(known)} of open_clip: cocoop list backbones")
     return shown

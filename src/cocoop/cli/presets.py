@@ -9,8 +9,8 @@ from rich.table import Table
 
 from cocoop.data.datasets import DATASETS
 from cocoop.errors import unknown
-from cocoop.methods import METHODS
-from cocoop.methods._settings import MethodChoice, all_presets, resolve
+from cocoop.methods import presets_of
+from cocoop.methods._settings import MethodChoice, all_presets
 from cocoop.utils.docstrings import attributes, first_sentence
 
 
@@ -53,10 +53,16 @@ def show(method: str, dataset: str | None = None) -> Group:
     Raises:
         UsageError: an unknown method or dataset.
     """
-    presets = METHODS.get(method).presets
+    presets = presets_of(method)
     if dataset is not None and dataset not in DATASETS.names():
         raise unknown("dataset", dataset, DATASETS.names())
-    return Group(*(table for name in presets for table in _tables(resolve(method, name), dataset)))
+    return Group(*(table for name in presets for table in _tables(declared(method, name), dataset)))
+
+
+def declared(method: str, preset: str) -> MethodChoice:
+    """Return a preset as the method's file declares it, to look at."""
+    values = presets_of(method)[preset]
+    return MethodChoice(method, preset, method, values.config, values.recipe, values.by_dataset)
 
 
 def _tables(choice: MethodChoice, dataset: str | None) -> Iterator[Table]:

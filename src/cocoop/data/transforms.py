@@ -1,11 +1,9 @@
 """Images to the tensors a backbone takes: CLIP's test transform and the few-shot training augmentation."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal, get_args
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
@@ -13,85 +11,9 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from cocoop.data.augmix import augmix
-from cocoop.errors import CocoopError, UsageError
+from cocoop.data.views import FLIP, SCALE, TEST, View
+from cocoop.errors import CocoopError
 from cocoop.utils.seeding import seeded
-
-SCALE = (0.08, 1.0)  # of a training crop, as shares of the image's area
-FLIP = 0.5  # probability of a mirrored training view
-Augmentation = Literal["crop", "mirror", "none"]
-AUGMENTATIONS: tuple[str, ...] = get_args(Augmentation)
-Look = Literal["training", "crop", "augmix"]
-
-
-@dataclass(frozen=True)
-class View:
-    """Which view is taken of every image of a list.
-
-    Attributes:
-        seeds: of a random crop and flip of each image; None for the test view.
-        crop: smallest share of an image's area that a random crop has.
-        mirrored: whether the test view is mirrored.
-        look: whether a random view is one of "training", or one by which a method looks at a test image: a
-            bilinear "crop", or "augmix" on top.
-    """
-
-    seeds: tuple[int, ...] | None = None
-    crop: float = SCALE[0]
-    mirrored: bool = False
-    look: Look = field(default="training", repr=False)
-
-    def part(self, start: int, end: int) -> "View":
-        """Return the view of a part of the list."""
-        seeds = None if self.seeds is None else self.seeds[start:end]
-        return View(seeds, self.crop, self.mirrored, self.look)
-
-    @property
-    def key(self) -> str:
-        """What tells it from all others."""
-        return repr(self) if self.look == "training" else f"{self!r} {self.look}"
-
-
-TEST = View()
-
-
-def training_view(
-    seed: int, epoch: int, count: int, augmentation: Augmentation = "crop", crop: float = SCALE[0]
-) -> View:
-    """Return the view that an epoch of a training has of `count` images.
-
-    It depends on the seed of the run, the epoch and the place in the list alone.
-    """
-    if augmentation == "crop":
-        return View(tuple(view_seeds(seed, epoch, count)), crop)
-    return View(mirrored=augmentation == "mirror" and epoch % 2 == 1)
-
-
-@dataclass(frozen=True)
-class ImageViews:
-    """The views of a test image that a method looks at: the test view, and random ones.
-
-    Attributes:
-        count: of all of them.
-        augmix: whether AugMix is applied to the random ones.
-    """
-
-    count: int = 1
-    augmix: bool = False
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise UsageError(f"a test image is seen in at least 1 view, not {self.count}")
-
-    def of(self, seed: int, images: int) -> list[View]:
-        """Return the views of so many images, drawn from a seed."""
-        look: Look = "augmix" if self.augmix else "crop"
-        drawn = (tuple(view_seeds(seed, turn, images)) for turn in range(1, self.count))
-        return [TEST, *(View(seeds, look=look) for seeds in drawn)]
-
-
-def view_seeds(seed: int, epoch: int, count: int) -> list[int]:
-    """Seeds of the augmented views of one epoch: a pure function of run seed, epoch and place."""
-    return np.random.SeedSequence((seed, epoch)).generate_state(count).tolist()
 
 
 @dataclass(frozen=True)

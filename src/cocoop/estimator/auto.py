@@ -12,7 +12,7 @@ from cocoop.data import Dataset, Item
 from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.features import encoder
-from cocoop.methods import METHODS, ordered
+from cocoop.methods import facts_of, ordered
 
 AUTO = "auto"  # in place of a method
 SHARE = 4  # of so many shots of a class, one is held back to choose by where there are no other images
@@ -46,7 +46,7 @@ def quick(transferable: bool) -> Iterator[tuple[str, str]]:
         transferable: whether they must take class names that they were not trained on.
     """
     for name in ordered():
-        facts = METHODS.get(name).facts
+        facts = facts_of(name)
         if facts.quick and not (transferable and facts.bound):
             yield name, facts.quick
 

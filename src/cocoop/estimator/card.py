@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from huggingface_hub import EvalResult, ModelCardData
 from pydantic import BaseModel, ConfigDict, Field
 
-from cocoop.methods import METHODS
+from cocoop.methods import facts_of
 from cocoop.methods._recipe import Recipe
 from cocoop.training.prompt_file import PromptCard
 from cocoop.utils.display import markdown as plain
@@ -135,7 +135,7 @@ def _front_matter(info: ModelInfo, name: str) -> str:
 
 
 def _method(info: ModelInfo) -> str:
-    method = METHODS.get(info.prompt.method).facts
+    method = facts_of(info.prompt.method)
     learned = "fitted on a frozen CLIP." if method.learns else "nothing is learned."
     adapts = f" It adapts itself to {method.adaptation}, without labels." if method.sees_test_images else ""
     return f"[{method.name}]({method.paper.link}), {learned}{adapts}"

@@ -19,7 +19,7 @@ from cocoop.backbones.clip import EMBEDDED, Backbone
 from cocoop.backbones.device import AUTO
 from cocoop.backbones.features import encode_images, encode_views
 from cocoop.data.own.source import TEMPLATE
-from cocoop.data.transforms import training_view
+from cocoop.data.views import training_view
 from cocoop.errors import UsageError, unknown
 from cocoop.estimator.backbone import shared_backbone, warn_unnamed
 from cocoop.estimator.card import ModelInfo, Result

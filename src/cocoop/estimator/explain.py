@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from cocoop.backbones.clip import Backbone
 from cocoop.errors import UsageError
 from cocoop.estimator.estimator import PromptClassifier
-from cocoop.methods import METHODS, ordered
+from cocoop.methods import facts_of, ordered
 
 CLASSES = 20  # classes shown of a model that has vectors for each
 NAMES = 3  # likeliest names shown for an image
@@ -63,8 +63,8 @@ def explain(model: PromptClassifier, image: Path | None, words: int, console: Co
     else:
         _say_vectors(model, learned.reshape(-1, learned.shape[-1]), words, console)
     if image:
-        if not METHODS.get(label).facts.conditional:
-            others = ", ".join(name for name in ordered() if METHODS.get(name).facts.conditional)
+        if not facts_of(label).conditional:
+            others = ", ".join(name for name in ordered() if facts_of(name).conditional)
             raise UsageError(f"{label} has the same vectors for all images; --image is for {others}")
         fimg = model.features(image)
         contexts = model.method_(F.normalize(fimg, dim=-1).to(model.backbone_.device))

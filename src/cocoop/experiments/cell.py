@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from cocoop.backbones.device import Precision
+from cocoop.backbones.precision import Precision
 from cocoop.data import Dataset, Item
 from cocoop.data.splits import Subset, select, subset_labels
 from cocoop.methods._settings import MethodChoice

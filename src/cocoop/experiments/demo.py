@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cocoop.experiments.protocols import PAPER_METHODS, PROTOCOLS
-from cocoop.methods import METHODS, ordered
+from cocoop.methods import facts_of, ordered, presets_of
 
 EVERY = "all"
 QUICK = "-quick"  # ends the name of a preset with fewer steps than its source takes
@@ -40,9 +40,9 @@ def choose(methods: Sequence[str] | None, protocol: str, full: bool) -> Chosen:
     names = tuple(methods or PAPER_METHODS)
     left_out: tuple[str, ...] = ()
     if names == (EVERY,):
-        known = [name for name in ordered() if not METHODS.get(name).facts.ablation]
-        names = tuple(name for name in known if not (new_names and METHODS.get(name).facts.bound))
+        known = [name for name in ordered() if not facts_of(name).ablation]
+        names = tuple(name for name in known if not (new_names and facts_of(name).bound))
         if others := [name for name in known if name not in names]:
             left_out = (f"{protocol} tests on names that were not trained on; without: {', '.join(others)}",)
-    presets = [name for each in names for name in METHODS.get(each).presets if name.endswith(QUICK)]
+    presets = [name for each in names for name in presets_of(each) if name.endswith(QUICK)]
     return Chosen(names, () if full else tuple(presets), left_out)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cocoop.backbones.clip import Backbone
-from cocoop.data.transforms import FLIP, SCALE
+from cocoop.data.views import FLIP, SCALE
 from cocoop.experiments.cell import Cell
 from cocoop.experiments.cost import count_work
 from cocoop.experiments.protocols import Settings

@@ -12,7 +12,7 @@ from cocoop.data.verify import require_images
 from cocoop.errors import UsageError
 from cocoop.experiments.cell import Cell
 from cocoop.experiments.protocols import PROTOCOLS, DatasetSummary, Settings, unique
-from cocoop.methods import METHODS, Method, build
+from cocoop.methods import METHODS, Method, build, facts_of
 from cocoop.methods._hooks import WithSentences
 from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import from_dict
@@ -43,7 +43,7 @@ def plan_cells(
     """
     cells = unique(cell for name in protocols for cell in PROTOCOLS.get(name).cells(settings))
     opened = lru_cache(maxsize=None)(partial(open_dataset, root=root))
-    reading = {name for name in METHODS.names() if METHODS.get(name).facts.sentences}
+    reading = {name for name in METHODS.names() if facts_of(name).sentences}
     for cell in cells:
         if cell.transfers and not _answers(cell, clip, opened):
             raise UsageError(

@@ -1,12 +1,14 @@
 """The result of one cell, as it is kept in a run folder."""
 
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
 from cocoop.experiments.cell import Cell
+
+if TYPE_CHECKING:  # tables are made of records alone, without torch
+    from jaxtyping import Float, Int
+    from torch import Tensor
 
 SCHEMA = 3
 Count = Annotated[int, Field(ge=0, le=10**12)]
@@ -91,6 +93,6 @@ class Predictions(NamedTuple):
         labels: the true classes.
     """
 
-    classes: Int[Tensor, "n k"]
-    probabilities: Float[Tensor, "n k"]
-    labels: Int[Tensor, " n"]
+    classes: "Int[Tensor, 'n k']"
+    probabilities: "Float[Tensor, 'n k']"
+    labels: "Int[Tensor, ' n']"

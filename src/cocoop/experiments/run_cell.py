@@ -24,7 +24,7 @@ from cocoop.experiments.claims import Notify
 from cocoop.experiments.record import Record
 from cocoop.experiments.store import Store
 from cocoop.experiments.tracking import NONE, tracked
-from cocoop.methods import METHODS, Method
+from cocoop.methods import Method, facts_of
 from cocoop.methods._facts import Selection
 from cocoop.methods._hooks import views_of
 from cocoop.methods._recipe import Recipe, training_views
@@ -245,7 +245,7 @@ class Runner:
 
 def _other_names(training: Training, dataset: Dataset, names: Sequence[str]) -> list[str]:
     """Return the names of the dataset's other classes, for a method whose training sees them."""
-    if not METHODS.get(training.method).facts.sees_new_names:
+    if not facts_of(training.method).sees_new_names:
         return []
     return [name for name in dataset.class_names if name not in set(names)]
 

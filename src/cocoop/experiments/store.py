@@ -4,20 +4,14 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
 
-from cocoop.backbones.clip import Backbone
 from cocoop.errors import CocoopError
 from cocoop.experiments.cell import Cell, Training
 from cocoop.experiments.claims import Claims
 from cocoop.experiments.record import SCHEMA, Predictions, Record
-from cocoop.methods import Method
-from cocoop.training.checkpoint import Checkpoint
-from cocoop.training.prompt_file import PromptCard, load_prompt
 from cocoop.utils.files import (
     checked_json,
     data_digest,
@@ -26,6 +20,14 @@ from cocoop.utils.files import (
     write_json,
     write_text,
 )
+
+if TYPE_CHECKING:  # what needs torch is imported where it is used: tables are made of records alone
+    from torch import Tensor
+
+    from cocoop.backbones.clip import Backbone
+    from cocoop.methods import Method
+    from cocoop.training.checkpoint import Checkpoint
+    from cocoop.training.prompt_file import PromptCard
 
 
 class Store:
@@ -50,8 +52,10 @@ class Store:
         """Whether a cell is finished: its record exists."""
         return self._record_path(cell).exists()
 
-    def write(self, record: Record, top: dict[str, Tensor]) -> Record:
+    def write(self, record: Record, top: "dict[str, Tensor]") -> Record:
         """Store a finished cell; return its record, which is written last, with the predictions' digest."""
+        from safetensors.torch import save
+
         if not (self.folder / "format.json").exists():
             write_json(self.folder / "format.json", {"cocoop_runs": SCHEMA})
         predictions = save(top)
@@ -77,6 +81,8 @@ class Store:
 
     def predictions(self, record: Record) -> Predictions:
         """Return what was predicted for every test image. Raises CocoopError for a damaged file."""
+        from safetensors.torch import load
+
         path = self._predictions_path(record.cell)
         try:
             data = path.read_bytes()
@@ -88,8 +94,10 @@ class Store:
             gone = self._record_path(record.cell)
             raise CocoopError(f"{path} is missing or damaged; delete {gone} and run again") from error
 
-    def prompt(self, training: Training, backbone: Backbone) -> tuple[Method, PromptCard]:
+    def prompt(self, training: Training, backbone: "Backbone") -> "tuple[Method, PromptCard]":
         """Return a trained prompt. Raises CocoopError where the file is damaged, or of another training."""
+        from cocoop.training.prompt_file import load_prompt
+
         path = self.prompt_path(training)
         method, card = load_prompt(path, backbone)
         try:
@@ -104,8 +112,10 @@ class Store:
         """Where a trained prompt is, or would be; a label is only a name and plays no part."""
         return self.folder / "prompts" / f"{_slug(training.method)}-{training.key}.safetensors"
 
-    def checkpoint(self, training: Training) -> Checkpoint:
+    def checkpoint(self, training: Training) -> "Checkpoint":
         """Return where the unfinished fit of a training stands."""
+        from cocoop.training.checkpoint import Checkpoint
+
         return Checkpoint(self.prompt_path(training).with_suffix(".unfinished"), training.key)
 
     def settled(self, cell: Cell) -> bool:

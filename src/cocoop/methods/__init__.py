@@ -1,101 +1,34 @@
 """One file a method: how context vectors are made, and where in the prompt they stand."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Protocol, cast, runtime_checkable
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from jaxtyping import Float
-from torch import Tensor, nn
-
-from cocoop.backbones.clip import Backbone
 from cocoop.methods._facts import Facts, Paper
-from cocoop.methods._hooks import NO_TEXT, Text
 from cocoop.methods._recipe import Preset, Recipe
-from cocoop.text.prompt import Prompt
 from cocoop.utils.registry import Registry
 
-
-@runtime_checkable
-class Method(Protocol):
-    """What a class in this folder is: an `nn.Module` that maps image features to context vectors.
-
-    Class names, data and optimiser are arguments elsewhere and never its state, so that a state dict
-    loads strictly for any other class names.
-
-    Attributes:
-        facts: what it declares about itself.
-        config_type: frozen dataclass of the method's settings.
-        presets: named settings, the default first.
-        prompts: the prompt, or the prompts of an ensemble, that the vectors are put into.
-        transferable: whether it answers among other class names than those it was trained on.
-        training: whether it is being trained, as `nn.Module` has it.
-    """
-
-    facts: ClassVar[Facts]
-    config_type: ClassVar[type]
-    presets: ClassVar[Mapping[str, Preset]]
-    prompts: tuple[Prompt, ...]
-    transferable: bool
-    training: bool
-
-    def __init__(self, cfg: Any, backbone: Backbone, *, template: str, n_classes: int, seed: int) -> None:
-        """Build the untrained method.
-
-        Args:
-            cfg: its settings.
-            backbone: the frozen CLIP, asked for sizes and word embeddings.
-            template: the dataset's zero-shot template.
-            n_classes: classes it will be trained on, for class-specific vectors.
-            seed: of everything drawn at random.
-        """
-        ...
-
-    def __call__(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "#b #c m w"]:
-        """Return context vectors; 1 in the first place: for all images, in the second: for all classes.
-
-        Args:
-            zimg: L2-normalised image features.
-            text: frozen text features, where it asks for some; see `cocoop.methods._hooks`.
-        """
-        ...
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Yield what is learned, as `nn.Module` does."""
-        ...
-
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield what is learned with its name, as `nn.Module` does."""
-        ...
-
-    def train(self, mode: bool = True) -> Any:
-        """Say whether it is being trained, as `nn.Module` does."""
-        ...
-
-    def eval(self) -> Any:
-        """Say that it is not being trained, as `nn.Module` does."""
-        ...
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return what is learned by name, as `nn.Module` does."""
-        ...
-
-    def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True) -> Any:
-        """Put learned values back, as `nn.Module` does."""
-        ...
-
+if TYPE_CHECKING:
+    from cocoop.methods._method import Method, build
 
 METHODS: Registry[type[Any]] = Registry("method", __name__)
 DEFAULT = "cocoop"  # for whoever asks for no method
 
 
-def build(name: str, config: Any, backbone: Backbone, *, template: str, n_classes: int, seed: int) -> Method:
-    """Build an untrained method on the backbone's device; the arguments are those of `Method`.
+def facts_of(name: str) -> Facts:
+    """Return the declared facts of a method, without importing it. Raises UsageError where there is none."""
+    facts: Facts = METHODS.declared(name, "facts")
+    return facts
+
+
+def presets_of(name: str) -> Mapping[str, Preset]:
+    """Return the declared presets of a method to look at; `resolve` has them to train with.
 
     Raises:
-        UsageError: there is no such method, or the backbone cannot take its settings.
+        UsageError: there is no such method.
     """
-    kind = METHODS.get(name)
-    method: nn.Module = kind(config, backbone, template=template, n_classes=n_classes, seed=seed)
-    return cast(Method, method.to(backbone.device))
+    presets: Mapping[str, Preset] = METHODS.declared(name, "presets")
+    return presets
 
 
 def ordered() -> list[str]:
@@ -110,13 +43,20 @@ def place(name: str) -> tuple[bool, bool, str, str]:
     """Return what methods are sorted by; one that is not registered here comes last."""
     if name not in METHODS.names():
         return (True, True, "9999", name)
-    facts: Facts = METHODS.get(name).facts
+    facts = facts_of(name)
     return (not facts.baseline, facts.sees_test_images, facts.paper.date, name)
 
 
 def baseline() -> str:
     """Return the method that the others are measured by."""
-    return next(name for name in METHODS.names() if METHODS.get(name).facts.baseline)
+    return next(name for name in METHODS.names() if facts_of(name).baseline)
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is built on torch when it is first asked for: facts and their tables need none."""
+    if name not in ("Method", "build"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}._method"), name)
 
 
 __all__ = [
@@ -129,6 +69,8 @@ __all__ = [
     "Recipe",
     "baseline",
     "build",
+    "facts_of",
     "ordered",
     "place",
+    "presets_of",
 ]

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from cocoop.data.transforms import ImageViews
+from cocoop.data.views import ImageViews
 from cocoop.methods._facts import Selection
 
 # The method's name for a list of t templates -> raw frozen features of the current class names, (t, c, d).

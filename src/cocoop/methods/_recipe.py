@@ -3,14 +3,14 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import nn
-
-from cocoop.data.transforms import AUGMENTATIONS, SCALE, Augmentation
+from cocoop.data.views import AUGMENTATIONS, SCALE, Augmentation
 from cocoop.errors import UsageError
-from cocoop.methods._parts import pinned
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 Correction = Literal["local", "unbiased"]
 
@@ -100,7 +100,10 @@ class Recipe:
             raise UsageError(f"the deviation of average must be above 0, not {self.average[1]}")
         if self.average and self.keep == "best":
             raise UsageError("weights are averaged over all epochs or kept from the best one, not both")
-        object.__setattr__(self, "starts_from", pinned(self.starts_from))
+        if self.starts_from:
+            from cocoop.methods._parts import pinned
+
+            object.__setattr__(self, "starts_from", pinned(self.starts_from))
 
     @property
     def learns(self) -> bool:
@@ -124,12 +127,14 @@ class Recipe:
         """Return the number of steps on so many images."""
         return self.steps or self.epochs * self.steps_an_epoch(images)
 
-    def optimizer_of(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+    def optimizer_of(self, parameters: "Iterable[tuple[str, nn.Parameter]]") -> "torch.optim.Optimizer":
         """Return the optimiser of what is learned, given with names.
 
         Raises:
             UsageError: there are no parameters of a name that `lr_factors` has.
         """
+        import torch  # here, so that settings can be listed without it
+
         groups = list(self._groups(list(parameters)))
         if self.optimizer == "sgd":
             return torch.optim.SGD(groups, self.lr, self.momentum, weight_decay=self.weight_decay)
@@ -164,7 +169,7 @@ class Recipe:
         done = (step - self.warmup_steps) / max(1, total - self.warmup_steps)
         return 0.5 * self.lr * (1 + math.cos(math.pi * done))
 
-    def _groups(self, named: list[tuple[str, nn.Parameter]]) -> Iterator[dict[str, Any]]:
+    def _groups(self, named: "list[tuple[str, nn.Parameter]]") -> Iterator[dict[str, Any]]:
         rest = dict(named)
         for start, factor in self.lr_factors.items():
             if not (names := [name for name in rest if name.startswith(start)]):

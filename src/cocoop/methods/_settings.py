@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from cocoop.errors import UsageError, unknown
-from cocoop.methods import METHODS, Facts, ordered
+from cocoop.methods import METHODS, Facts, facts_of, ordered, presets_of
 from cocoop.methods._recipe import Preset, Recipe
 
 
@@ -46,7 +46,7 @@ class MethodChoice:
     @property
     def facts(self) -> Facts:
         """What the method declares about itself."""
-        facts: Facts = METHODS.get(self.method).facts
+        facts: Facts = facts_of(self.method)
         return facts
 
     def variant(self, words: str, **changes: Any) -> "MethodChoice":
@@ -57,7 +57,7 @@ class MethodChoice:
 
 def all_presets() -> dict[str, tuple[str, Preset]]:
     """All presets by name: (method, preset)."""
-    methods = ((name, METHODS.get(name).presets) for name in ordered())
+    methods = ((name, presets_of(name)) for name in ordered())
     return {preset: (name, presets[preset]) for name, presets in methods for preset in presets}
 
 
@@ -90,7 +90,7 @@ def resolve(
             raise unknown(
                 f"setting of {method}", field, [*_fields(config), *(_fields(recipe) if recipe else [])]
             )
-    if METHODS.get(method).facts.training == "steps" and not (recipe and recipe.learns):
+    if facts_of(method).training == "steps" and not (recipe and recipe.learns):
         raise UsageError(f"{method} learns by steps: epochs must be at least 1, or steps")
     changes = [f"{field}={value}" for field, value in (overrides or {}).items()]
     marks = ([] if name == default else [name.removeprefix(f"{method}-")]) + changes

@@ -53,9 +53,10 @@ ATTRIBUTES = {
     "eurosat": ("habitat",),
     "ucf101": ("precision",),
 }
-BY_DATASET: dict[str, dict[str, Any]] = {name: {"attributes": words} for name, words in ATTRIBUTES.items()}
-BY_DATASET["dtd"] |= {"n_att": 4, "n_ctx": 4}
-BY_DATASET["imagenet"] |= {"epochs": 10}
+MORE: Mapping[str, Mapping[str, Any]] = {"dtd": {"n_att": 4, "n_ctx": 4}, "imagenet": {"epochs": 10}}
+BY_DATASET: Mapping[str, Mapping[str, Any]] = {
+    name: {"attributes": words, **MORE.get(name, {})} for name, words in ATTRIBUTES.items()
+}
 
 
 @METHODS.register("atprompt")

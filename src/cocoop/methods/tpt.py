@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cocoop.backbones.clip import Backbone
-from cocoop.data.transforms import ImageViews
+from cocoop.data.views import ImageViews
 from cocoop.errors import UsageError
 from cocoop.methods import METHODS
 from cocoop.methods._confidence import entropy_of_mean, picked, surest

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cocoop.backbones.clip import Backbone
-from cocoop.data.transforms import ImageViews
+from cocoop.data.views import ImageViews
 from cocoop.methods import METHODS, coop
 from cocoop.methods._facts import Facts
 from cocoop.methods._hooks import NO_TEXT, Text, Unlabelled

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxtyping import Float
-from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
 from torch import Tensor, nn
 
 from cocoop.backbones.clip import Backbone
@@ -17,11 +16,8 @@ from cocoop.methods._parts import DATASET, own_template
 from cocoop.methods._recipe import Preset
 from cocoop.text.prompt import Prompt
 
-# the lists published with CLIP, which open_clip carries
-LISTS = {
-    "select7": tuple(template("{}") for template in SIMPLE_IMAGENET_TEMPLATES),
-    "imagenet80": tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES),
-}
+# the lists published with CLIP, by their names in `open_clip.zero_shot_metadata`
+LISTS = {"select7": "SIMPLE_IMAGENET_TEMPLATES", "imagenet80": "OPENAI_IMAGENET_TEMPLATES"}
 
 
 @dataclass(frozen=True)
@@ -47,8 +43,14 @@ class Config:
 
     def texts(self, own: str) -> tuple[str, ...]:
         """Return the prompts in full, each once; `own` is the dataset's."""
-        lists = (LISTS.get(text, (own_template(text, own),)) for text in self.templates)
+        lists = (_listed(text) if text in LISTS else (own_template(text, own),) for text in self.templates)
         return tuple(dict.fromkeys(text for texts in lists for text in texts))
+
+
+def _listed(name: str) -> tuple[str, ...]:
+    from open_clip import zero_shot_metadata
+
+    return tuple(template("{}") for template in getattr(zero_shot_metadata, LISTS[name]))
 
 
 @METHODS.register("zeroshot")

@@ -7,7 +7,6 @@ from rich.table import Table
 
 from cocoop.errors import CocoopError
 from cocoop.experiments.store import Store
-from cocoop.report.page import html
 from cocoop.report.tables import tables
 from cocoop.report.tables.cost import costs, shown
 from cocoop.report.tables.latex import latex
@@ -30,6 +29,8 @@ def report(folder: Path, format: str, console: Console, root: str | Path | None 
             f"{folder} holds no finished runs; make some with: cocoop run base-to-new --out {folder}"
         )
     if format == "html":
+        from cocoop.report.page import html  # it draws, and looks at images
+
         console.print(f"report: {html.write(store, root)}", soft_wrap=True, highlight=False)
         return
     if format == "csv":

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pandas as pd
 
-from cocoop.backbones.device import Precision
+from cocoop.backbones.precision import Precision
 from cocoop.data.splits import Subset
 from cocoop.errors import UsageError
 from cocoop.experiments.cell import Cell, Testing, training

@@ -12,7 +12,7 @@ from cocoop.experiments.aggregate import AVERAGE
 from cocoop.experiments.protocols import PROTOCOLS
 from cocoop.experiments.record import Record
 from cocoop.experiments.store import Store
-from cocoop.methods import METHODS, baseline, ordered
+from cocoop.methods import baseline, facts_of, ordered
 from cocoop.report.page import examples
 from cocoop.report.page.confusion import confusions
 from cocoop.report.page.settings import settings
@@ -65,7 +65,7 @@ def page(store: Store, root: str | Path | None = None) -> str:
         colours=hues,
         closely=CLOSELY,
         palette=list(zip(SERIES, DARK, strict=True)),
-        methods=[METHODS.get(name).facts for name in ordered() if name in methods],
+        methods=[facts_of(name) for name in ordered() if name in methods],
         protocols=[_protocol(result, store, hues, root) for result in protocols],
         settings=settings(records),
         training_figures=list(training_figures(records, hues)),

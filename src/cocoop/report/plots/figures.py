@@ -13,7 +13,7 @@ from cocoop.experiments.aggregate import AVERAGE
 from cocoop.experiments.protocols import PROTOCOLS
 from cocoop.experiments.record import Record
 from cocoop.experiments.store import Store
-from cocoop.methods import METHODS, ordered
+from cocoop.methods import facts_of, ordered
 from cocoop.report.plots.cost import accuracy_and_cost
 from cocoop.report.plots.curves import lengths, shots
 from cocoop.report.plots.gains import gains
@@ -79,9 +79,7 @@ def _methods(frame: pd.DataFrame, colours: Colours) -> Iterator[Figure]:
         yield from _figure(tradeoff(frame, colours), words)
     if frame["method"].nunique() > CLOSELY:
         return  # two plots a method are too many to look at
-    labels = (
-        first_label(frame, name) for name in reversed(ordered()) if not METHODS.get(name).facts.baseline
-    )
+    labels = (first_label(frame, name) for name in reversed(ordered()) if not facts_of(name).baseline)
     for method in filter(None, labels):
         for reference in references(frame, method):
             words = f"What {method} gains over {reference}, by dataset."

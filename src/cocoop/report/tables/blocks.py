@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from cocoop.experiments.aggregate import AVERAGE
-from cocoop.methods import METHODS, baseline
+from cocoop.methods import METHODS, baseline, facts_of
 from cocoop.report.tables import tables
 from cocoop.report.tables.published import PREFIX
 
@@ -68,7 +68,7 @@ def newest(frame: pd.DataFrame) -> str | None:
     plain = {
         method_of(label): label
         for label in reversed(labels)
-        if not (METHODS.get(method_of(label)).facts.ablation or tables.sees_test_images(label))
+        if not (facts_of(method_of(label)).ablation or tables.sees_test_images(label))
     }
     plain.pop(baseline(), None)
     return next(iter(plain.values()), None)
@@ -76,7 +76,7 @@ def newest(frame: pd.DataFrame) -> str | None:
 
 def references(frame: pd.DataFrame, method: str) -> list[str]:
     """Return the labels that a method's gains are shown over: of what it improves on, and of zero-shot."""
-    names = (METHODS.get(method_of(method)).facts.extends, baseline())
+    names = (facts_of(method_of(method)).extends, baseline())
     labels = (first_label(frame, name) for name in names if name)
     return [label for label in labels if label and label != method]
 

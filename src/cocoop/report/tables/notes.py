@@ -6,7 +6,7 @@ import pandas as pd
 
 from cocoop.data.splits import subset_labels
 from cocoop.experiments.record import Record
-from cocoop.methods import METHODS, baseline
+from cocoop.methods import baseline, facts_of
 from cocoop.report.tables.published import PREFIX, published
 from cocoop.report.tables.tables import MARK, below
 from cocoop.training.screening import in_words
@@ -15,9 +15,7 @@ from cocoop.training.screening import in_words
 def notes(frame: pd.DataFrame, records: Sequence[Record]) -> list[str]:
     """Return what must be known to read the table: seeds, shots, spread, averages, selection, sources."""
     trained = [record.cell.training for record in records if record.cell.training.learns]
-    drawn = [
-        record.cell.training for record in records if METHODS.get(record.cell.training.method).facts.draws
-    ]
+    drawn = [record.cell.training for record in records if facts_of(record.cell.training.method).draws]
     seeds = sorted({training.seed for training in (*trained, *drawn)})
     shots = sorted({training.shots for training in trained if training.shots})
     backbones = sorted({record.cell.training.backbone for record in records})
@@ -59,7 +57,7 @@ def _seen(records: Sequence[Record]) -> Iterator[str]:
     """Say which methods have seen in training what counts as new."""
     tested = [record.cell for record in records if record.cell.transfers]
     kinds = {cell.training.label: cell.training.method for cell in tested}
-    seen = [label for label, name in sorted(kinds.items()) if METHODS.get(name).facts.sees_new_names]
+    seen = [label for label, name in sorted(kinds.items()) if facts_of(name).sees_new_names]
     if seen:
         yield f"Trained with the names of the new classes too: {', '.join(seen)}."
 

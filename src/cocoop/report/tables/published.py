@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,7 @@ import pandas as pd
 
 from cocoop.experiments.aggregate import AVERAGE, harmonic_mean
 from cocoop.experiments.record import Record
-from cocoop.methods import METHODS
-from cocoop.methods._settings import from_dict
+from cocoop.methods import presets_of
 
 PREFIX = "paper "  # of its columns
 
@@ -73,5 +73,5 @@ def _comparable(records: Sequence[Record]) -> dict[str, str]:
 
 
 def _is_default(method: str, config: dict[str, Any]) -> bool:
-    cls = METHODS.get(method)
-    return bool(from_dict(cls.config_type, config) == next(iter(cls.presets.values())).config)
+    default = asdict(next(iter(presets_of(method).values())).config)
+    return json.dumps(default | config) == json.dumps(default)  # as a record has them: tuples are lists
