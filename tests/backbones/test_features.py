@@ -13,6 +13,7 @@ from cocoop import Backbone, CocoopError, Item, open_dataset
 from cocoop.backbones.cache import FeatureCache
 from cocoop.backbones.features import ImageEncoder, encode_images
 from cocoop.data.decode import open_image
+from cocoop.data.decoded import Decoded
 from cocoop.data.transforms import Preprocess
 from cocoop.data.views import ImageViews, View, training_view, view_seeds
 
@@ -243,3 +244,25 @@ def test_looks_are_views_that_are_read_once_and_kept(
     assert not torch.allclose(encoder.looks(data.root, items, views, seed=4)[:, 1:], looks[:, 1:])
     assert not torch.allclose(encoder.looks(data.root, items, ImageViews(4), seed=3)[:, 1:], looks[:, 1:])
     assert encoder.looks(data.root, [], views, seed=3).shape == (0, 4, toy.embed_dim)
+
+
+def test_the_epochs_of_a_fit_decode_an_image_once(
+    toy: Backbone, tmp_path: Path, pictures: list[Item], reads: list[str]
+) -> None:
+    encoder = ImageEncoder(toy, FeatureCache(tmp_path / "cache"))
+    views = [encoder.train(tmp_path / "images", pictures, epoch, 1) for epoch in range(3)]
+    assert reads.count("decoded.png") == 2
+    small = ImageEncoder(toy, FeatureCache(tmp_path / "other"), decoded=Decoded(budget=40 * 40 * 3))
+    again = [small.train(tmp_path / "images", pictures, epoch, 1) for epoch in range(3)]
+    assert reads.count("decoded.png") == 2 + 1 + 3, "one of the two images has room"
+    assert all(map(torch.equal, views, again))
+
+
+def test_an_image_that_changed_is_decoded_anew(toy: Backbone, tmp_path: Path, pictures: list[Item]) -> None:
+    encoder, root = ImageEncoder(toy, FeatureCache(tmp_path / "cache")), tmp_path / "images"
+    before = encoder.train(root, pictures, 0, 1)
+    paint(root / "a.png", "green")
+    after = encoder.train(root, pictures, 0, 1)
+    assert torch.equal(after, ImageEncoder(toy).train(root, pictures, 0, 1))
+    assert not torch.equal(after[0], before[0])
+    assert len(encoder.decoded._images) == 2, "the old image is forgotten"

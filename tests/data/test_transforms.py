@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 from torchvision import transforms as v1
+from torchvision.transforms import v2
 
-from cocoop.data.transforms import Preprocess
+from cocoop.data.transforms import Preprocess, crop_of
 from cocoop.utils.seeding import seeded
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -80,3 +81,20 @@ def test_views_are_those_of_the_released_code(shape: tuple[int, int]) -> None:
         with seeded(seed):
             theirs = released(train=True)(picture(*shape))
         torch.testing.assert_close(ours.train(picture(*shape), seed), theirs)
+
+
+@pytest.mark.parametrize("least", [0.08, 0.5, 1.0])
+def test_crops_are_those_that_torchvision_draws(least: float) -> None:
+    crop = v2.RandomResizedCrop(24, scale=(least, 1.0))
+    sizes = [(53, 37), (7, 300), (300, 7), (1, 1), (2, 3), (4, 3), (3, 4)]
+    for seed, (width, height) in enumerate(sizes * 20):
+        with seeded(seed):
+            theirs = crop.make_params([torch.zeros(3, height, width)])
+        ours = crop_of(width, height, least, torch.Generator().manual_seed(seed))
+        assert dict(zip(("top", "left", "height", "width"), ours, strict=True)) == theirs
+
+
+def test_views_leave_the_generator_of_torch_alone() -> None:
+    before = torch.get_rng_state()
+    PLAIN.train(picture(), 3)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,7 +1,7 @@
 """Images to features of the frozen image tower, in batches; with a cache each list is encoded once."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from cocoop.backbones.cache import FeatureCache, content_digests
 from cocoop.backbones.clip import Backbone
 from cocoop.data.dataset import Item
 from cocoop.data.decode import Decode, open_image, to_image
+from cocoop.data.decoded import Decoded
 from cocoop.data.storage import Root, open_storage
 from cocoop.data.verify import all_or_nothing
 from cocoop.data.views import SCALE, TEST, Augmentation, ImageViews, View, training_view
@@ -32,11 +33,13 @@ class ImageEncoder:
         backbone: the frozen CLIP.
         cache: where features are kept; None computes them each time.
         decode: how image files become pixels, where the dataset has a way of its own.
+        decoded: images that were, for further views of them.
     """
 
     backbone: Backbone
     cache: FeatureCache | None = None
     decode: Decode | None = None
+    decoded: Decoded = field(default_factory=Decoded)
 
     def test(
         self, root: Root, items: Sequence[Item], progress: Progress | None = None
@@ -89,19 +92,29 @@ class ImageEncoder:
         read = partial(open_image, root, decode=self.decode)
         if self.cache is None:
             return encode_images(self.backbone, paths, view, read, progress)
-        key = self._key(content_digests(self.cache, open_storage(root), paths), view.key)
-        if (kept := self.cache.get(key)) is not None:
+        contents = content_digests(self.cache, open_storage(root), paths)
+        key = self._key(contents, view.key)
+        if (features := self.cache.get(key)) is not None:
             if progress:
                 progress(len(items))
-            return kept
-        features = encode_images(self.backbone, paths, view, read, progress)
+            return features
+        if view.seeds is None:
+            features = encode_images(self.backbone, paths, view, read, progress)
+        else:  # there are other views of the same images to come
+            ways = [f"{self._decoder} {content}" for content in contents]
+            pairs, again = list(zip(paths, ways, strict=True)), self.decoded.reader(ways, read)
+            features = encode_images(self.backbone, pairs, view, again, progress)
         self.cache.put(key, features)
         return features
 
     def _key(self, contents: list[str], view: str) -> str:
-        clip, decode = self.backbone, self.decode.__name__ if self.decode else ""
-        about = ("raw", clip.weights_digest, clip.precision, repr(clip.preprocess), view, decode)
+        clip = self.backbone
+        about = ("raw", clip.weights_digest, clip.precision, repr(clip.preprocess), view, self._decoder)
         return digest(*about, *contents)
+
+    @property
+    def _decoder(self) -> str:
+        return self.decode.__name__ if self.decode else ""
 
 
 def encode_images(

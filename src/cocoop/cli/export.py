@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cocoop.cli.options import Classes, ClassesFile, Model, class_names
+from cocoop.cli.options import Classes, ClassesFile, Model, class_names, loading
 from cocoop.utils.display import terminal
 
 app = typer.Typer()
@@ -22,8 +22,9 @@ def export(
     ] = "exact",
 ) -> None:
     """Write a model for fixed class names as one ONNX file, checked against PyTorch."""
-    from cocoop.deploy.onnx.export import export as run
-    from cocoop.estimator import load
+    with loading():
+        from cocoop.deploy.onnx.export import export as run
+        from cocoop.estimator import load
 
     loaded = load(model, device="cpu", precision="fp32", testing=testing)
     run(loaded, class_names(classes, classes_file), out, terminal())

@@ -150,6 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 the run failed, 2 the call was wrong, 130 interrupted."""
     logging.basicConfig(level=logging.ERROR)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of an image that it reads all the same, or refuses
+    # read when torch is loaded: threads that wait sleep, and leave the cores to other processes
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         called.set(tuple(words))

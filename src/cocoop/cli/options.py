@@ -1,11 +1,14 @@
 """What several commands share: types of options and the reading of their values."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cocoop.errors import UsageError
+from cocoop.utils.display import terminal
 
 Backbone = Annotated[str, typer.Option(help="See `cocoop list backbones`.")]
 Budget = Annotated[
@@ -40,6 +43,13 @@ Root = Annotated[
     typer.Option("--root", envvar="COCOOP_DATA", help="The folder that holds the datasets' folders."),
 ]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE; repeatable.")]
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Say on a terminal what goes on while torch and open_clip are imported, which takes seconds."""
+    with terminal(stderr=True).status("loading torch and open_clip", spinner="line"):
+        yield
 
 
 def parse_bytes(text: str | None) -> int | None:

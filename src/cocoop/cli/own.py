@@ -20,6 +20,7 @@ from cocoop.cli.options import (
     Settings,
     Testing,
     class_names,
+    loading,
     parse_bytes,
 )
 from cocoop.errors import UsageError
@@ -66,10 +67,11 @@ def fit(
     root: Root = None,
 ) -> None:
     """Train a classifier on labelled images; ends with what it gained over zero-shot CLIP."""
-    from cocoop.estimator.fit import FitOptions
-    from cocoop.estimator.fit import fit as run
-    from cocoop.methods import DEFAULT
-    from cocoop.methods._settings import parse_overrides
+    with loading():
+        from cocoop.estimator.fit import FitOptions
+        from cocoop.estimator.fit import fit as run
+        from cocoop.methods import DEFAULT
+        from cocoop.methods._settings import parse_overrides
 
     method = method or DEFAULT
     settings = parse_overrides(set_ or [])
@@ -108,8 +110,9 @@ def predict(
     testing: Testing = "auto",
 ) -> None:
     """Name images with a trained model, among its classes or any others."""
-    from cocoop.estimator import load
-    from cocoop.estimator import predict as predicting
+    with loading():
+        from cocoop.estimator import load
+        from cocoop.estimator import predict as predicting
 
     names = class_names(classes, classes_file)
     paths = predicting.find_images(images)
@@ -134,9 +137,10 @@ def evaluate(
     root: Root = None,
 ) -> None:
     """Test a model on labelled images: accuracy, macro F1, calibration, classes, confusion."""
-    from cocoop.data import open_dataset
-    from cocoop.estimator import load
-    from cocoop.estimator.evaluate import evaluate as run
+    with loading():
+        from cocoop.data import open_dataset
+        from cocoop.estimator import load
+        from cocoop.estimator.evaluate import evaluate as run
 
     dataset, budget = open_dataset(data, root, names), parse_bytes(memory_budget)
     loaded = load(model, device=device, precision=precision, memory_budget=budget, testing=testing)
@@ -152,8 +156,9 @@ def explain(
     words: Annotated[int, typer.Option(min=1, help="Nearest words of each vector.")] = 5,
 ) -> None:
     """Show the words nearest to what a model learned."""
-    from cocoop.estimator import load
-    from cocoop.estimator.explain import explain as run
+    with loading():
+        from cocoop.estimator import load
+        from cocoop.estimator.explain import explain as run
 
     run(load(model), image, words, out_)
 
@@ -169,8 +174,9 @@ def features(
     root: Root = None,
 ) -> None:
     """Write the image features of a dataset to a Parquet file."""
-    from cocoop.backbones.clip import load_backbone
-    from cocoop.data import open_dataset
-    from cocoop.estimator.features import write_features
+    with loading():
+        from cocoop.backbones.clip import load_backbone
+        from cocoop.data import open_dataset
+        from cocoop.estimator.features import write_features
 
     write_features(load_backbone(backbone, device, precision), open_dataset(data, root, names), out, out_)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cocoop.cli.options import Backbone, Budget, Device, Precision, Root, Settings, parse_bytes
+from cocoop.cli.options import Backbone, Budget, Device, Precision, Root, Settings, loading, parse_bytes
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.utils.display import terminal
 
@@ -84,8 +84,9 @@ def run(
     ] = False,
 ) -> None:
     """Run protocols; finished cells are skipped, so the same command goes on after an interruption."""
-    from cocoop.experiments import run as experiment
-    from cocoop.experiments.protocols import PAPER_METHODS
+    with loading():
+        from cocoop.experiments import run as experiment
+        from cocoop.experiments.protocols import PAPER_METHODS
 
     with _interruptible():
         experiment.run(
@@ -121,7 +122,12 @@ def demo(
     seeds: Annotated[
         str | None, typer.Option(help="Numbers, separated by commas; 1 and 2 if not given.")
     ] = None,
-    workers: Annotated[str, typer.Option(metavar="N", help="Processes that share the work out.")] = "1",
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N", help="Processes that share the work out; one a core, up to 4, if not given."
+        ),
+    ] = None,
     methods: Annotated[
         str | None, typer.Option(help="Names, separated by commas, or all; those of the paper if not given.")
     ] = None,
@@ -129,10 +135,12 @@ def demo(
     datasets: Annotated[str, typer.Option(help="Names or patterns, separated by commas.")] = "emoji/*",
 ) -> None:
     """Zero-shot CLIP, CoOp and CoCoOp on the embedded data, then the table and a report."""
-    from cocoop.experiments import run as experiment
-    from cocoop.experiments.demo import choose
-    from cocoop.experiments.store import Store
-    from cocoop.report.page import html
+    with loading():
+        from cocoop.experiments import run as experiment
+        from cocoop.experiments.demo import choose
+        from cocoop.experiments.store import Store
+        from cocoop.report.page import html
+        from cocoop.utils.environment import cores
 
     chosen = choose(None if methods is None else _words(methods), protocol, full)
     for line in chosen.left_out:
@@ -143,7 +151,7 @@ def demo(
             datasets=_matching(datasets),
             methods=chosen.methods,
             seeds=_numbers(seeds or ("1,2,3" if full else "1,2")),
-            workers=workers,
+            workers=workers or str(min(4, cores())),
             presets=chosen.presets,
             folder=folder,
             console=out,

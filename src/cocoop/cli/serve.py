@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cocoop.cli.options import Budget, Device, Precision, Testing, parse_bytes
+from cocoop.cli.options import Budget, Device, Precision, Testing, loading, parse_bytes
 
 app = typer.Typer()
 
@@ -29,8 +29,9 @@ def serve(
     testing: Testing = "auto",
 ) -> None:
     """Open a page that shows models and zero-shot CLIP side by side, with an HTTP API."""
-    from cocoop.deploy.serve.limits import Limits
-    from cocoop.deploy.serve.server import serve as run
+    with loading():
+        from cocoop.deploy.serve.limits import Limits
+        from cocoop.deploy.serve.server import serve as run
 
     size = parse_bytes(max_upload)
     assert size is not None

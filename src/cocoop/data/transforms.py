@@ -1,19 +1,25 @@
 """Images to the tensors a backbone takes: CLIP's test transform and the few-shot training augmentation."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as F
 
 from cocoop.data.augmix import augmix
 from cocoop.data.views import FLIP, SCALE, TEST, View
 from cocoop.errors import CocoopError
-from cocoop.utils.seeding import seeded
+from cocoop.utils.seeding import checked
+
+RATIO = (3 / 4, 4 / 3)  # of the width to the height of a training crop, from and to
+LOG_RATIO = torch.tensor(RATIO).log().tolist()
+TRIES = 10  # draws of a crop
 
 
 @dataclass(frozen=True)
@@ -40,47 +46,65 @@ class Preprocess:
 
     def test(self, image: Image.Image) -> Float[Tensor, "3 s s"]:
         """Resize, centre crop, normalise."""
-        return self._test(image)
+        return self.batch([image])[0]
 
     def train(self, image: Image.Image, seed: int, crop: float = SCALE[0]) -> Float[Tensor, "3 s s"]:
         """Random resized crop (scale `crop` to 1), random flip, normalise; drawn from `seed`."""
-        with seeded(seed):
-            return self._train(crop)(image)
+        return self.batch([image], View((seed,), crop))[0]
 
     def batch(self, images: Iterable[Image.Image], view: View = TEST) -> Float[Tensor, "b 3 s s"]:
         """Return a view of every image."""
         if view.seeds is None:
-            views = torch.stack([self.test(image) for image in images])
+            views = self._normalised(self._test(image) for image in images)
             return views.flip(-1) if view.mirrored else views
         pairs = zip(images, view.seeds, strict=True)
         if view.look == "training":
-            return torch.stack([self.train(image, seed, view.crop) for image, seed in pairs])
+            return self._normalised(self._augmented(image, seed, view.crop) for image, seed in pairs)
         return torch.stack([self._look(image, seed, view.look == "augmix") for image, seed in pairs])
 
     def _look(self, image: Image.Image, seed: int, mixed: bool) -> Float[Tensor, "3 s s"]:
         """Return a random view of a test image, as TPT draws it: its crops are bilinear."""
-        crop = v2.RandomResizedCrop(self.size, SCALE, interpolation=InterpolationMode.BILINEAR)
-        with seeded(seed):
-            small = v2.RandomHorizontalFlip(FLIP)(crop(image))
-        normalise = v2.Compose(self._to_tensor)
-        return augmix(small, normalise, seed) if mixed else normalise(small)
+        small = self._augmented(image, seed, SCALE[0], InterpolationMode.BILINEAR)
+        return augmix(small, self._tensor, seed) if mixed else self._tensor(small)
+
+    def _tensor(self, image: Image.Image) -> Float[Tensor, "3 s s"]:
+        return self._normalised([image])[0]
+
+    def _augmented(
+        self, image: Image.Image, seed: int, least: float, interpolation: InterpolationMode | None = None
+    ) -> Image.Image:
+        draw = torch.Generator().manual_seed(checked(seed))
+        place = crop_of(image.width, image.height, least, draw)
+        size = [self.size, self.size]
+        cropped = F.resized_crop(image, *place, size, interpolation or InterpolationMode(self.interpolation))
+        return F.horizontal_flip(cropped) if torch.rand(1, generator=draw) < FLIP else cropped
+
+    def _normalised(self, images: Iterable[Image.Image]) -> Float[Tensor, "b 3 s s"]:
+        pixels = torch.stack([F.pil_to_tensor(image).contiguous() for image in images])
+        return F.normalize(F.to_dtype(pixels, torch.float32, scale=True), list(self.mean), list(self.std))
 
     @cached_property
     def _test(self) -> v2.Compose:
         size = self.size if self.resize_mode == "shortest" else [self.size, self.size]
         resize = v2.Resize(size, interpolation=InterpolationMode(self.interpolation))
-        return v2.Compose([resize, v2.CenterCrop(self.size), *self._to_tensor])
+        return v2.Compose([resize, v2.CenterCrop(self.size)])
 
-    @lru_cache  # noqa: B019 - of a frozen value
-    def _train(self, least: float) -> v2.Compose:
-        interpolation = InterpolationMode(self.interpolation)
-        crop = v2.RandomResizedCrop(self.size, scale=(least, SCALE[1]), interpolation=interpolation)
-        return v2.Compose([crop, v2.RandomHorizontalFlip(FLIP), *self._to_tensor])
 
-    @cached_property
-    def _to_tensor(self) -> list[v2.Transform]:
-        return [
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(list(self.mean), list(self.std)),
-        ]
+def crop_of(width: int, height: int, least: float, draw: torch.Generator) -> tuple[int, int, int, int]:
+    """Draw the crop that torchvision's `RandomResizedCrop` draws from a generator of the same state.
+
+    That one knows torch's global generator only; seeding and restoring it takes longer than the view.
+
+    Returns:
+        Top, left, height and width, in pixels.
+    """
+    for _ in range(TRIES):
+        area = width * height * torch.empty(1).uniform_(least, SCALE[1], generator=draw).item()
+        ratio = torch.empty(1).uniform_(*LOG_RATIO, generator=draw).exp().item()
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            top = int(torch.randint(height - h + 1, (1,), generator=draw))
+            return top, int(torch.randint(width - w + 1, (1,), generator=draw)), h, w
+    w = min(width, round(height * RATIO[1]))  # the largest in the middle, if no draw fits a narrow image
+    h = min(height, round(width / RATIO[0]))
+    return (height - h) // 2, (width - w) // 2, h, w

@@ -1,4 +1,4 @@
-"""Which view is taken of an image: CLIP's test view, an augmented one of a training, or a look at a test image."""
+"""Which view is taken of an image: the test view, one of a training, or a look at a test image."""
 
 from dataclasses import dataclass, field
 from typing import Literal, get_args

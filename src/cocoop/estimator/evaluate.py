@@ -13,7 +13,6 @@ from jaxtyping import Int
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from cocoop.data import Dataset
 from cocoop.errors import UsageError
@@ -39,6 +38,8 @@ def evaluate(model: PromptClassifier, data: Dataset, split: str, out: Path, cons
         UsageError: no such split, or it is empty.
         CocoopError: an image cannot be read.
     """
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
     items, names = data.items(split), data.class_names
     if not items:
         raise UsageError(f"the split {split!r} of {data.name} has no images")

@@ -71,7 +71,7 @@ def summarize(dataset: Dataset, clip: Backbone) -> DatasetSummary:
 
 
 def _conditional(cell: Cell) -> bool:
-    return bool(METHODS.get(cell.training.method).facts.conditional)
+    return facts_of(cell.training.method).conditional
 
 
 def _answers(cell: Cell, clip: Backbone, opened: Callable[[str], Dataset]) -> bool:

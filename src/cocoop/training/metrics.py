@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_f1_score
 
 from cocoop.errors import CocoopError
 
@@ -24,6 +23,9 @@ def evaluate(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> Iterato
     Raises:
         CocoopError: there are no images.
     """
+    # imported here: with it comes scipy's signal processing, which a fit or a prediction need not wait for
+    from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_f1_score
+
     if not len(labels):
         raise CocoopError("there are no test images; check the dataset's split and the class subset")
     classes = logits.shape[1]

@@ -1,6 +1,7 @@
 """What a result was made with: versions, commit, machine and memory, for records."""
 
 import importlib.metadata
+import os
 import platform
 import resource
 import subprocess
@@ -20,6 +21,11 @@ def environment() -> dict[str, str]:
         "machine": f"{platform.machine()}, threads: {torch.get_num_threads()}",
         "commit": _commit(),
     }
+
+
+def cores() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _version(package: str) -> str:

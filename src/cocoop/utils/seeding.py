@@ -21,5 +21,6 @@ def checked(seed: int) -> int:
 def seeded(seed: int) -> Iterator[None]:
     """Run a block under torch's CPU generator seeded with `seed`, and put the caller's state back."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(checked(seed))
+        # torch.manual_seed would seed accelerators too, and note the traceback for each that may come
+        torch.default_generator.manual_seed(checked(seed))
         yield

@@ -81,7 +81,7 @@ def _adapted(records: Sequence[Record]) -> Iterator[str]:
         if record.order:
             orders.setdefault(record.cell.training.label, set()).add(record.cell.training.seed)
     for label, name in sorted(kinds.items()):
-        facts = METHODS.get(name).facts
+        facts = facts_of(name)
         if facts.sees_test_images:
             seeds = f"; drawn by seed {_list(sorted(orders[label]))}" if label in orders else ""
             yield f"{label} sees test images, without labels: {facts.adaptation}{seeds}."

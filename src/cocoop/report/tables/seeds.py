@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from cocoop.experiments.record import Record
-from cocoop.methods import METHODS
+from cocoop.methods import facts_of
 from cocoop.report.tables import tables
 from cocoop.report.tables.results import Results
 from cocoop.utils.display import harmless
@@ -51,7 +51,7 @@ def _row(record: Record) -> dict[str, object]:
         "preset": train.preset,
         "backbone": train.backbone,
         "shots": train.shots if train.shots else None,
-        "seed": train.seed if train.learns or METHODS.get(train.method).facts.draws else None,
+        "seed": train.seed if train.learns or facts_of(train.method).draws else None,
         "parameters": record.parameters,
         "correct": record.correct,
         "total": record.total,

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cocoop.experiments.aggregate import AVERAGE
-from cocoop.methods import METHODS, place
+from cocoop.methods import METHODS, facts_of, place
 from cocoop.report.tables.published import published
 from cocoop.utils import display
 
@@ -48,7 +48,7 @@ def rank(label: str) -> tuple[tuple[bool, bool, str, str], tuple[tuple[str, int]
 def sees_test_images(label: str) -> bool:
     """Whether the method of a label adapts itself to test images."""
     name = label.split(" ")[0]
-    return name in METHODS.names() and METHODS.get(name).facts.sees_test_images
+    return name in METHODS.names() and facts_of(name).sees_test_images
 
 
 def values(frame: pd.DataFrame) -> list[str]:
