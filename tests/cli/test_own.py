@@ -353,6 +353,22 @@ def test_own_data_are_datasets_of_run(photos: Path) -> None:
     assert call("run", "base-to-new", "--datasets", "./gone", *quick, "--out", "runs") == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--engine", "ray"], "give their folder: --out DIR"),
+        (["--engine", "spark", "--out", "o"], "--engine is ray or ray:ADDRESS, not 'spark'"),
+        (["--workers", "2"], "--workers goes with --engine ray"),
+        (["--out", "o"], "--out goes with --engine ray"),
+    ],
+)
+def test_options_of_an_engine_go_together(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("predict", "model", "photos", *words) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_fit_enters_few_rooms(photos: Path) -> None:
     """From the command to a saved model: packages of cocoop whose modules are loaded on the way."""
     command = ["fit", "photos", "--out", "m", "--backbone", "toy", "--epochs", "1"]

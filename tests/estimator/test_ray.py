@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cocoop.cli import main
 from cocoop.data.shards import find_shards
 from cocoop.errors import CocoopError
 from cocoop.estimator import many
@@ -21,16 +22,16 @@ __all__ = ["model", "source"]
 pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    from ray import cluster_utils
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        from ray import cluster_utils
 
-    made = cluster_utils.Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False}
-    )
-    yield made
-    made.shutdown()
+        head = {"num_cpus": 2, "include_dashboard": False}
+        made = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
+        yield made
+        made.shutdown()
 
 
 class Slow(Job):
@@ -91,6 +92,30 @@ def test_the_same_call_finishes_what_is_missing(
     run_on_ray(job, pieces, out, None, cluster.address, lambda images, errors: seen.append(images))
     assert seen == [1]
     assert rows(out) == before
+
+
+def test_the_command_answers_what_can_be_read_and_names_the_rest(
+    cluster: Any, model: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (source / "a.tar").write_bytes((source / "a.tar").read_bytes()[:700])
+    words = [
+        "predict",
+        str(model),
+        str(source),
+        "--engine",
+        f"ray:{cluster.address}",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "8 images in" in said
+    assert "1 of them with an error" in said
+    assert "has 4 of 5 pieces" in said
+    assert f"{source}/a.tar cannot be read" in said
+    assert len(rows(tmp_path / "o")) == 8
 
 
 def test_no_cluster(model: Path, source: Path, tmp_path: Path) -> None:

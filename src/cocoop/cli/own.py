@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cocoop.cli import engine as engines
+from cocoop.cli.engine import Engine, Workers
 from cocoop.cli.options import (
     Backbone,
     Budget,
@@ -108,8 +110,30 @@ def predict(
     precision: Precision = "auto",
     memory_budget: Budget = None,
     testing: Testing = "auto",
+    engine: Engine = None,
+    workers: Workers = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="With --engine: the folder of the answers.")
+    ] = None,
 ) -> None:
     """Name images with a trained model, among its classes or any others."""
+    if place := engines.check_engine(engine, out, workers):
+        with loading():
+            from cocoop.estimator.many import Job
+
+        asked = Job(
+            model,
+            classes=class_names(classes, classes_file),
+            top_k=top_k,
+            min_confidence=min_confidence,
+            device=device,
+            precision=precision,
+            memory_budget=parse_bytes(memory_budget),
+        )
+        engines.run(place, images, asked, workers)
+        return
+    if out:
+        raise UsageError("--out goes with --engine ray; else answers are printed, and written with >")
     with loading():
         from cocoop.estimator import load
         from cocoop.estimator import predict as predicting
@@ -166,14 +190,22 @@ def explain(
 @app.command()
 def features(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="The .parquet file to write.")],
+    out: Annotated[Path, typer.Option("--out", help="The .parquet file to write; with --engine a folder.")],
     backbone: Backbone = "tiny-clip",
     names: Names = None,
     device: Device = "auto",
     precision: Precision = "auto",
     root: Root = None,
+    engine: Engine = None,
+    workers: Workers = None,
 ) -> None:
-    """Write the image features of a dataset to a Parquet file."""
+    """Write the image features of a dataset to a Parquet file, or of millions of images to many."""
+    if place := engines.check_engine(engine, out, workers):
+        with loading():
+            from cocoop.estimator.many import Job
+
+        engines.run(place, [data], Job(None, backbone, device=device, precision=precision), workers)
+        return
     with loading():
         from cocoop.backbones.clip import load_backbone
         from cocoop.data import open_dataset

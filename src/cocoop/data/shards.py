@@ -77,8 +77,8 @@ def find_shards(sources: Sequence[str]) -> list[Shard]:
             raise UsageError(f"there are no images, .tar or {TABLE} files at {source}")
         found |= files
     whole = [Shard((url,), (found[url],)) for url in sorted(found) if _is_whole(url)]
-    files = sorted(url for url in found if not _is_whole(url))
-    parts = [files[start : start + FILES] for start in range(0, len(files), FILES)]
+    images = sorted(url for url in found if not _is_whole(url))
+    parts = [images[start : start + FILES] for start in range(0, len(images), FILES)]
     return whole + [Shard(tuple(part), tuple(found[url] for url in part)) for part in parts]
 
 

@@ -64,20 +64,19 @@ def _results(
 ) -> Iterator[tuple[int, int, int, str]]:
     import ray
 
+    kind: Any = Worker
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     tasks = max(workers, -(-len(missing) // PIECES_A_TASK))
     pieces = [{"index": index, "shard": shards[index]} for index in missing]
     answered = ray.data.from_items(pieces, override_num_blocks=min(tasks, len(pieces))).map(
-        Worker,
+        kind,
         fn_constructor_args=(job, out),
         concurrency=(1, workers),
         num_cpus=1,
         num_gpus=gpus,
-        max_restarts=-1,
-        max_task_retries=-1,
-    )
+    )  # a lost worker is started again, and what it was at, as often as it takes: Ray Data's default
     for row in answered.iter_rows():
         yield row["index"], row["images"], row["errors"], row["problem"]
 
