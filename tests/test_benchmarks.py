@@ -1,17 +1,23 @@
 """The benchmarks run, agree, and count right; no test asserts a time."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from benchmarks import commands
 from benchmarks.closed_form import closed_form
 from benchmarks.features import bench_features
 from benchmarks.fit import bench_fit
 from benchmarks.groups import Step
+from benchmarks.many import write_shards
 from benchmarks.measure import compare
 from benchmarks.precision import bench_precision
 from benchmarks.text import bench_text, class_names
 from benchmarks.vocabulary import Sampled, made_up
 from cocoop import UsageError, load_backbone
+from cocoop.data.decode import decode_photo
+from cocoop.data.shards import find_shards
 from cocoop.methods import METHODS
 
 
@@ -100,3 +106,20 @@ def test_a_step_over_a_vocabulary_has_a_sample_of_it() -> None:
     assert drawn[0] != drawn[1]
     steps()
     assert steps.step.method.ctx.grad is not None
+
+
+def test_a_command_is_timed_until_its_first_line_and_its_end(tmp_path: Path) -> None:
+    times = commands.measure(commands.HERE, ["--version"], tmp_path)
+    assert 0 < times.first <= times.whole
+    assert times.processors > 0
+    with pytest.raises(RuntimeError, match=r"(?i)did you mean"):
+        commands.measure(commands.HERE, ["list", "presets", "cocop"], tmp_path)
+
+
+def test_drawings_are_written_into_shards_under_names_of_their_own(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", images=7, size=3)
+    shards = find_shards([str(tmp_path / "shards")])
+    images = [image for shard in shards for image in shard.images()]
+    assert [len(list(shard.images())) for shard in shards] == [3, 3, 1]
+    assert len({path for path, _ in images}) == 7
+    assert all(decode_photo(data).size == (64, 64) for _, data in images)

@@ -1,5 +1,6 @@
 """Answers by the million on a Ray cluster: Ray Data hands the pieces to workers that hold the model."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -47,7 +48,12 @@ def run_on_ray(
         return {}
     gpus = int(job.device == "cuda")
     try:
-        ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False)
+        ray.init(
+            address=address,
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise CocoopError(f"cannot use the Ray cluster {address or ''}: {error}") from error
     try:
@@ -68,12 +74,16 @@ def _results(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     tasks = max(workers, -(-len(missing) // PIECES_A_TASK))
-    pieces = [{"index": index, "shard": shards[index]} for index in missing]
+    pieces = [
+        {"index": index, "urls": list(shards[index].urls), "stamp": list(shards[index].stamp)}
+        for index in missing
+    ]
     answered = ray.data.from_items(pieces, override_num_blocks=min(tasks, len(pieces))).map(
         kind,
         fn_constructor_args=(job, out),
-        concurrency=(1, workers),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
         num_cpus=1,
         num_gpus=gpus,
     )  # a lost worker is started again, and what it was at, as often as it takes: Ray Data's default
@@ -92,5 +102,6 @@ class Worker:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Answer one piece."""
-        index, images, errors, problem = attempt(self._job, self._out, row["index"], row["shard"])
+        shard = Shard(tuple(row["urls"]), tuple(row["stamp"]))
+        index, images, errors, problem = attempt(self._job, self._out, row["index"], shard)
         return {"index": index, "images": images, "errors": errors, "problem": problem}
