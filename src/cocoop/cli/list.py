@@ -4,7 +4,6 @@ from rich.table import Table
 
 from cocoop.backbones.pretrained import EMBEDDED, pretrained
 from cocoop.data.benchmark.catalog import entries
-from cocoop.experiments.protocols import PROTOCOLS
 from cocoop.methods import facts_of, ordered
 from cocoop.methods._settings import all_presets
 
@@ -68,6 +67,8 @@ def _datasets() -> Table:
 
 
 def _protocols() -> Table:
+    from cocoop.experiments.protocols import PROTOCOLS  # with pandas, which the others need not wait for
+
     shown = _table("Protocols", "name", "what it is", "in the paper")
     for name in PROTOCOLS.names():
         shown.add_row(name, PROTOCOLS.get(name).title, PROTOCOLS.get(name).paper)
