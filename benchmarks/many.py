@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import psutil
 import pyarrow.parquet as pq
+import torch
 import typer
 
 from benchmarks.measure import machine, versions
@@ -67,11 +68,12 @@ def bench_many(folder: Path, method: str, images: int, size: int, workers: int, 
         folder / "model"
     )
     write_shards(folder / "shards", images, size)
+    torch.set_num_threads(1)  # as the workers have
     shards, job, seen = find_shards([str(folder / "shards")]), Job(folder / "model", device="cpu"), [0]
     run_here(job, shards[:1], folder / "first")  # loads the model
-    start = time.perf_counter()
+    start, processors = time.perf_counter(), time.process_time()
     run_here(job, shards[:alone], folder / "alone", lambda images, errors: seen.append(images))
-    one = sum(seen) / (time.perf_counter() - start)
+    one, used = sum(seen) / (time.perf_counter() - start), time.process_time() - processors
     killed: list[int] = []
     stop = threading.Event()
 
@@ -101,6 +103,7 @@ def bench_many(folder: Path, method: str, images: int, size: int, workers: int, 
         "answered more often": sum(count > 1 for count in answers.values()),
         "workers killed": len(killed),
         "images a second, one process": one,
+        "milliseconds of a processor for an image": 1000 * used / sum(seen),
         f"images a second, {workers} workers": images / seconds,
         "seconds": seconds,
     }

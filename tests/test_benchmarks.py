@@ -14,6 +14,8 @@ from benchmarks.many import write_shards
 from benchmarks.measure import compare
 from benchmarks.precision import bench_precision
 from benchmarks.text import bench_text, class_names
+from benchmarks.threads import SIZES, bench_threads
+from benchmarks.views import bench_views
 from benchmarks.vocabulary import Sampled, made_up
 from cocoop import UsageError, load_backbone
 from cocoop.data.decode import decode_photo
@@ -123,3 +125,11 @@ def test_drawings_are_written_into_shards_under_names_of_their_own(tmp_path: Pat
     assert [len(list(shard.images())) for shard in shards] == [3, 3, 1]
     assert len({path for path, _ in images}) == 7
     assert all(decode_photo(data).size == (64, 64) for _, data in images)
+
+
+def test_the_parts_of_a_view_and_both_ways_of_waiting_are_measured() -> None:
+    parts = bench_views("toy", "emoji/activities", repeats=1)
+    assert all(value > 0 for value in parts.values())
+    assert "draw the view" in parts
+    waits = bench_threads(busy=0, repeats=1)
+    assert [len(found) for found in waits.values()] == [len(SIZES)] * 2
