@@ -75,7 +75,7 @@ def test_every_image_is_answered_once_as_the_classifier_answers(
     from cocoop import load
 
     monkeypatch.setattr(shards, "FILES", 2)
-    job, out, seen = Job(model, top_k=2), tmp_path / "out", []
+    job, out, seen = Job(model, top_k=2, options={"testing": "exact"}), tmp_path / "out", []
     pieces = find_shards([str(source)])
     assert len(pieces) == 6
     assert not run_here(job, pieces, out, lambda images, errors: seen.append((images, errors)))
@@ -96,6 +96,16 @@ def test_every_image_is_answered_once_as_the_classifier_answers(
         assert answers[path]["names"] == [str(classifier.classes_[place]) for place in best]
         np.testing.assert_allclose(answers[path]["probabilities"], chances[best], rtol=1e-3, atol=1e-7)
         assert answers[path]["error"] is None
+
+
+@pytest.mark.parametrize("testing", ["exact", "linear", "auto"])
+def test_a_file_says_how_its_answers_were_computed(
+    model: Path, source: Path, tmp_path: Path, testing: str
+) -> None:
+    (piece,) = find_shards([str(source / "c.parquet")])
+    run_here(Job(model, options={"testing": testing}), [piece], tmp_path / "out")
+    said = pq.read_schema(many.place(tmp_path / "out", 0)).metadata[b"testing"].decode()
+    assert said == testing if testing != "auto" else said in ("exact", "screened")
 
 
 def test_what_is_missing_is_worked_at_alone(model: Path, source: Path, tmp_path: Path) -> None:

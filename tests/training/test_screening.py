@@ -13,7 +13,8 @@ from cocoop.methods import METHODS, build
 from cocoop.training import linearised
 from cocoop.training.classifier import Classifier
 from cocoop.training.linearised import Linearised, hidden_statistics
-from cocoop.training.screening import Screened, approximation, in_words, predictor, quickest
+from cocoop.training.modes import in_words
+from cocoop.training.screening import Screened, approximation, predictor, quickest
 
 NAMES = [
     f"{color} {thing}" for color in ("red", "green", "blue") for thing in ("apple", "violin", "teapot", "car")

@@ -126,6 +126,7 @@ def predict(
             classes=class_names(classes, classes_file),
             top_k=top_k,
             min_confidence=min_confidence,
+            options={"testing": testing},
             device=device,
             precision=precision,
             memory_budget=parse_bytes(memory_budget),

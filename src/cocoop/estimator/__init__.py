@@ -11,8 +11,9 @@ from cocoop.errors import CocoopError
 from cocoop.estimator.backbone import shared_backbone
 from cocoop.estimator.estimator import SAVED, PromptClassifier
 from cocoop.estimator.folder import read_model
+from cocoop.training.modes import checked_mode
 from cocoop.training.prompt_file import trained_method
-from cocoop.training.screening import check_mode, checked_mode
+from cocoop.training.screening import check_mode
 
 
 def CoCoOp(backbone: str | Backbone | None = None, **params: Any) -> PromptClassifier:

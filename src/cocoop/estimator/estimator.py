@@ -33,8 +33,9 @@ from cocoop.methods._recipe import training_views
 from cocoop.methods._settings import MethodChoice, resolve
 from cocoop.training.classifier import Classifier
 from cocoop.training.loop import OnEpoch
+from cocoop.training.modes import TestingMode, checked_mode
 from cocoop.training.samples import Samples, Validation, Views, no_validation
-from cocoop.training.screening import Predictor, TestingMode, checked_mode, predictor, quickest
+from cocoop.training.screening import Predictor, predictor, quickest
 from cocoop.training.test_time import in_turn, plain_views
 from cocoop.utils.display import some
 from cocoop.utils.files import default_cache

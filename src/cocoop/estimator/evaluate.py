@@ -20,7 +20,8 @@ from cocoop.estimator import ZeroShot
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.features import answered, encode
 from cocoop.training.metrics import evaluate as measure
-from cocoop.training.screening import approximation, in_words
+from cocoop.training.modes import in_words
+from cocoop.training.screening import approximation
 from cocoop.utils.display import harmless, short
 from cocoop.utils.files import write_bytes, write_json, write_text
 

@@ -32,6 +32,7 @@ from cocoop.utils.files import data_digest, file_digest, sweep, write_bytes, wri
 
 BATCH = 64  # images held at a time
 ASKED = "asked.json"
+MANY = 1_000_000  # images, for what depends on their number
 Columns = dict[str, list[Any]]
 
 
@@ -45,7 +46,8 @@ class Job:
         classes: candidates; None for the model's.
         top_k: names an image.
         min_confidence: below this probability there is no name.
-        options: what else `PromptClassifier.logits` is to be called with.
+        options: what else `cocoop.load` is to be called with, "testing" for example; where that is left open,
+            it is settled for as many images as there may be.
         device: where to compute.
         precision: of the frozen towers.
         memory_budget: bytes for the text encoder; None for what the machine allows.
@@ -64,9 +66,14 @@ class Job:
     @cached_property
     def _loaded(self) -> PromptClassifier:
         assert self.model
-        return load(
-            self.model, device=self.device, precision=self.precision, memory_budget=self.memory_budget
+        loaded = load(
+            self.model,
+            device=self.device,
+            precision=self.precision,
+            memory_budget=self.memory_budget,
+            **self.options,
         )
+        return loaded.set_params(testing=loaded.testing_mode(MANY, self.classes))
 
     @cached_property
     def clip(self) -> Backbone:
@@ -96,7 +103,7 @@ class Job:
         if not self.model:
             return {"feature": F.normalize(fimg, dim=-1).tolist()}
         names = self._loaded.classifier(self.classes).class_names
-        shares = self._loaded.logits(fimg, self.classes, **self.options).softmax(1)
+        shares = self._loaded.logits(fimg, self.classes).softmax(1)
         values, places = torch.topk(shares, min(self.top_k, len(names)))
         listed = [[names[place] for place in row] for row in places.tolist()]
         sure = (values[:, 0] >= self.min_confidence).tolist()
@@ -110,6 +117,8 @@ class Job:
             names, shares = pa.list_(pa.string()), pa.list_(pa.float32())
             answers = [("name", pa.string()), ("names", names), ("probabilities", shares)]
         about = {"backbone": self.clip.name, "weights": self.clip.weights_digest}
+        if self.model:
+            about["testing"] = self._loaded.testing  # screened or linear probabilities are approximations
         return pa.schema([("path", pa.string()), *answers, ("error", pa.string())], metadata=about)
 
 

@@ -19,7 +19,7 @@ from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.progress import progress
 from cocoop.methods._hooks import views_of
-from cocoop.training.screening import TestingMode
+from cocoop.training.modes import TestingMode
 from cocoop.utils.display import harmless, on_one_line, readable_json
 
 BATCH = 64  # views of images held at a time

@@ -11,7 +11,7 @@ from cocoop.backbones.precision import Precision
 from cocoop.data import Dataset, Item
 from cocoop.data.splits import Subset, select, subset_labels
 from cocoop.methods._settings import MethodChoice
-from cocoop.training.screening import TestingMode
+from cocoop.training.modes import TestingMode
 from cocoop.utils.files import digest
 
 

@@ -17,7 +17,8 @@ from cocoop.methods._hooks import WithSentences
 from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import from_dict
 from cocoop.training.checks import check_sampling
-from cocoop.training.screening import TestingMode, check_mode
+from cocoop.training.modes import TestingMode
+from cocoop.training.screening import check_mode
 
 
 def plan_cells(

@@ -27,7 +27,7 @@ from cocoop.experiments.tracking import choose_tracker
 from cocoop.methods import baseline
 from cocoop.methods._settings import choose
 from cocoop.training.distributed import SINGLE, Group, join_group
-from cocoop.training.screening import checked_mode
+from cocoop.training.modes import checked_mode
 from cocoop.utils.files import default_cache, sweep
 
 FAILURES_SHOWN = 5

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cocoop.backbones.cache import FeatureCache
-from cocoop.errors import UsageError, unknown
+from cocoop.errors import UsageError
 from cocoop.methods import Method
 from cocoop.methods._hooks import WithHidden
 from cocoop.training.classifier import Classifier, evaluating, in_pieces
 from cocoop.training.linearised import Linearised, hidden_of, linearise
+from cocoop.training.modes import TestingMode
 
-TestingMode = Literal["exact", "screened", "linear"]
 FIRST = 5  # classes of an image computed exactly to begin with
 MARGIN = 2.0  # a linear logit may be off by this many times the largest error among the exact ones
 COMPARED = 10  # images whose linear logits are compared with exact ones, for the record
@@ -183,23 +183,6 @@ def approximation(answers: Predictor, fimg: Float[Tensor, "n d"]) -> dict[str, f
         error = (answers.predict(few) - answers.classifier.predict(few)).abs().max()
         return {"error": float(error), "images": float(len(few))}
     return {}
-
-
-def in_words(found: dict[str, float]) -> str:
-    """Return a sentence on what `approximation` has found."""
-    exact = f"exact for the likeliest {found['exact']:.0%} of the classes and " if "exact" in found else ""
-    return (
-        f"Logits are {exact}linear in the hidden vector{' for the others' if exact else ''}: an "
-        f"approximation, off by {found['error']:.2g} at most on {found['images']:.0f} images."
-    )
-
-
-def checked_mode(mode: str) -> TestingMode:
-    """Return a mode. Raises UsageError where there is none of that name."""
-    for known in get_args(TestingMode):
-        if mode == known:
-            return known
-    raise unknown("testing mode", mode, get_args(TestingMode))
 
 
 def check_mode(method: Method, mode: TestingMode) -> None:

@@ -9,7 +9,7 @@ from cocoop.experiments.record import Record
 from cocoop.methods import baseline, facts_of
 from cocoop.report.tables.published import PREFIX, published
 from cocoop.report.tables.tables import MARK, below
-from cocoop.training.screening import in_words
+from cocoop.training.modes import in_words
 
 
 def notes(frame: pd.DataFrame, records: Sequence[Record]) -> list[str]:
