@@ -64,7 +64,8 @@ class Config:
             raise UsageError("shots and negative_shots must be at least 0")
 
 
-SEVEN, EIGHTY = ("select7",), ("imagenet80",)
+SEVEN = ("select7",)
+EIGHTY = ("imagenet80",)
 BY_DATASET: Mapping[str, Mapping[str, object]] = {
     "caltech101": {"alpha": 5.0, "beta": 5.0},
     "dtd": {"alpha": 2.0, "beta": 3.0},
