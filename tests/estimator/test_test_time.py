@@ -17,6 +17,7 @@ from cocoop.estimator import predict as predicting
 from cocoop.estimator.evaluate import evaluate
 from cocoop.estimator.explain import explain
 from cocoop.estimator.fit import FitOptions, fit
+from cocoop.estimator.many import Job, run_here
 from cocoop.methods import METHODS
 from tests.estimator.test_estimator import painted
 
@@ -75,6 +76,14 @@ def test_they_are_neither_exported_nor_served(name: str, toy: Backbone) -> None:
         to_onnx(toy, asked.classifier())
     with pytest.raises(UsageError, match=r"mine: .* adapts itself to .* Use cocoop predict for it"):
         SideBySide({"mine": asked})
+
+
+@pytest.mark.parametrize("name", ["mta", "tda", "transclip"])
+def test_pieces_are_refused_before_anything_is_written(name: str, toy: Backbone, tmp_path: Path) -> None:
+    model(name, toy).save(tmp_path / "m")
+    with pytest.raises(UsageError, match="pieces are answered by one view of each image; use cocoop predict"):
+        run_here(Job(tmp_path / "m"), [], tmp_path / "answers")
+    assert not (tmp_path / "answers").exists()
 
 
 def test_features_of_one_view_are_refused_where_several_are_looked_at(toy: Backbone) -> None:

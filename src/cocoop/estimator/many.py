@@ -28,6 +28,8 @@ from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator import load
 from cocoop.estimator.backbone import shared_backbone
 from cocoop.estimator.estimator import PromptClassifier
+from cocoop.estimator.folder import read_model
+from cocoop.methods import facts_of
 from cocoop.utils.files import data_digest, file_digest, sweep, write_bytes, write_json
 
 BATCH = 64  # images held at a time
@@ -82,6 +84,15 @@ class Job:
             return self._loaded.load_backbone()
         return shared_backbone(self.backbone, self.device, self.precision)
 
+    def check(self) -> None:
+        """Check that images can be answered in pieces, by one view each. Raises UsageError."""
+        facts = facts_of(read_model(self.model)[0].prompt.method) if self.model else None
+        if facts and facts.sees_test_images:
+            raise UsageError(
+                f"{facts.name} adapts itself to {facts.adaptation}, and pieces are answered by one view of "
+                "each image; use cocoop predict without --engine"
+            )
+
     def about(self, shards: Sequence[Shard]) -> dict[str, Any]:
         """Return what must be the same when the work is taken up again."""
         listed = data_digest(repr([(shard.urls, shard.stamp) for shard in shards]).encode())
@@ -131,8 +142,10 @@ def prepare(out: Path, job: Job, shards: Sequence[Shard]) -> list[int]:
     """Return the pieces that are missing in a folder, after a look at what was asked for there.
 
     Raises:
-        UsageError: the folder is for something else, or the source has changed since.
+        UsageError: the folder is for something else, or the source has changed since; or the model adapts
+            itself to the images, which pieces would cut apart.
     """
+    job.check()
     about = job.about(shards)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; answers need a folder")
