@@ -6,6 +6,8 @@ from pathlib import Path
 
 if "COCOOP_TEST_GPU" not in os.environ:  # `make test-gpu` sets it; all else compares bits, which a CPU keeps
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ["HF_HUB_OFFLINE"] = "1"  # "auto" asks no network, and finds no weights of the person who tests
+os.environ["HF_HUB_CACHE"] = os.devnull + "/none"
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; their threads would wait
     os.environ["OMP_NUM_THREADS"] = "1"
 

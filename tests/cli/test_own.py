@@ -121,7 +121,8 @@ def test_many_images_are_seen_fewer_times(photos: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("cocoop.estimator.fit.SEEN", 18)
     assert call("fit", "photos", "--out", "m", "--backbone", "toy") == 0
     assert len(cocoop.load("m").info_.lr) == 3
-    assert call("fit", "photos", "--out", "m", "--backbone", "toy", "--preset", "cocoop-paper") == 0
+    again = ("--out", "m", "--overwrite")
+    assert call("fit", "photos", *again, "--backbone", "toy", "--preset", "cocoop-paper") == 0
     assert len(cocoop.load("m").info_.lr) == 10
 
 
@@ -130,8 +131,8 @@ def test_numbers_as_names_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "names.csv").write_text("0,red\n1,blue\n")
     data, out = str(tmp_path / "d"), ("--out", str(tmp_path / "m"), "--backbone", "toy", *QUICK)
     assert call("fit", data, *out) == 0
-    assert "class names such as '0' say nothing to CLIP" in capsys.readouterr().out
-    assert call("fit", data, *out, "--names", str(tmp_path / "names.csv")) == 0
+    assert "class names such as '0', '1' say nothing to CLIP" in capsys.readouterr().out
+    assert call("fit", data, *out, "--overwrite", "--names", str(tmp_path / "names.csv")) == 0
     assert "say nothing" not in capsys.readouterr().out
     assert cocoop.load(tmp_path / "m").classes_.tolist() == ["blue", "red"]
 
@@ -304,10 +305,11 @@ def test_explain(photos: Path, trained: Path, capsys: pytest.CaptureFixture[str]
         ("--method", "zeroshot"): "learns no context vectors",
     }.items():
         epochs = () if "zeroshot" in method else QUICK
-        assert call("fit", "photos", "--out", "m", "--backbone", "toy", *epochs, *method) == 0
+        made = ("--out", "m", "--overwrite", "--backbone", "toy")
+        assert call("fit", "photos", *made, *epochs, *method) == 0
         assert call("explain", "m") == 0
         assert words in capsys.readouterr().out
-    assert call("fit", "photos", "--out", "m", "--backbone", "toy", "--method", "coop", *QUICK) == 0
+    assert call("fit", "photos", *made, "--method", "coop", *QUICK) == 0
     assert call("explain", "m", "--image", "photos/red/0.png") == 2
     assert "the same vectors for all images" in capsys.readouterr().err.replace("\n", " ")
 

@@ -21,7 +21,9 @@ from cocoop.data.dataset import Item
 from cocoop.data.decode import decode_photo, open_image
 from cocoop.data.export import export
 from cocoop.data.own import hub
-from cocoop.data.own.rows import Row, hold_out, read_names, to_splits
+from cocoop.data.own.names import read_names
+from cocoop.data.own.reading import Row
+from cocoop.data.own.rows import hold_out, to_splits
 from cocoop.data.storage import read_bytes
 from cocoop.data.verify import examine
 
@@ -200,7 +202,7 @@ def _not_utf8(folder: Path) -> None:
         (_one_class_nested, r"one class only \('cat'\)"),
         (_empty_class, "class folder .*dog holds no images"),
         (_untrained, "no training images of 'c'"),
-        (_same_name, "two classes of one name: 'Red apple' and 'red_apple'"),
+        (_same_name, r"one class only \('Red apple'\)"),
         (_nameless, "a class without a name"),
         (_not_utf8, "not valid UTF-8"),
     ],
@@ -381,7 +383,8 @@ def test_images_beside_a_saved_dataset_are_watched(photos: Path, tmp_path: Path)
 
     files = [str(photos / path) for path in FRAME["path"]]
     table = datasets.Dataset.from_dict({"image": files, "label": FRAME["label"].tolist()})
-    column, rows = hub._open(table.cast_column("image", datasets.Image()), "pets")
+    column, found = hub._open(table.cast_column("image", datasets.Image()), "pets")
+    rows = found.rows
     (photos / "cat" / "1.png").unlink()
     os.utime(photos / "cat" / "2.png", (1e9, 1e9))
     assert column.read(rows[0].path) == (photos / "cat" / "0.png").read_bytes()
@@ -390,16 +393,16 @@ def test_images_beside_a_saved_dataset_are_watched(photos: Path, tmp_path: Path)
     assert [each.problem for each in examine(column, [Item(rows[1].path, 0, "a")])] == ["missing"]
 
 
-def test_a_row_without_an_image_is_missing() -> None:
+def test_rows_without_an_image_or_a_label_are_passed_over_and_counted() -> None:
     import datasets
 
     features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
-    rows = {"image": [Image.new("RGB", (8, 8)), None], "label": ["cat", "dog"]}
-    column, (cat, dog) = hub._open(datasets.Dataset.from_dict(rows, features=features), "pets")
-    problems = [each.problem for each in examine(column, [Item(row.path, 0, "") for row in (cat, dog)])]
-    assert problems == ["", "missing"]
-    with pytest.raises(CocoopError, match=r"all/0000001 under pets: row 1 holds no image"):
-        open_image(column, dog.path)
+    one = Image.new("RGB", (8, 8))
+    rows = {"image": [one, None, one], "label": ["cat", "dog", None]}
+    column, found = hub._open(datasets.Dataset.from_dict(rows, features=features), "pets")
+    assert found.rows == [Row("all/0000000", "cat")]
+    assert found.warnings == ("passed over 1 rows without an image", "passed over 1 rows without a label")
+    assert open_image(column, found.rows[0].path).size == (8, 8)
 
 
 def test_a_dataset_of_the_hub(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,9 @@ from PIL import Image
 
 from cocoop import CocoopError
 from cocoop.data.decode import decode_photo, open_image, to_image
-from cocoop.data.own.rows import Row, read_names, to_splits
+from cocoop.data.own.names import read_names
+from cocoop.data.own.reading import Row
+from cocoop.data.own.rows import to_splits
 from cocoop.data.own.source import open_source
 from cocoop.data.own.table import read_table
 from cocoop.data.splits import leaves, read_split
@@ -330,4 +332,4 @@ def test_any_values_are_a_table_or_none(tmp_path: Path, rows: list[dict[str, obj
         table = read_table(tmp_path / "t.jsonl")
     except CocoopError:
         return
-    assert all((tmp_path / row.path).resolve().is_relative_to(tmp_path.resolve()) for row in table)
+    assert all((tmp_path / row.path).resolve().is_relative_to(tmp_path.resolve()) for row in table.rows)

@@ -172,7 +172,7 @@ def test_a_fault_is_one_line_in_the_log_and_none_in_the_answer(
         raise RuntimeError("secret of /home/me")
 
     with monkeypatch.context() as patch, caplog.at_level(logging.DEBUG, "cocoop"):
-        patch.setattr(models.models["cocoop"], "logits", fail)
+        patch.setattr(models.models["cocoop"], "answers", fail)
         response = post(client, RED, classes="new names")
     assert response.status_code == 500
     assert response.headers["x-content-type-options"] == "nosniff"

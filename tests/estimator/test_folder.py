@@ -110,7 +110,9 @@ def test_other_folders_are_left_alone(tmp_path: Path, model: Path) -> None:
         fitted.save(tmp_path / "photos")
     with pytest.raises(UsageError, match="is a file"):
         fitted.save(tmp_path / "photos" / "mine.png")
-    fitted.save(model)  # a model is replaced
+    with pytest.raises(UsageError, match=r"holds a model already; .*overwrite=True"):
+        fitted.save(model)
+    fitted.save(model, overwrite=True)
     assert cocoop.load(model).info_.results == fitted.info_.results
     with pytest.raises(CocoopError, match="no model folder"):
         cocoop.load(tmp_path / "photos")

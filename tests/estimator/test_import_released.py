@@ -91,7 +91,7 @@ def test_with_class_names_it_is_like_any_model(run: Path, capsys: pytest.Capture
     assert model.predict(IMAGES).shape == (3,)
     again = model.set_params(epochs=1).fit(IMAGES, ["red", "green", "blue"])  # with the settings it had
     assert again.info_.prompt.config == cocoop.load("m").info_.prompt.config
-    again.save("m")
+    again.save("m", overwrite=True)
     assert cocoop.load("m").classes_.tolist() == ["blue", "green", "red"]
 
 

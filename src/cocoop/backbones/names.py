@@ -32,7 +32,7 @@ _TOY_CONFIG = {
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3},
     "quick_gelu": True,
 }
-_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def create_model(name: str) -> nn.Module:
@@ -88,7 +88,7 @@ def text_sizes(name: str) -> tuple[int, int] | None:
 
 def _embedded(name: str) -> Path:
     asset(f"{name}/open_clip_config.json")
-    return asset(f"{name}/{_HUB_FILES[0]}").parent
+    return asset(f"{name}/{HUB_FILES[0]}").parent
 
 
 def _architecture(name: str) -> tuple[str, str]:
@@ -138,7 +138,7 @@ def _tag_config(architecture: str, tag: str) -> dict[str, Any]:
 
 def _fetch(repository: str, filename: str) -> str:
     """Return the local path of a file on the Hub, fetched where it is not in the cache yet."""
-    names = [filename] if filename else [*_HUB_FILES]
+    names = [filename] if filename else [*HUB_FILES]
     for name in names:
         try:
             return str(hf_hub_download(repository, name))

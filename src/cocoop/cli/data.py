@@ -7,7 +7,17 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cocoop.cli.options import Json, Root
+from cocoop.cli.options import (
+    Encoding,
+    Json,
+    LabelColumn,
+    LabelsFrom,
+    Names,
+    PathColumn,
+    Root,
+    Sep,
+    SplitColumn,
+)
 from cocoop.utils.display import readable_json, terminal
 from cocoop.utils.files import write_text
 
@@ -60,10 +70,22 @@ def check(
         Path | None,
         typer.Option("--faults", metavar="FILE", help="Write the list of all faulty images to FILE."),
     ] = None,
+    names: Names = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
+    labels_from: LabelsFrom = None,
     json: Json = False,
 ) -> None:
     """Say what is there of a dataset, what is missing and what to do; exit 0 only where it is usable."""
+    from dataclasses import replace
+
+    from cocoop.data import DATASETS, is_source, open_dataset
+    from cocoop.data.benchmark.check import Finding
     from cocoop.data.benchmark.check import check as run_check
+    from cocoop.data.own.reading import Reading
 
     with terminal(stderr=True).status("looking at the images", spinner="line") as status:
         done = 0
@@ -73,7 +95,14 @@ def check(
             done += count
             status.update(f"looking at the images: {done:,}")
 
-        result = run_check(name, root, read, progress)
+        reading = Reading(path_column, label_column, split_column, sep, encoding, labels_from)
+        result = run_check(name, root, read, progress, names, reading)
+    if is_source(name) and name not in DATASETS.names() and result.counts:
+        from cocoop.estimator.backbone import photograph_warning
+
+        text = photograph_warning(open_dataset(name, root, names, reading))
+        more = (Finding("warning", text),) if text else ()
+        result = replace(result, findings=(*result.findings, *more))
     if faults:
         write_text(faults, "".join(f"{fault.path}\t{fault.problem}\n" for fault in result.faults))
     if json:

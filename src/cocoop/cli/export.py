@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cocoop.cli.options import Classes, ClassesFile, Model, class_names, loading
+from cocoop.cli.options import Classes, ClassesFile, Model, Overwrite, class_names, loading
 from cocoop.utils.display import terminal
 
 app = typer.Typer()
@@ -20,6 +20,7 @@ def export(
     testing: Annotated[
         str, typer.Option(help="exact, or linear: an approximation without the text tower.")
     ] = "exact",
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a model for fixed class names as one ONNX file, checked against PyTorch."""
     with loading():
@@ -27,4 +28,4 @@ def export(
         from cocoop.estimator import load
 
     loaded = load(model, device="cpu", precision="fp32", testing=testing)
-    run(loaded, class_names(classes, classes_file), out, terminal())
+    run(loaded, class_names(classes, classes_file), out, terminal(), overwrite)

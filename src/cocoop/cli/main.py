@@ -15,7 +15,7 @@ from rich.text import Text
 
 from cocoop.cli.data import app as data_app
 from cocoop.cli.export import app as export_app
-from cocoop.cli.options import parse_bytes
+from cocoop.cli.options import Overwrite, parse_bytes
 from cocoop.cli.own import app as own_app
 from cocoop.cli.run import app as run_app
 from cocoop.cli.run import called
@@ -111,6 +111,7 @@ def import_official(
         Path | None, typer.Option(help="File with the names it was trained on, one a line, in label order.")
     ] = None,
     position: Annotated[Place, typer.Option(help="Where the class name stands; CoOp only.")] = Place.end,
+    overwrite: Overwrite = False,
 ) -> None:
     """Turn a checkpoint of the released CoOp or CoCoOp code into a model folder; nothing in it is run."""
     from cocoop.data.benchmark.catalog import template_of
@@ -122,6 +123,7 @@ def import_official(
         folder,
         backbone,
         out,
+        overwrite,
         method=method,
         template=template_of(dataset),
         class_names=read_lines(class_names) if class_names else (),
@@ -149,6 +151,7 @@ def cache(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 the run failed, 2 the call was wrong, 130 interrupted."""
     logging.basicConfig(level=logging.ERROR)
+    warnings.formatwarning = lambda message, *place, **named: f"warning: {message}\n"
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of an image that it reads all the same, or refuses
     # read when torch is loaded: threads that wait sleep, and leave the cores to other processes
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cocoop.errors import UsageError
 from cocoop.utils.display import terminal
+
+if TYPE_CHECKING:
+    from cocoop.estimator.inputs import Classes as NamesOrPhrases
 
 Backbone = Annotated[str, typer.Option(help="See `cocoop list backbones`.")]
 Budget = Annotated[
@@ -18,7 +21,10 @@ Budget = Annotated[
     ),
 ]
 Classes = Annotated[
-    str | None, typer.Option("--classes", help='Names to choose from, "a,b"; the model\'s if not given.')
+    str | None,
+    typer.Option(
+        "--classes", help='Names to choose from, "a,b" or "a=phrase|phrase,b"; the model\'s if not given.'
+    ),
 ]
 ClassesFile = Annotated[Path | None, typer.Option("--classes-file", help="The same, one a line.")]
 Data = Annotated[
@@ -26,9 +32,22 @@ Data = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Encoding = Annotated[str | None, typer.Option("--encoding", help="Of a text table, e.g. latin-1.")]
+LabelColumn = Annotated[
+    str | None, typer.Option("--label-column", help="The column of the classes, of a table or the Hub.")
+]
+LabelsFrom = Annotated[
+    str | None,
+    typer.Option("--labels-from", help="Of a folder: folders, names (of the files), or a table in it."),
+]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `cocoop fit` wrote.")]
 Names = Annotated[
-    Path | None, typer.Option("--names", help="JSON or CSV: what the data call a class, and its name.")
+    Path | None,
+    typer.Option("--names", help="JSON, CSV or a list: what the data call a class, and its name; or auto."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+PathColumn = Annotated[
+    str | None, typer.Option("--path-column", help="The column of the images, of a table or the Hub.")
 ]
 Precision = Annotated[str, typer.Option(help="Of the frozen towers: auto, fp32, tf32, bf16 or fp16.")]
 Testing = Annotated[
@@ -42,6 +61,8 @@ Root = Annotated[
     Path | None,
     typer.Option("--root", envvar="COCOOP_DATA", help="The folder that holds the datasets' folders."),
 ]
+Sep = Annotated[str | None, typer.Option("--sep", help="What separates the columns of a text table.")]
+SplitColumn = Annotated[str | None, typer.Option("--split-column", help="The column of the splits.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE; repeatable.")]
 
 
@@ -68,13 +89,14 @@ def parse_bytes(text: str | None) -> int | None:
     return value
 
 
-def class_names(classes: str | None, file: Path | None) -> tuple[str, ...] | None:
+def class_names(classes: str | None, file: Path | None) -> "NamesOrPhrases | None":
     """Return the names that `--classes` or `--classes-file` gives; None where neither is there."""
-    from cocoop.estimator.inputs import read_classes
+    from cocoop.estimator.inputs import read_classes, with_phrases
 
     if classes and file:
         raise UsageError("give --classes or --classes-file, not both")
     words = [word.strip() for word in (classes or "").split(",") if word.strip()]
     if classes is not None and not words:
         raise UsageError('--classes has no names; write e.g. --classes "apple,violin"')
-    return tuple(dict.fromkeys(words)) or (read_classes(file) if file else None)
+    words = words or (list(read_classes(file)) if file else [])
+    return with_phrases(words) if words else None

@@ -15,11 +15,18 @@ from cocoop.cli.options import (
     ClassesFile,
     Data,
     Device,
+    Encoding,
+    LabelColumn,
+    LabelsFrom,
     Model,
     Names,
+    Overwrite,
+    PathColumn,
     Precision,
     Root,
+    Sep,
     Settings,
+    SplitColumn,
     Testing,
     class_names,
     loading,
@@ -52,7 +59,7 @@ def fit(
         ),
     ] = None,
     shots: Annotated[int, typer.Option(min=1, help="Training images a class, at most.")] = 16,
-    backbone: Backbone = "tiny-clip",
+    backbone: Backbone = "auto",
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over them; the preset's if not given.")
     ] = None,
@@ -62,14 +69,27 @@ def fit(
         str | None, typer.Option(help="A text file of names, or data with images of new classes.")
     ] = None,
     names: Names = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
+    labels_from: LabelsFrom = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the shots drawn and the training.")] = 1,
     device: Device = "auto",
     precision: Precision = "auto",
     memory_budget: Budget = None,
     root: Root = None,
+    overwrite: Overwrite = False,
+    unknown: Annotated[
+        str | None,
+        typer.Option(help="Images of none of the classes: data, or a class of DATA that stands for none."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
 ) -> None:
     """Train a classifier on labelled images; ends with what it gained over zero-shot CLIP."""
     with loading():
+        from cocoop.data.own.reading import Reading
         from cocoop.estimator.fit import FitOptions
         from cocoop.estimator.fit import fit as run
         from cocoop.methods import DEFAULT
@@ -90,7 +110,11 @@ def fit(
         "precision": precision,
         "memory_budget": parse_bytes(memory_budget),
     }
-    run(FitOptions(data, out, shots, new_classes, names, root, params), out_)
+    reading = Reading(path_column, label_column, split_column, sep, encoding, labels_from)
+    run(
+        FitOptions(data, out, shots, new_classes, names, root, params, reading, overwrite, dry_run, unknown),
+        out_,
+    )
 
 
 @app.command()
@@ -104,8 +128,16 @@ def predict(
         Output, typer.Option(help="csv and json are complete; write them with >.")
     ] = Output.table,
     min_confidence: Annotated[
-        float, typer.Option(min=0, max=1, help="Below this probability an answer is unsure.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Below this probability an answer is unsure; the model's threshold if not given.",
+        ),
+    ] = None,
+    similarity: Annotated[
+        bool, typer.Option("--similarity", help="Cosines of image and name in place of probabilities.")
+    ] = False,
     device: Device = "auto",
     precision: Precision = "auto",
     memory_budget: Budget = None,
@@ -140,12 +172,15 @@ def predict(
         from cocoop.estimator import predict as predicting
 
     names = class_names(classes, classes_file)
-    paths = predicting.find_images(images)
+    paths, left = predicting.find_images(images)
+    for text in left:
+        err.print(f"warning: {text}", style="yellow", highlight=False, soft_wrap=True)
     budget = parse_bytes(memory_budget)
     loaded = load(model, device=device, precision=precision, memory_budget=budget, testing=testing)
     count = min(top_k, len(loaded.classifier(names).class_names))
-    predictions = predicting.predict(loaded, paths, names, top_k, min_confidence, err)
-    predicting.write(predicting.WRITERS[format.value](predictions, paths, count))
+    by = predicting.measure_of(loaded, names, similarity)
+    predictions = predicting.predict(loaded, paths, names, top_k, min_confidence, err, by)
+    predicting.write(predicting.WRITERS[format.value](predictions, paths, count, by))
 
 
 @app.command()
@@ -153,8 +188,17 @@ def evaluate(
     model: Model,
     data: Data,
     split: Annotated[str, typer.Option(help="Which images of the data.")] = "test",
+    unknown: Annotated[
+        str | None, typer.Option(help="Data with images of none of the classes: how many are told apart?")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="The folder for the files.")] = Path("evaluation"),
     names: Names = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
+    labels_from: LabelsFrom = None,
     device: Device = "auto",
     precision: Precision = "auto",
     memory_budget: Budget = None,
@@ -164,12 +208,14 @@ def evaluate(
     """Test a model on labelled images: accuracy, macro F1, calibration, classes, confusion."""
     with loading():
         from cocoop.data import open_dataset
+        from cocoop.data.own.reading import Reading
         from cocoop.estimator import load
         from cocoop.estimator.evaluate import evaluate as run
 
-    dataset, budget = open_dataset(data, root, names), parse_bytes(memory_budget)
+    reading = Reading(path_column, label_column, split_column, sep, encoding, labels_from)
+    dataset, budget = open_dataset(data, root, names, reading), parse_bytes(memory_budget)
     loaded = load(model, device=device, precision=precision, memory_budget=budget, testing=testing)
-    run(loaded, dataset, split, out, out_)
+    run(loaded, dataset, split, out, out_, open_dataset(unknown, root) if unknown else None)
 
 
 @app.command()
@@ -192,8 +238,14 @@ def explain(
 def features(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="The .parquet file to write; with --engine a folder.")],
-    backbone: Backbone = "tiny-clip",
+    backbone: Backbone = "auto",
     names: Names = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
+    labels_from: LabelsFrom = None,
     device: Device = "auto",
     precision: Precision = "auto",
     root: Root = None,
@@ -203,13 +255,19 @@ def features(
     """Write the image features of a dataset to a Parquet file, or of millions of images to many."""
     if place := engines.check_engine(engine, out, workers):
         with loading():
+            from cocoop.estimator.backbone import backbone_name
             from cocoop.estimator.many import Job
 
-        engines.run(place, [data], Job(None, backbone, device=device, precision=precision), workers)
+        name = backbone_name(backbone)
+        engines.run(place, [data], Job(None, name, device=device, precision=precision), workers)
         return
     with loading():
-        from cocoop.backbones.clip import load_backbone
         from cocoop.data import open_dataset
+        from cocoop.data.own.reading import Reading
+        from cocoop.estimator.backbone import backbone_for
         from cocoop.estimator.features import write_features
 
-    write_features(load_backbone(backbone, device, precision), open_dataset(data, root, names), out, out_)
+    reading = Reading(path_column, label_column, split_column, sep, encoding, labels_from)
+    dataset = open_dataset(data, root, names, reading)
+    clip = backbone_for(backbone, dataset, device, precision, err)
+    write_features(clip, dataset, out, out_)

@@ -6,6 +6,7 @@ from pathlib import Path
 from cocoop.data.dataset import HUB, Dataset, Item
 from cocoop.data.datasets import DATASETS
 from cocoop.data.decode import open_image
+from cocoop.data.own.reading import PLAIN, Reading
 from cocoop.data.splits import select, subset_labels
 from cocoop.errors import UsageError
 
@@ -21,18 +22,25 @@ __all__ = [
 ]
 
 
-def open_dataset(name: str, root: str | Path | None = None, names: str | Path | None = None) -> Dataset:
+def open_dataset(
+    name: str,
+    root: str | Path | None = None,
+    names: str | Path | None = None,
+    reading: Reading = PLAIN,
+) -> Dataset:
     """Open a dataset: a registered one by name, e.g. "emoji/food", or a person's own by where it is.
 
-    Own data are a folder with a folder for each class, a table (.csv, .tsv, .jsonl, .parquet) with the
-    columns path, label and, if wanted, split, or a dataset of the Hub as "hub:NAME" or saved to disk. A name
-    that is registered is the registered one; write ./NAME for a folder of that name.
+    Own data are a folder with a folder for each class or a table in it, a table (.csv, .tsv, .txt, .jsonl,
+    .parquet) with the columns path, label and, if wanted, split, or a dataset of the Hub as "hub:NAME" or
+    saved to disk. A name that is registered is the registered one; write ./NAME for a folder of that name.
 
     Args:
         name: registered name, path or "hub:NAME".
         root: the folder that holds the folders of the registered datasets; None for $COCOOP_DATA. The
             embedded datasets need none.
-        names: for own data, a file with the class names for what the data call the classes.
+        names: for own data, a file with the class names for what the data call the classes; "auto" reads
+            WordNet ids and numbered names.
+        reading: for own data, which columns to take, and where the classes are told.
 
     Raises:
         UsageError: there is no such dataset (the message holds the nearest ones), or it needs a root.
@@ -47,7 +55,9 @@ def open_dataset(name: str, root: str | Path | None = None, names: str | Path | 
     if name not in DATASETS.names() and is_source(name):
         from cocoop.data.own.source import open_source
 
-        return open_source(name, Path(names) if names else None)
+        return open_source(name, Path(names) if names else None, reading)
+    if reading != Reading():
+        raise UsageError(f"{name} is registered; columns and the like are chosen for own data alone")
     if names:
         raise UsageError(f"{name} has its class names; a names file is for own data")
     where = root or os.environ.get("COCOOP_DATA")

@@ -1,7 +1,7 @@
 """A dataset: lists of labelled image paths under one root, and the words its prompts use."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -43,6 +43,8 @@ class Dataset:
             "train" the dataset is for testing only; "val" may be missing.
         note: what a reader of its results must know, if anything.
         decode: how its image files become pixels; None for as the published numbers were made.
+        phrases: what some classes are called in prompts, several phrases each, where the data say so.
+        warnings: what a person should put right, if anything.
 
     Examples:
         >>> import cocoop
@@ -59,6 +61,8 @@ class Dataset:
     splits: Mapping[str, tuple[Item, ...]]
     note: str = ""
     decode: Decode | None = None
+    warnings: tuple[str, ...] = ()
+    phrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:

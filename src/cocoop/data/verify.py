@@ -14,6 +14,7 @@ from cocoop.errors import CocoopError
 from cocoop.utils.files import data_digest
 
 CHUNK = 1000  # images handed to the threads at a time
+THUMBNAIL = 16  # pixels an edge, of what images are compared by
 SHOWN = 20  # faults named in a message
 
 
@@ -25,11 +26,12 @@ class Fault(NamedTuple):
 
 
 class Examined(NamedTuple):
-    """An image, what is wrong with it, or "", and the SHA-256 of its file where that was read."""
+    """An image, what is wrong with it, or "", and where it was read the SHA-256 of its file, a thumbnail."""
 
     path: str
     problem: str
     content: str = ""
+    thumbnail: bytes = b""
 
 
 def examine(
@@ -38,6 +40,7 @@ def examine(
     read: bool = False,
     progress: Callable[[int], None] = lambda done: None,
     decode: Decode | None = None,
+    thumbnails: bool = False,
 ) -> Iterator[Examined]:
     """Yield for every image whether it is missing or empty, and with `read` whether it is broken.
 
@@ -47,9 +50,10 @@ def examine(
         read: decode every image as training would; else only look at files and sizes.
         progress: called with the number of images just looked at.
         decode: how the dataset reads them.
+        thumbnails: with `read`, give these too.
     """
     paths = list(dict.fromkeys(item.path for item in items))
-    examine_path = partial(_examine, open_storage(root), read, decode or decode_stored)
+    examine_path = partial(_examine, open_storage(root), read, decode or decode_stored, thumbnails)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), CHUNK):
             part = paths[start : start + CHUNK]
@@ -83,7 +87,7 @@ def all_or_nothing(root: Root, items: Sequence[Item], decode: Decode | None = No
         raise
 
 
-def _examine(storage: Storage, read: bool, decode: Decode, path: str) -> Examined:
+def _examine(storage: Storage, read: bool, decode: Decode, thumbnails: bool, path: str) -> Examined:
     try:
         size = storage.size(path)
     except UNREADABLE:  # a name may be one that no file can have
@@ -94,7 +98,8 @@ def _examine(storage: Storage, read: bool, decode: Decode, path: str) -> Examine
         return Examined(path, "")
     try:
         data = storage.read(path)
-        decode(data)
+        image = decode(data)
     except UNREADABLE as error:
         return Examined(path, f"broken ({error})")
-    return Examined(path, "", data_digest(data))
+    small = image.resize((THUMBNAIL, THUMBNAIL), reducing_gap=2.0).tobytes() if thumbnails else b""
+    return Examined(path, "", data_digest(data), small)

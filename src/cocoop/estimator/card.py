@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from huggingface_hub import EvalResult, ModelCardData
 from pydantic import BaseModel, ConfigDict, Field
 
+from cocoop.estimator.calibration import Calibration, Threshold
 from cocoop.methods import facts_of
 from cocoop.methods._recipe import Recipe
 from cocoop.training.prompt_file import PromptCard
@@ -56,6 +57,8 @@ class ModelInfo(BaseModel):
         lr, loss, terms, accuracy, selected, selected_on, seconds, hidden: what happened in the training, as
             `cocoop.training.log.TrainingLog` has it; losses are means of epochs.
         results: on images not trained on.
+        calibration: of its probabilities; None where there were too few held-out images.
+        unknown: from where on it answers; None where there were too few.
         environment: versions, commit and machine.
         created: when, in UTC.
     """
@@ -79,6 +82,8 @@ class ModelInfo(BaseModel):
     seconds: float = 0.0
     hidden: dict[str, list[float]] = {}
     results: list[Result] = []
+    calibration: Calibration | None = None
+    unknown: Threshold | None = None
     environment: dict[str, str]
     created: str
 
@@ -106,9 +111,8 @@ def markdown(info: ModelInfo, name: str, transferable: bool = True) -> str:
         f"## Classes\n\n{', '.join(map(plain, prompt.class_names)) or 'None of its own.'}",
         f"## Training\n\n{_training(info)}",
         f"## Results\n\n{_results(info)}",
-        "## Limits\n\nIt answers with one of the names it is given, also where none of them fits. Its "
-        "probabilities are over those names. It has the biases of its backbone, and of the images it was "
-        "trained on.",
+        f"## Limits\n\n{_unknown(info)} Its probabilities are over the names it is given{_calibrated(info)}. "
+        "It has the biases of its backbone, and of the images it was trained on.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -177,6 +181,26 @@ def _said(recipe: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in recipe.items()
         if name in kept or (kept is STEPS and value != default.get(name, value))
     }
+
+
+def _unknown(info: ModelInfo) -> str:
+    if info.unknown is None:
+        return "It answers with one of the names it is given, also where none of them fits."
+    return (
+        f"Among its own classes it is unsure where the {info.unknown.score} is below "
+        f"{info.unknown.value:.4g}, as it is for one in twenty of the held-out images; among other names it "
+        "always answers."
+    )
+
+
+def _calibrated(info: ModelInfo) -> str:
+    if info.calibration is None:
+        return ""
+    found = info.calibration
+    return (
+        f", and calibrated on {found.images} held-out images (temperature {found.temperature:.3g}, expected "
+        f"calibration error {found.before:.3f} before, {found.after:.3f} after)"
+    )
 
 
 def _results(info: ModelInfo) -> str:

@@ -2,38 +2,49 @@
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from cocoop.data import Dataset
+from cocoop.data.own.rows import same_name
 from cocoop.errors import UsageError
 from cocoop.estimator import ZeroShot
+from cocoop.estimator.calibration import SCORES, Answers, Score, Separation, calibration_error, separation
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.features import answered, encode
 from cocoop.training.metrics import evaluate as measure
 from cocoop.training.modes import in_words
 from cocoop.training.screening import approximation
-from cocoop.utils.display import harmless, short
+from cocoop.utils.display import harmless, short, some
 from cocoop.utils.files import write_bytes, write_json, write_text
 
 SHOWN = 10  # classes in the terminal; the files hold all
 LABELLED = 60  # classes that the picture has room to name
 LETTERS = 40  # of each name
+BINS = 15  # of confidence
 
 
-def evaluate(model: PromptClassifier, data: Dataset, split: str, out: Path, console: Console) -> None:
+def evaluate(
+    model: PromptClassifier,
+    data: Dataset,
+    split: str,
+    out: Path,
+    console: Console,
+    unknown: Dataset | None = None,
+) -> None:
     """Test a model on one split of a dataset, its class names as candidates; write files, print a part.
 
-    Writes metrics.json, per_class.csv, confusion.csv and confusion.png to `out`.
+    Writes metrics.json, per_class.csv, confusion.csv, confusion.png and reliability.png to `out`. With data
+    of images of none of the classes, it measures how well they are told apart.
 
     Raises:
         UsageError: no such split, or it is empty.
@@ -46,29 +57,65 @@ def evaluate(model: PromptClassifier, data: Dataset, split: str, out: Path, cons
         raise UsageError(f"the split {split!r} of {data.name} has no images")
     zimg = encode(model.load_backbone(), data, items, console)
     truth = torch.tensor([item.label for item in items])
-    answers = model.predictor(zimg, names)
-    logits = answered(model, names, data, items, zimg)
-    zero = ZeroShot(model.backbone_, template=model.info_.prompt.template).logits(zimg, names)
+    predictor, cosines = model.predictor(zimg, names), model.classifier(names).similarities(zimg)[1]
+    answers = Answers(answered(model, names, data, items, zimg), cosines)
+    logits, zeroshot = answers.logits, _zeroshot(model)
+    zero = zeroshot.answers(zimg, names)
     label = model.info_.prompt.method
-    values = {name: dict(measure(each, truth)) for name, each in (("zero-shot", zero), (label, logits))}
+    asked = {"zero-shot": zero.logits, label: logits / model.temperature}
+    values = {name: dict(measure(each, truth)) for name, each in asked.items()}
+    if model.temperature != 1:
+        values[label]["calibration_error_before"] = calibration_error(logits.softmax(1), truth)
     confusion = multiclass_confusion_matrix(logits.argmax(1), truth, len(names))
     classes = per_class(confusion, names)
-    tested = {"data": data.name, "split": split, "classes": len(names), "images": len(items)}
+    tested: dict[str, Any] = {"data": data.name, "split": split, "classes": len(names), "images": len(items)}
     tested["testing"] = model.testing_mode(len(items), names)
-    rough = approximation(answers, zimg)
+    apart = {}
+    if unknown is not None:
+        apart = _apart({"zero-shot": zeroshot, label: model}, (zero, answers), unknown, names, console)
+        tested["unknown"] = {"data": unknown.name} | {
+            who: {score: each.model_dump() for score, each in found.items()} for who, found in apart.items()
+        }
+    rough = approximation(predictor, zimg)
     write_json(out / "metrics.json", tested | values | ({"approximation": rough} if rough else {}))
     safe = [harmless(name) for name in names]
     write_text(out / "per_class.csv", classes.map(_harmless).to_csv(index=False))
     write_text(out / "confusion.csv", pd.DataFrame(confusion.numpy(), safe, safe).to_csv(index_label="class"))
     write_bytes(out / "confusion.png", _picture(confusion, names))
+    shown = {"before": logits.softmax(1), "calibrated": asked[label].softmax(1)}
+    write_bytes(out / "reliability.png", _reliability(shown, truth, model.temperature != 1))
     _say(values, classes, console)
+    _say_apart(apart, model, console)
     if rough:
         console.print(in_words(rough), highlight=False, soft_wrap=True)
     console.print(
-        f"written to {out}: metrics.json, per_class.csv, confusion.csv, confusion.png",
+        f"written to {out}: metrics.json, per_class.csv, confusion.csv, confusion.png, reliability.png",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _apart(
+    models: Mapping[str, PromptClassifier],
+    known: Sequence[Answers],
+    unknown: Dataset,
+    names: Sequence[str],
+    console: Console,
+) -> dict[str, dict[Score, Separation]]:
+    """Return by model and score how well images of none of the classes are told from the tested ones.
+
+    Raises:
+        UsageError: some of the classes of the unknown images are among the names.
+    """
+    if shared := sorted(set(map(same_name, names)) & set(map(same_name, unknown.class_names))):
+        raise UsageError(f"{unknown.name} has classes that are to be known: {some(shared)}")
+    items = [item for items in unknown.splits.values() for item in items]
+    zimg = encode(next(iter(models.values())).load_backbone(), unknown, items, console)
+    found = {}
+    for (name, model), one in zip(models.items(), known, strict=True):
+        other, heat = model.answers(zimg, names), model.temperature if model.info_.calibration else 1.0
+        found[name] = {each: separation(one.score(each, heat), other.score(each, heat)) for each in SCORES}
+    return found
 
 
 def per_class(confusion: Int[Tensor, "c c"], names: Sequence[str]) -> pd.DataFrame:
@@ -94,6 +141,11 @@ def per_class(confusion: Int[Tensor, "c c"], names: Sequence[str]) -> pd.DataFra
         }
     )
     return frame.sort_values(["recall", "class"], kind="stable", ignore_index=True)
+
+
+def _zeroshot(model: PromptClassifier) -> PromptClassifier:
+    prompt = model.info_.prompt
+    return ZeroShot(model.backbone_, template=prompt.template, phrases=prompt.phrases)
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -125,6 +177,48 @@ def _say(values: dict[str, dict[str, float | int]], classes: pd.DataFrame, conso
     for row in worst.itertuples():
         table.add_row(str(row[1]), f"{row.correct} of {row.images}", f"{row.taken_for} ({row.times})")
     console.print(table)
+
+
+def _say_apart(
+    apart: Mapping[str, Mapping[Score, Separation]], model: PromptClassifier, console: Console
+) -> None:
+    """Print how well unknown images are told apart, the model's own score marked."""
+    if not apart:
+        return
+    chosen = model.info_.unknown.score if model.info_.unknown else None
+    table = Table(title="images of none of the classes", title_justify="left", header_style="bold")
+    for column in ("", "score", "AUROC", "answered where 95% of the known are"):
+        table.add_column(column, justify="left" if column in ("", "score") else "right")
+    for name, found in apart.items():
+        for score, each in found.items():
+            mark = " (the model's)" if score == chosen and name == model.info_.prompt.method else ""
+            table.add_row(name, f"{score}{mark}", f"{each.auroc:.3f}", f"{each.fpr:.1%}")
+    console.print(table)
+
+
+def _reliability(
+    shown: Mapping[str, Float[Tensor, "n c"]], truth: Int[Tensor, " n"], calibrated: bool
+) -> bytes:
+    """Draw accuracy by confidence in bins, without the temperature and with it where there is one."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    for name, chances in shown.items():
+        if name == "calibrated" and not calibrated:
+            continue
+        confidence, right = chances.amax(1), (chances.argmax(1) == truth).float()
+        bins = (confidence * BINS).long().clamp(max=BINS - 1)
+        there = [each for each in range(BINS) if bool((bins == each).any())]
+        x = [float(confidence[bins == each].mean()) for each in there]
+        y = [float(right[bins == each].mean()) for each in there]
+        axes.plot(x, y, marker="o", label=f"{name}, error {calibration_error(chances, truth):.3f}")
+    axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(loc="upper left", frameon=False)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110)
+    return file.getvalue()
 
 
 def _picture(confusion: Int[Tensor, "c c"], names: Sequence[str]) -> bytes:

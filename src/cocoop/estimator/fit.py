@@ -9,26 +9,30 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from cocoop.backbones.clip import EMBEDDED
 from cocoop.backbones.device import few_threads
 from cocoop.data import DATASETS, Dataset, Item, is_source, open_dataset
-from cocoop.data.splits import draw, validation_shots
-from cocoop.errors import UsageError
+from cocoop.data.own.reading import PLAIN, Reading
+from cocoop.data.splits import draw, select, validation_shots
+from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator import ZeroShot, auto
+from cocoop.estimator.backbone import AUTO, backbone_for, planned
+from cocoop.estimator.calibration import FEWEST
 from cocoop.estimator.card import Result
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.features import answered, encode, encoder
+from cocoop.estimator.fit_output import say_plan, say_results, say_start
 from cocoop.estimator.folder import check_place
 from cocoop.estimator.inputs import read_classes
 from cocoop.estimator.progress import progress
 from cocoop.methods import baseline
+from cocoop.methods._hooks import views_of
 from cocoop.methods._recipe import training_views
 
-FEW = 100  # below so many images, what one of them weighs is said
 SEEN = 4_000  # images a training sees, repeats counted, where neither epochs nor preset were asked for
+PAIRS = 1_500_000  # images times names that it sees then, where every image has prompts of its own
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,10 @@ class FitOptions:
         names: for own data, a file with the class names.
         root: the folder of the registered datasets.
         params: of the `PromptClassifier`.
+        reading: for own data, how they are to be read.
+        overwrite: replace a model that is there.
+        dry_run: say what would be done, and stop.
+        unknown: data of images of none of the classes, or a class of the data that stands for none.
     """
 
     data: str
@@ -52,6 +60,10 @@ class FitOptions:
     names: Path | None
     root: Path | None
     params: dict[str, Any]
+    reading: Reading = PLAIN
+    overwrite: bool = False
+    dry_run: bool = False
+    unknown: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,43 +89,85 @@ def fit(options: FitOptions, console: Console) -> PromptClassifier:
         UsageError: a wrong setting, or `out` holds something else.
         CocoopError: the data are not as they should be, or an image cannot be read.
     """
-    check_place(options.out)
+    check_place(options.out, overwrite=options.overwrite)
     if automatic := options.params["method"] == auto.AUTO:
         auto.check(options.params)
-    data = open_dataset(options.data, options.root, options.names)
+    data = open_dataset(options.data, options.root, options.names, options.reading)
+    data, unknown, unknown_items = _unknown(data, options)
     fresh, fresh_items = _new_classes(options)
     method = baseline() if automatic else options.params["method"]
-    model = PromptClassifier(**{**options.params, "method": method}, template=data.template)
+    model = PromptClassifier(
+        **{**options.params, "method": method}, template=data.template, phrases=data.phrases
+    )
     train = draw(data.splits, options.shots, model.seed)["train"]
     classes = {item.name for item in train}
     held_back = validation_shots(data.splits, options.shots, model.seed)
     held_back = tuple(item for item in held_back if item.name in classes)
-    _say_start(data, train, console)
+    say_start(data, train, console)
+    asked = options.params.get("backbone") or AUTO
+    _limit_epochs(model, len(train), len(classes))
+    if options.dry_run:
+        backbone = ": ".join(filter(None, planned(str(asked), data)))
+        say_plan(model, backbone, options.out, automatic, len(train), console)
+        return model
+    if isinstance(asked, str):
+        model.set_params(backbone=backbone_for(asked, data, model.device, model.precision, console))
     if automatic:
         fit_one = partial(_train, data=data, console=Console(quiet=True))
         best = auto.choose(model, data, train, held_back, fit_one, console, fresh is not None)
         model.set_params(method=best.method, preset=best.preset)
-    _limit_epochs(model, len(train))
     zimg = encode(model.load_backbone(), data, data.items("test"), console)
     held = Tested("held-out images", data, data.items("test"), zimg, data.class_names)
     tests = [held, *_new_tests(model, held, fresh, fresh_items, console)]
     _train(model, train, held_back, data, console)
-    zero = ZeroShot(model.backbone_, template=data.template)
+    zero = ZeroShot(model.backbone_, template=data.template, phrases=data.phrases)
     results = [_measure(model, zero, test) for test in tests if test.items]
-    model.save(options.out, results)
-    _say_results(model, results, options.out, console)
+    away = encode(model.backbone_, unknown, unknown_items, console) if unknown_items else None
+    spare = data.splits.get("val", ())
+    if len(spare) >= FEWEST:  # then the held-out images judge the calibration too
+        held = replace(held, items=spare, zimg=encode(model.backbone_, data, spare, console))
+    if len(held.items) >= FEWEST and views_of(model.method_).count == 1:
+        model.calibrate_features(held.zimg, held.truth, away, f"the images of {options.unknown}")
+    model.save(options.out, results, options.overwrite)
+    say_results(model, results, options.out, console)
     return model
 
 
-def _limit_epochs(model: PromptClassifier, images: int) -> None:
+def _unknown(data: Dataset, options: FitOptions) -> tuple[Dataset, Dataset, tuple[Item, ...]]:
+    """Return the data without a class that stands for none, and the images of none with theirs."""
+    given = options.unknown
+    if given is None:
+        return data, data, ()
+    if given in data.class_names:
+        return without(data, given), data, tuple(item for item in _all(data) if item.name == given)
+    if not is_source(given) and given not in DATASETS.names():
+        raise UsageError(f"--unknown {given} is neither a class of {data.name} nor a folder or other data")
+    others = open_dataset(given, options.root)
+    return data, others, _all(others)
+
+
+def without(data: Dataset, name: str) -> Dataset:
+    """Return a dataset without one of its classes. Raises CocoopError where fewer than two are left."""
+    if len(data.class_names) < 3:
+        raise CocoopError(f"without {name!r}, {data.name} has fewer than two classes")
+    kept = [label for label, each in enumerate(data.class_names) if each != name]
+    return replace(data, splits={split: select(items, kept) for split, items in data.splits.items()})
+
+
+def _all(data: Dataset) -> tuple[Item, ...]:
+    return tuple(item for items in data.splits.values() for item in items)
+
+
+def _limit_epochs(model: PromptClassifier, images: int, classes: int) -> None:
     """Train for the preset's epochs, but fewer on many images: a laptop should be done in minutes.
 
     Two at least, as the first is the warm-up.
     """
     recipe = model.choice.recipe
     asked = model.epochs or model.preset or "epochs" in (model.settings or {})
-    if recipe and not asked and not recipe.from_views and images * recipe.epochs > SEEN:
-        model.set_params(epochs=max(2, SEEN // images))
+    seen = min(SEEN, PAIRS // classes) if model.choice.facts.conditional else SEEN
+    if recipe and not asked and not recipe.from_views and images * recipe.epochs > seen:
+        model.set_params(epochs=max(2, seen // images))
 
 
 def _train(
@@ -124,14 +178,19 @@ def _train(
     images = encoder(clip, data)
     encode(clip, data, items, console)  # a bad image is named before the training
     recipe = model.choice.recipe
-    epochs = recipe.all_epochs(len(items)) if recipe else 0
-    with few_threads(clip.device, clip.width), progress("training", max(1, epochs), console) as advance:
-        model.fit_features(
-            lambda epoch: images.train(data.root, items, epoch, model.seed, None, *training_views(recipe)),
-            _truth(items),
-            lambda epoch: advance(1),
-            lambda: (images.test(data.root, held), _truth(held)),
-        )
+    steps = recipe.all_steps(len(items)) if recipe else 0
+    with few_threads(clip.device, clip.width), progress("training", max(1, steps), console) as advance:
+        counted = register_optimizer_step_post_hook(lambda *step: advance(1))
+        try:
+            model.fit_features(
+                lambda epoch: images.train(
+                    data.root, items, epoch, model.seed, None, *training_views(recipe)
+                ),
+                _truth(items),
+                validation=lambda: (images.test(data.root, held), _truth(held)),
+            )
+        finally:
+            counted.remove()
 
 
 def _new_classes(options: FitOptions) -> tuple[Dataset | tuple[str, ...] | None, tuple[Item, ...]]:
@@ -145,7 +204,7 @@ def _new_classes(options: FitOptions) -> tuple[Dataset | tuple[str, ...] | None,
     if not is_source(given) and given not in DATASETS.names():
         raise UsageError(f"there is no file of names and no folder {given} for --new-classes")
     data = open_dataset(given, options.root)
-    return data, tuple(item for items in data.splits.values() for item in items)
+    return data, _all(data)
 
 
 def _new_tests(
@@ -185,72 +244,3 @@ def _measure(model: PromptClassifier, zero: PromptClassifier, test: Tested) -> R
 
 def _truth(items: Sequence[Item]) -> list[str]:
     return [item.name for item in items]
-
-
-def _say_start(data: Dataset, train: Sequence[Item], console: Console) -> None:
-    held = len(data.items("test"))
-    console.print(
-        f"{data.name}: {len(data.class_names)} classes, {len(train)} images to learn from, {held} held out",
-        highlight=False,
-        soft_wrap=True,
-    )
-    if data.note:
-        console.print(data.note, highlight=False, soft_wrap=True)
-    if numbers := [name for name in data.class_names if name.replace(".", "").isdigit()]:
-        console.print(
-            f"warning: class names such as {numbers[0]!r} say nothing to CLIP; give words with --names",
-            style="yellow",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-def _say_results(model: PromptClassifier, results: Sequence[Result], out: Path, console: Console) -> None:
-    info = model.info_
-    table = Table(header_style="bold")
-    for column in ("tested on", "names", "images", "zero-shot", info.prompt.method):
-        table.add_column(column, justify="left" if column == "tested on" else "right")
-    for r in results:
-        shares = [f"{right / r.images:.1%}" for right in (r.zeroshot, r.trained)]
-        table.add_row(r.name, str(r.classes), str(r.images), *shares)
-    console.print(table)
-    for r in results:
-        if r.worse:
-            fewer = "fewer --epochs, " if info.loss else ""
-            console.print(
-                f"warning: it is worse than zero-shot CLIP on {r.name}: {r.trained} right, not {r.zeroshot}. "
-                f"Try more images, {fewer}another method, or zero-shot CLIP itself: --method {baseline()}.",
-                style="yellow",
-                highlight=False,
-                soft_wrap=True,
-            )
-    for line in _caveats(model, results):
-        console.print(line, highlight=False, soft_wrap=True)
-    if info.selected:
-        chosen = ", ".join(f"{name} {value}" for name, value in info.selected.items())
-        console.print(
-            f"selected on {info.selected_on or 'the training images'}: {chosen}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    epochs = f", {len(info.lr)} epochs in {info.seconds:.0f} s" if info.lr else ""
-    console.print(
-        f"model: {out} ({info.prompt.method} on {info.prompt.backbone}{epochs})",
-        highlight=False,
-        soft_wrap=True,
-    )
-    others = ' --classes "any,names"' if model.method_.transferable else ""
-    console.print(f"try: cocoop predict {out} IMAGE{others}", highlight=False, soft_wrap=True)
-
-
-def _caveats(model: PromptClassifier, results: Sequence[Result]) -> list[str]:
-    lines = []
-    if not results:
-        lines.append("No class has an image to hold out, so nothing was measured.")
-    elif results[0].images < FEW:
-        lines.append(f"Few images: one of the held-out ones is {1 / results[0].images:.1%}.")
-    if any("offered too" in result.name for result in results):
-        lines.append("Without images of the new names, how well they are recognised cannot be measured.")
-    if model.info_.prompt.backbone == EMBEDDED:
-        lines.append("tiny-clip knows drawings, not photographs; for those use --backbone ViT-B-16/openai.")
-    return lines

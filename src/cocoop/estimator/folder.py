@@ -28,20 +28,25 @@ PARTS = (INFO, README, "prompt-*.safetensors")
 
 
 def write_model(
-    folder: Path, learned: Mapping[str, Tensor], info: ModelInfo, transferable: bool = True
+    folder: Path,
+    learned: Mapping[str, Tensor],
+    info: ModelInfo,
+    transferable: bool = True,
+    overwrite: bool = False,
 ) -> None:
-    """Write a model folder, replacing a model that is already there.
+    """Write a model folder.
 
     Args:
         folder: where to.
         learned: tensors of the method.
         info: everything else.
         transferable: whether the tensors fit other class names, for the model card.
+        overwrite: replace a model that is already there.
 
     Raises:
-        UsageError: the folder holds something else, or is a file.
+        UsageError: the folder holds a model or something else, or is a file.
     """
-    check_place(folder)
+    check_place(folder, overwrite=overwrite)
     prompt = prompt_bytes(learned, info.prompt)
     info = info.model_copy(update={"learned": data_digest(prompt)})
     path = _prompt_path(folder, info)
@@ -54,21 +59,35 @@ def write_model(
             old.unlink()
 
 
-def check_place(folder: Path, mark: str = INFO, parts: Sequence[str] = PARTS, what: str = "a model") -> None:
+def check_place(
+    folder: Path,
+    mark: str = INFO,
+    parts: Sequence[str] = PARTS,
+    what: str = "a model",
+    overwrite: bool = False,
+) -> None:
     """Check that a model may be written to a folder, or something else.
 
     Args:
         folder: where to.
-        mark: the file that is written last: what has it may be replaced.
+        mark: the file that is written last: what has it may be replaced where that was asked for.
         parts: patterns of the files it consists of; a crash may have left some.
         what: for messages.
+        overwrite: whether what is there may be replaced.
 
     Raises:
-        UsageError: something else is there.
+        UsageError: something else is there, or the same and that was not asked for.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; {what} is a folder, give another name")
-    if not folder.is_dir() or (folder / mark).exists():
+    if not folder.is_dir():
+        return
+    if (folder / mark).exists():
+        if not overwrite:
+            raise UsageError(
+                f"{folder} holds {what} already; give another name, or replace it: --overwrite, "
+                "overwrite=True"
+            )
         return
     if not all(any(fnmatch(path.name, part) for part in (*parts, ".*")) for path in folder.iterdir()):
         raise UsageError(f"{folder} holds something else than {what}; give a new folder")

@@ -12,7 +12,9 @@ from cocoop.training.released import find_checkpoint, read_prompt
 from cocoop.utils.environment import environment
 
 
-def import_released(path: Path, out: Path, backbone: str, console: Console, **options: Any) -> None:
+def import_released(
+    path: Path, out: Path, backbone: str, console: Console, overwrite: bool = False, **options: Any
+) -> None:
     """Write a checkpoint as a model folder, and say what it is; nothing in it is run, and no CLIP is loaded.
 
     Args:
@@ -20,13 +22,14 @@ def import_released(path: Path, out: Path, backbone: str, console: Console, **op
         out: the model folder.
         backbone: name of the one it was trained with.
         console: where the report goes.
+        overwrite: replace a model that is already there.
         options: further arguments of `read_prompt`.
 
     Raises:
         UsageError: `out` holds something else, or see `read_prompt`.
         CocoopError: see `find_checkpoint` and `read_prompt`; nothing is written.
     """
-    check_place(out)
+    check_place(out, overwrite=overwrite)
     file = find_checkpoint(path)
     card, tensors = read_prompt(file, backbone, **options)
     info = ModelInfo(
@@ -37,7 +40,8 @@ def import_released(path: Path, out: Path, backbone: str, console: Console, **op
         environment=environment(),
         created=now(),
     )
-    write_model(out, tensors, info, transferable=not card.config.get("class_specific", False))
+    transferable = not card.config.get("class_specific", False)
+    write_model(out, tensors, info, transferable, overwrite)
     epoch = card.notes["imported"]["epoch"]
     source = str(file) if epoch is None else f"{file}, epoch {epoch}"
     lines = [

@@ -29,6 +29,7 @@ from cocoop.estimator import load
 from cocoop.estimator.backbone import shared_backbone
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.folder import read_model
+from cocoop.estimator.inputs import Classes
 from cocoop.methods import facts_of
 from cocoop.utils.files import data_digest, file_digest, sweep, write_bytes, write_json
 
@@ -47,7 +48,7 @@ class Job:
         backbone: name for `load_backbone`, for features.
         classes: candidates; None for the model's.
         top_k: names an image.
-        min_confidence: below this probability there is no name.
+        min_confidence: below this probability there is no name; None for the model's threshold.
         options: what else `cocoop.load` is to be called with, "testing" for example; where that is left open,
             it is settled for as many images as there may be.
         device: where to compute.
@@ -57,9 +58,9 @@ class Job:
 
     model: Path | None
     backbone: str = ""
-    classes: tuple[str, ...] | None = None
+    classes: Classes | None = None
     top_k: int = 3
-    min_confidence: float = 0.0
+    min_confidence: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     device: str = AUTO
     precision: str = AUTO
@@ -101,12 +102,17 @@ class Job:
             return {"features": self.backbone, **same}
         return {
             "model": file_digest(self.model / "model.json"),
-            "classes": self.classes and list(self.classes),
+            "classes": self._called(),
             "top_k": self.top_k,
             "min_confidence": self.min_confidence,
             "options": {name: str(value) for name, value in self.options.items()},
             **same,
         }
+
+    def _called(self) -> Any:
+        return (
+            dict(self.classes) if isinstance(self.classes, Mapping) else self.classes and list(self.classes)
+        )
 
     def columns(self, views: Float[Tensor, "b 3 s s"]) -> Columns:
         """Return the columns of answers, or of features, for the views of some images."""
@@ -114,10 +120,12 @@ class Job:
         if not self.model:
             return {"feature": F.normalize(fimg, dim=-1).tolist()}
         names = self._loaded.classifier(self.classes).class_names
-        shares = self._loaded.logits(fimg, self.classes).softmax(1)
+        answers = self._loaded.answers(fimg, self.classes)
+        shares = (answers.logits / self._loaded.temperature).softmax(1)
         values, places = torch.topk(shares, min(self.top_k, len(names)))
         listed = [[names[place] for place in row] for row in places.tolist()]
-        sure = (values[:, 0] >= self.min_confidence).tolist()
+        reached = None if self.min_confidence is not None else self._loaded.sure_of(answers, names)
+        sure = (values[:, 0] >= (self.min_confidence or 0.0) if reached is None else reached).tolist()
         first = [row[0] if certain else None for row, certain in zip(listed, sure, strict=True)]
         return {"name": first, "names": listed, "probabilities": values.tolist()}
 

@@ -8,15 +8,20 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
+from jaxtyping import Float
 from rich.console import Console
 from torch import Tensor
 
+from cocoop.backbones.names import EMBEDDED
 from cocoop.data.decode import to_image
 from cocoop.data.own.folder import list_images
 from cocoop.errors import CocoopError, UsageError
+from cocoop.estimator.backbone import is_drawn, unknown_to_it
 from cocoop.estimator.estimator import PromptClassifier
+from cocoop.estimator.inputs import Classes
 from cocoop.estimator.progress import progress
 from cocoop.methods._hooks import views_of
 from cocoop.training.modes import TestingMode
@@ -30,6 +35,7 @@ SAYS = {
     "linear": "linear: all probabilities are approximations; --testing exact computes them exactly",
 }
 WIDEST = 60  # characters of a path in a table
+Measure = Literal["probability", "similarity"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,8 @@ class Prediction:
 
     Attributes:
         path: of the file.
-        top: the likeliest names with their probabilities, the likeliest first.
-        sure: whether the first one reaches the confidence asked for.
+        top: the likeliest names with their probabilities or similarities, the likeliest first.
+        sure: whether the first one reaches what was asked for, or the model's threshold.
         testing: how its logits were computed.
     """
 
@@ -54,24 +60,43 @@ class Prediction:
         return self.top[0][0] if self.sure else None
 
 
+def measure_of(model: PromptClassifier, classes: Classes | None, similarity: bool) -> Measure:
+    """Return what names are given with: of one name alone the similarity, as its probability is always 1."""
+    alone = len(model.classifier(classes).class_names) == 1
+    return "similarity" if similarity or alone else "probability"
+
+
 def predict(
     model: PromptClassifier,
     paths: Sequence[Path],
-    classes: Sequence[str] | None,
+    classes: Classes | None,
     top_k: int,
-    min_confidence: float,
+    min_confidence: float | None,
     err: Console,
+    by: Measure = "probability",
 ) -> Iterator[Prediction]:
     """Yield a prediction for every file that can be read; report the others on `err`.
 
     What the model's `testing` leaves open is settled by the number of files. A method that adapts itself to
     other images than the one it answers sees all files first: for a stream they come in their order.
 
+    Args:
+        model: to ask.
+        paths: of the files.
+        classes: candidates; None for those of the model.
+        top_k: names an image, at most.
+        min_confidence: the probability below which an answer is unsure; None for the model's threshold.
+        err: where files that cannot be read are reported.
+        by: what is given with a name.
+
     Raises:
+        UsageError: a probability is asked for where there is one name alone.
         CocoopError: none of the files can be read.
     """
     classifier = model.classifier(classes)
     names, mode = classifier.class_names, model.testing_mode(len(paths), classes)
+    if min_confidence and len(names) == 1:
+        raise UsageError("--min-confidence needs two names or more; one alone has the probability 1")
     model = model.set_params(testing=mode)
     if mode != "exact":
         err.print(SAYS[mode], highlight=False, soft_wrap=True)
@@ -79,11 +104,7 @@ def predict(
     if classifier.method.facts.adapts_to in ("stream", "whole set"):
         encoded = _at_once(encoded)
     for read, features in encoded:
-        shares = model.logits(features, classes).softmax(1)
-        values, places = torch.topk(shares, min(top_k, len(names)))
-        for path, chances, best in zip(read, values.tolist(), places.tolist(), strict=True):
-            top = tuple((names[i], chance) for i, chance in zip(best, chances, strict=True))
-            yield Prediction(_shown(path), top, chances[0] >= min_confidence, mode)
+        yield from _named(model, features, read, classes, min(top_k, len(names)), min_confidence, by, mode)
 
 
 def _encoded(
@@ -91,19 +112,23 @@ def _encoded(
 ) -> Iterator[tuple[list[Path], Tensor]]:
     """Yield files that can be read with the features of what the model looks at, a batch at a time."""
     clip, views = model.load_backbone(), views_of(model.method_).of(model.seed, 1)
-    bad, size = 0, max(1, BATCH // len(views))
+    bad, size, looked = 0, max(1, BATCH // len(views)), False
     with progress("predicting", len(paths), err, hidden=sys.stdout.isatty()) as advance:
         for start in range(0, len(paths), size):
             some = paths[start : start + size]
-            read, pixels = [], []
+            read, pixels, drawn = [], [], []
             for path in some:
                 try:
                     image = to_image(path)
                     pixels += [clip.preprocess.batch([image], view) for view in views]  # small at once
                     read.append(path)
+                    drawn += [] if looked else [is_drawn(image)]
                 except CocoopError as error:
                     bad += 1
                     err.print(f"skipped: {error}", highlight=False, soft_wrap=True)
+            if clip.name == EMBEDDED and drawn and sum(drawn) * 2 < len(drawn):
+                err.print(f"warning: {unknown_to_it()}", style="yellow", highlight=False, soft_wrap=True)
+            looked = looked or bool(drawn)
             if read:
                 yield read, clip.encode_image(torch.cat(pixels)).view(len(read), len(views), -1)
             advance(len(some))
@@ -119,21 +144,47 @@ def _at_once(encoded: Iterator[tuple[list[Path], Tensor]]) -> Iterator[tuple[lis
     yield [path for each in paths for path in each], torch.cat(features)
 
 
-def find_images(words: Sequence[str]) -> list[Path]:
+def _named(
+    model: PromptClassifier,
+    fimg: Float[Tensor, "n v d"],
+    paths: Sequence[Path],
+    classes: Classes | None,
+    top_k: int,
+    min_confidence: float | None,
+    by: Measure,
+    mode: TestingMode,
+) -> Iterator[Prediction]:
+    """Yield the predictions of some images by their features."""
+    names, answers = model.classifier(classes).class_names, model.answers(fimg, classes)
+    shares = (answers.logits / model.temperature).softmax(1)
+    sure = model.sure_of(answers, names) if min_confidence is None else shares.amax(1) >= min_confidence
+    values, places = torch.topk(answers.cosines if by == "similarity" else shares, top_k)
+    rows = zip(paths, values.tolist(), places.tolist(), strict=True)
+    for row, (path, chances, best) in enumerate(rows):
+        top = tuple((names[i], chance) for i, chance in zip(best, chances, strict=True))
+        yield Prediction(_shown(path), top, sure is None or bool(sure[row]), mode)
+
+
+def find_images(words: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Return the files that words mean: a file, all images below a folder, or a pattern such as "*.png".
+
+    Beside them, what is said of images in folders that are of kinds that are not read.
 
     Raises:
         UsageError: a word means nothing, or a folder holds no images.
     """
     paths: dict[Path, None] = {}
+    left: dict[str, None] = {}
     for word in words:
         path = Path(word).expanduser()
         if not word:
             raise UsageError("an image has an empty name")
         if path.is_dir():
-            files = list_images(path)
+            files, warnings = list_images(path)
             if not files:
-                raise UsageError(f"there are no images in the folder {word}")
+                more = f" ({warnings[0]})" if warnings else ""
+                raise UsageError(f"there are no images in the folder {word}{more}")
+            left |= dict.fromkeys(warnings)
         elif os.path.lexists(path):
             files = [path]
         else:
@@ -141,24 +192,27 @@ def find_images(words: Sequence[str]) -> list[Path]:
             if not files:
                 raise UsageError(f"there is no file, folder or match for {word}")
         paths.update(dict.fromkeys(files))
-    return list(paths)
+    return list(paths), list(left)
 
 
-def as_table(predictions: Iterator[Prediction], paths: Sequence[Path]) -> Iterator[str]:
+def as_table(
+    predictions: Iterator[Prediction], paths: Sequence[Path], by: Measure = "probability"
+) -> Iterator[str]:
     """Yield a line for each prediction, the names under each other."""
+    form = "{} {:.0%}" if by == "probability" else "{} {:.3f}"
     width = min(WIDEST, max(len(on_one_line(_shown(path))) for path in paths))
     for each in predictions:
-        rest = [f"{name} {chance:.0%}" for name, chance in (each.top[1:] if each.sure else each.top)]
-        first = f"{each.top[0][0]} {each.top[0][1]:.0%}" if each.sure else UNSURE
+        rest = [form.format(*one) for one in (each.top[1:] if each.sure else each.top)]
+        first = form.format(*each.top[0]) if each.sure else UNSURE
         more = f"  ({', '.join(rest)})" if rest else ""
         yield f"{on_one_line(each.path):{width}}  {on_one_line(first + more)}\n"
 
 
-def as_json(predictions: Iterator[Prediction]) -> Iterator[str]:
+def as_json(predictions: Iterator[Prediction], by: Measure = "probability") -> Iterator[str]:
     """Yield the pieces of a JSON list with an object for each prediction."""
     before = "["
     for each in predictions:
-        top = [{"name": name, "probability": round(chance, 6)} for name, chance in each.top]
+        top = [{"name": name, by: round(chance, 6)} for name, chance in each.top]
         rough = {} if each.testing == "exact" else {"testing": each.testing}
         line = readable_json({"path": each.path, "name": each.name, "top": top, **rough})
         yield f"{before}\n  {line}"
@@ -166,22 +220,22 @@ def as_json(predictions: Iterator[Prediction]) -> Iterator[str]:
     yield "\n]\n"
 
 
-def as_csv(predictions: Iterator[Prediction], columns: int) -> Iterator[str]:
-    """Yield CSV lines: path, name, and the likeliest names with their probabilities.
+def as_csv(predictions: Iterator[Prediction], columns: int, by: Measure = "probability") -> Iterator[str]:
+    """Yield CSV lines: path, name, and the likeliest names with their probabilities or similarities.
 
     A text that a spreadsheet would take for a formula has an apostrophe put before it.
     """
     numbers = range(1, columns + 1)
-    yield _line(["path", "name", *(f"{what}_{i}" for i in numbers for what in ("name", "probability"))])
+    yield _line(["path", "name", *(f"{what}_{i}" for i in numbers for what in ("name", by))])
     for each in predictions:
         top = [value for name, chance in each.top for value in (harmless(name), f"{chance:.6f}")]
         yield _line([harmless(each.path), harmless(each.name or ""), *top])
 
 
-WRITERS: dict[str, Callable[[Iterator[Prediction], Sequence[Path], int], Iterator[str]]] = {
-    "table": lambda predictions, paths, columns: as_table(predictions, paths),
-    "json": lambda predictions, paths, columns: as_json(predictions),
-    "csv": lambda predictions, paths, columns: as_csv(predictions, columns),
+WRITERS: dict[str, Callable[[Iterator[Prediction], Sequence[Path], int, Measure], Iterator[str]]] = {
+    "table": lambda predictions, paths, columns, by: as_table(predictions, paths, by),
+    "json": lambda predictions, paths, columns, by: as_json(predictions, by),
+    "csv": lambda predictions, paths, columns, by: as_csv(predictions, columns, by),
 }
 
 

@@ -1,5 +1,6 @@
 """From the views of labelled images to a trained method, and everything that a model folder tells of it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 
@@ -21,6 +22,7 @@ def train_model(
     *,
     template: str,
     seed: int,
+    phrases: Mapping[str, str | Sequence[str]] | None = None,
     memory_budget: int | None = None,
     on_epoch: OnEpoch = lambda epoch: None,
 ) -> tuple[Method, ModelInfo]:
@@ -33,6 +35,7 @@ def train_model(
         samples: labelled image features.
         template: the zero-shot prompt.
         seed: of everything drawn at random.
+        phrases: what some classes are called in the prompts, where not by their names.
         memory_budget: bytes for the text encoder; None for what the machine allows.
         on_epoch: called after every epoch.
 
@@ -47,6 +50,11 @@ def train_model(
         weights=backbone.weights_digest,
         template=template,
         class_names=class_names,
+        phrases={
+            name: [each] if isinstance(each, str) else list(each)
+            for name, each in (phrases or {}).items()
+            if name in class_names
+        },
         seed=seed,
     )
     method, trained = train(

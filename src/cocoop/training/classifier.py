@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from cocoop.methods._hooks import (
     views_of,
 )
 from cocoop.text import TextEncoder
+from cocoop.text.phrases import Phrases
 from cocoop.text.prompt import Prompt
 from cocoop.utils.display import some
 
@@ -48,6 +50,8 @@ class Classifier:
         memory_budget: bytes for the text encoder; None for what the machine allows.
         trained_names: the class names that the method was trained on, where it has values of each; None
             where these are the candidates.
+        phrases: what some classes are called in the prompts, where not by their names; several phrases are
+            averaged as features.
 
     Attributes:
         selected: by name, what the method selected by the test images of the last prediction, if it does.
@@ -75,6 +79,7 @@ class Classifier:
         class_names: Sequence[str],
         memory_budget: int | None = None,
         trained_names: Sequence[str] | None = None,
+        phrases: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.backbone = backbone
         self.method = method
@@ -82,8 +87,12 @@ class Classifier:
         self.logit_scale = backbone.logit_scale
         self.device = backbone.device
         self.rows = _rows(method, self.class_names, tuple(trained_names or class_names), self.device)
-        self.encode_text = TextEncoder(backbone, method.prompts, class_names, memory_budget, normalised=False)
-        self.text = _frozen_text(backbone, method, class_names, memory_budget)
+        self.phrases = Phrases(self.class_names, phrases) if phrases else None
+        called = self.phrases.texts if self.phrases else class_names
+        self.encode_text = TextEncoder(backbone, method.prompts, called, memory_budget, normalised=False)
+        self.text = _frozen_text(backbone, method, called, memory_budget)
+        if self.phrases:
+            self.text = {name: self.phrases.average(each) for name, each in self.text.items()}
         self.sentences = _frozen_sentences(backbone, method, class_names, memory_budget)
         self.selected: dict[str, Any] = {}
         self._derived: Text | None = None
@@ -129,13 +138,35 @@ class Classifier:
         with evaluating(self.method):
             return in_pieces(self._predict, fimg.to(self.device), len(self.class_names))
 
-    def _predict(self, fimg: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
+    @torch.no_grad()
+    def similarities(self, fimg: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n c"]]:
+        """Return the logits of many images, and the cosines of images and texts as CLIP compares them.
+
+        The texts are those under the learned prompts, without what a method adds to the logits.
+        """
+        count = len(self.class_names)
+
+        def both(out: Output) -> Tensor:
+            return torch.cat([out.logits, self.cosine(out)], dim=1)
+
+        with evaluating(self.method):
+            found = in_pieces(partial(self._predict, take=both), fimg.to(self.device), 2 * count)
+        return found[:, :count], found[:, count:]
+
+    def _predict(
+        self, fimg: Float[Tensor, "b d"], take: Callable[[Output], Tensor] = lambda out: out.logits
+    ) -> Float[Tensor, "b k"]:
         contexts = self.contexts(fimg)
         if not self.method.facts.conditional:
-            return self.pair(fimg, self.encode(contexts)).logits
+            return take(self.pair(fimg, self.encode(contexts)))
         size = max(1, TEXTS_AT_ONCE // len(self.class_names))
         pieces = zip(fimg.split(size), contexts.split(size), strict=True)
-        return torch.cat([self.pair(piece, self.encode(context)).logits for piece, context in pieces])
+        return torch.cat([take(self.pair(piece, self.encode(context))) for piece, context in pieces])
+
+    def encoder_in_one_piece(self) -> Callable[[Tensor], Tensor]:
+        """Return `encode` for contexts that depend on the image, as a fixed graph for export."""
+        whole = self.encode_text.in_one_piece()
+        return self.phrases.wrap(whole) if self.phrases else whole
 
     def among(self, classes: Int[Tensor, " k"]) -> "Classifier":
         """Return the classifier over some of the classes; the method must see no sentences about them."""
@@ -143,6 +174,8 @@ class Classifier:
         fewer = copy(self)
         fewer.class_names = tuple(self.class_names[place] for place in places)
         fewer.rows = None if self.rows is None else self.rows[classes]
+        if self.phrases:
+            fewer.phrases, places = self.phrases.among(places)
         fewer.encode_text = self.encode_text.among(places)
         fewer.text = {name: features[:, classes] for name, features in self.text.items()}
         fewer._derived = fewer._constant = None
@@ -171,11 +204,12 @@ class Classifier:
 
     def encode(self, contexts: Float[Tensor, "s k m w"]) -> Float[Tensor, "s c d"]:
         """Return the text features under context vectors; with none in a prompt they are computed once."""
+        encode = self.phrases.wrap(self.encode_text) if self.phrases else self.encode_text
         if contexts.shape[2]:
-            return self.encode_text(contexts)
+            return encode(contexts)
         if self._constant is None:
             with torch.no_grad():
-                self._constant = self.encode_text(contexts)
+                self._constant = encode(contexts)
         return self._constant
 
     def pair(
@@ -202,6 +236,12 @@ class Classifier:
             head=method.logits if isinstance(method, WithLogits) else None,
             approximate=approximate,
         )
+
+    def cosine(self, out: Output) -> Float[Tensor, "b c"]:
+        """Return the cosines of images and texts; of several samples of the texts their mean counts."""
+        if self.method.facts.conditional or out.approximate is not None or out.ztxt.shape[0] == 1:
+            return out.similarity / out.logit_scale
+        return out.zimg @ torch.nn.functional.normalize(out.ztxt.mean(0), dim=-1).T
 
     def _known(self) -> Text:
         """Return the frozen text features, and once the method is trained what it derives from them."""

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from cocoop.backbones.cache import FeatureCache
 from cocoop.errors import UsageError
 from cocoop.methods import Method
-from cocoop.methods._hooks import WithHidden
+from cocoop.methods._hooks import Output, WithHidden
 from cocoop.text import TextEncoder
 from cocoop.text.linear import Expansion, expand, expansion_bytes
 from cocoop.text.memory import available_memory
@@ -44,10 +44,12 @@ class Linearised:
         self, fimg: Float[Tensor, "b d"], similarity: Float[Tensor, "b c"] | None = None
     ) -> Float[Tensor, "b c"]:
         """Return the method's logits of such similarities."""
+        return self.output(fimg, similarity).logits
+
+    def output(self, fimg: Float[Tensor, "b d"], similarity: Float[Tensor, "b c"] | None = None) -> Output:
+        """Return what the logits of such similarities are computed from."""
         similarity = self.similarity(fimg) if similarity is None else similarity
-        return self.classifier.pair(
-            fimg, fimg.new_empty(0, similarity.shape[1], fimg.shape[1]), similarity
-        ).logits
+        return self.classifier.pair(fimg, fimg.new_empty(0, similarity.shape[1], fimg.shape[1]), similarity)
 
     @torch.no_grad()
     def predict(self, fimg: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:

@@ -87,7 +87,7 @@ def train(
     if recipe.starts_from:
         start_from(recipe.starts_from, method, card)
     names = [*card.class_names, *card.other_names]
-    classifier = Classifier(backbone, method, names, memory_budget, card.class_names)
+    classifier = Classifier(backbone, method, names, memory_budget, card.class_names, card.phrases)
     log = fit(classifier, samples, recipe, card.seed, on_epoch, resume, group)
     return method, card.model_copy(update=log.by_step())
 

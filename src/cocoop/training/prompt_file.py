@@ -28,6 +28,7 @@ class PromptCard(BaseModel):
         weights: digest of the backbone's weights; empty where they are not known, then its sizes alone count.
         template: the zero-shot template of the dataset it was trained on.
         class_names: the classes it was trained on, in label order.
+        phrases: what some of them are called in the prompts, where not by their names.
         other_names: the dataset's other classes, where the training saw their names.
         lr, loss, terms, accuracy, selected, selected_on, seconds, hidden: what happened in the training, as
             `cocoop.training.log.TrainingLog` has it.
@@ -43,6 +44,7 @@ class PromptCard(BaseModel):
     weights: str
     template: str
     class_names: list[str]
+    phrases: dict[str, list[str]] = {}
     other_names: list[str] = []
     seed: int
     lr: list[float] = []

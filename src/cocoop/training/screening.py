@@ -144,6 +144,8 @@ def predictor(
     anything = len(hidden) or len(fimg)
     if mode == "exact" or not classifier.method.facts.conditional or not anything:
         return classifier
+    if classifier.phrases:
+        raise UsageError(f"classes of several phrases cannot be tested {mode}; test them exactly")
     linearised = linearise(classifier, fimg, hidden, cache)
     return Screened(linearised) if mode == "screened" else linearised
 
@@ -151,7 +153,7 @@ def predictor(
 def quickest(classifier: Classifier, images: int) -> TestingMode:
     """Return "screened" where that costs less than all exact logits."""
     method, names = classifier.method, len(classifier.class_names)
-    if not method.facts.conditional or not isinstance(method, WithHidden):
+    if not method.facts.conditional or classifier.phrases or not isinstance(method, WithHidden):
         return "exact"
     cost = cost_in_images(method, "screened", images, names, classifier.backbone.embed_dim)
     return "screened" if cost < images else "exact"

@@ -15,6 +15,9 @@ from cocoop.data.benchmark.spec import Benchmark, LabelFile
 from cocoop.data.benchmark.wordnet import CLASS_NAMES, read_class_names
 from cocoop.data.dataset import Dataset, Item
 from cocoop.data.datasets import DATASETS
+from cocoop.data.own.duplicates import alike_warnings, duplicate_warnings
+from cocoop.data.own.names import name_warnings
+from cocoop.data.own.reading import PLAIN, Reading
 from cocoop.data.splits import subset_labels
 from cocoop.data.verify import Fault, examine
 from cocoop.errors import CocoopError
@@ -69,7 +72,12 @@ class Check:
 
 
 def check(
-    name: str, root: Path | None = None, read: bool = False, progress: Progress = lambda done: None
+    name: str,
+    root: Path | None = None,
+    read: bool = False,
+    progress: Progress = lambda done: None,
+    names: Path | None = None,
+    reading: Reading = PLAIN,
 ) -> Check:
     """Check a registered dataset, or the path of one's own.
 
@@ -78,6 +86,8 @@ def check(
         root: the data root.
         read: decode every image too, which takes a while; else only look at files and sizes.
         progress: called with the number of images just looked at.
+        names: for own data, a file with the class names, or "auto".
+        reading: for own data, how they are to be read.
 
     Raises:
         UsageError: no dataset has this name, or the root is missing.
@@ -89,21 +99,35 @@ def check(
     if any(finding.level == "problem" for finding in findings):
         return Check(name, place, tuple(findings), {})
     try:
-        dataset = open_dataset(name, root)
+        dataset = open_dataset(name, root, names, reading)
     except CocoopError as error:
         if spec is None and error.exit_code == 2:
             raise
         return Check(name, place, (*findings, Finding("problem", str(error))), {})
     findings += _compare(spec, dataset) if spec else [Finding("ok", _summary(dataset))]
-    examined = list(examine(dataset.root, _items(dataset), read, progress, dataset.decode))
+    own = known is None
+    examined = list(examine(dataset.root, _items(dataset), read, progress, dataset.decode, own))
     faults = [Fault(each.path, each.problem) for each in examined if each.problem]
     todo = list(_remedies(spec, root, faults[0].path)) if spec and root and faults else []
     findings.append(_images(len(examined), faults, read, todo))
-    findings += _overlaps(dataset, {each.path: each.content for each in examined if each.content})
+    contents = {each.path: each.content for each in examined if each.content}
+    findings += _overlaps(dataset, {} if own else contents)
+    if own:
+        findings += _own(
+            dataset, contents, {each.path: each.thumbnail for each in examined if each.thumbnail}
+        )
     if dataset.note:
         findings.append(Finding("ok", dataset.note))
     counts = {split: len(items) for split, items in dataset.splits.items()}
     return Check(name, place, tuple(findings), counts, tuple(faults))
+
+
+def _own(dataset: Dataset, contents: Mapping[str, str], thumbnails: Mapping[str, bytes]) -> Iterator[Finding]:
+    """Yield what a person should put right in own data."""
+    for text in (*dataset.warnings, *name_warnings(dataset.class_names), *duplicate_warnings(dataset)):
+        yield Finding("warning", text)
+    for text in alike_warnings(dataset, thumbnails, contents):
+        yield Finding("warning", text, "keep one of each two, or put both into one list")
 
 
 def _layout(spec: Benchmark, root: Path) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """A dataset of the Hub, or one that the library `datasets` saved: its images are read from its tables."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cocoop.data.own.rows import SPLITS, Row
+from cocoop.data.own.columns import USUAL
+from cocoop.data.own.reading import PLAIN, Found, Reading, Row
+from cocoop.data.own.rows import SPLITS, label_text
 from cocoop.data.storage import check_size, file_stamp, read_file
-from cocoop.errors import CocoopError, UsageError
+from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.utils.display import brief
 from cocoop.utils.files import digest
 
-LABELS = ("label", "labels", "class", "category")  # of a text column; one of class labels may have any name
+LABELS = USUAL["label"]  # of a column of texts or numbers; one of class labels may have any name
 Place = tuple[pa.ChunkedArray, int, str]  # the column of a split, a row of it, the stamp of the table
 
 
@@ -63,26 +66,30 @@ class Column:
         return self.name
 
 
-def fetch(name: str) -> tuple[Column, list[Row]]:
+def fetch(name: str, reading: Reading = PLAIN) -> tuple[Column, Found]:
     """Fetch NAME or NAME:CONFIG from the Hub; return where its images are, and their rows.
 
     Raises:
-        UsageError: the extra `hub` is not installed.
-        CocoopError: it cannot be had, or is not of images with labels.
+        UsageError: the extra `hub` is not installed, or a column was asked for that it does not have.
+        CocoopError: it cannot be had, is not of images with one label each, or several columns may be meant.
     """
     dataset, _, config = name.partition(":")
     library = _library()
     try:
-        return _open(library.load_dataset(dataset, config or None), name)
+        return _open(library.load_dataset(dataset, config or None), name, reading)
+    except UsageError:
+        raise
     except (OSError, ValueError) as error:
         raise CocoopError(f"the dataset {name} of the Hub cannot be loaded: {error}") from error
 
 
-def read_saved(folder: Path) -> tuple[Column, list[Row]]:
+def read_saved(folder: Path, reading: Reading = PLAIN) -> tuple[Column, Found]:
     """Read what `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote; raises as `fetch` does."""
     library = _library()
     try:
-        return _open(library.load_from_disk(folder), str(folder))
+        return _open(library.load_from_disk(folder), str(folder), reading)
+    except UsageError:
+        raise
     except (OSError, ValueError) as error:
         raise CocoopError(f"the dataset saved in {folder} cannot be read: {error}") from error
 
@@ -95,30 +102,70 @@ def _library() -> Any:
     return datasets
 
 
-def _open(loaded: Any, name: str) -> tuple[Column, list[Row]]:
+def _open(loaded: Any, name: str, reading: Reading = PLAIN) -> tuple[Column, Found]:
     parts = loaded if isinstance(loaded, Mapping) else {"": loaded}
-    rows = {row: place for split, part in parts.items() for row, place in _rows(split, part, name)}
-    return Column(name, {row.path: place for row, place in rows.items()}), list(rows)
+    places: dict[Row, Place] = {}
+    lacking: Counter[str] = Counter()
+    notes: dict[str, None] = {}
+    for split, part in parts.items():
+        image, label = _columns(part, name, reading)
+        notes |= {} if label in LABELS else {f"labels are those of the column {label}": None}
+        places |= dict(_rows(split, part, name, image, label, lacking))
+    said = [f"passed over {count} rows without {what}" for what, count in lacking.items()]
+    return Column(name, {row.path: place for row, place in places.items()}), Found(
+        list(places), tuple(notes), tuple(said)
+    )
 
 
-def _rows(split: str, part: Any, name: str) -> Iterator[tuple[Row, Place]]:
+def _columns(part: Any, name: str, reading: Reading) -> tuple[str, str]:
+    """Return the columns of images and of labels; what there are several of must be asked for."""
+    kinds = _library()
+    images = [key for key, kind in part.features.items() if isinstance(kind, kinds.Image)]
+    labels = [key for key, kind in part.features.items() if _is_class_label(kind)]
+    labels += [key for key in part.features if key.lower() in LABELS and key not in (*labels, *images)]
+    chosen = []
+    for what, found, asked in (
+        ("path", images, reading.path_column),
+        ("label", labels, reading.label_column),
+    ):
+        if asked is not None and asked not in part.features:
+            raise unknown(f"column of {name}", asked, part.features)
+        if asked is None and len(found) != 1:
+            kind = {"path": "image", "label": "label"}[what]
+            if not found:
+                raise CocoopError(f"{name} has no column of {kind}s; it has {', '.join(part.features)}")
+            options = " or ".join(f"--{what}-column {key}" for key in found)
+            raise CocoopError(f"{name} has {len(found)} columns of {kind}s; say which: {options}")
+        chosen.append(asked or found[0])
+    return chosen[0], chosen[1]
+
+
+def _is_class_label(kind: Any) -> bool:
+    label = _library().ClassLabel
+    return isinstance(kind, label) or isinstance(getattr(kind, "feature", None), label)
+
+
+def _rows(
+    split: str, part: Any, name: str, image: str, label: str, lacking: Counter[str]
+) -> Iterator[tuple[Row, Place]]:
     if split and not re.fullmatch(r"\w+(\.\w+)*", split):  # exported, it becomes a folder
         raise CocoopError(f"{name} has a split called {brief(split)}; letters, digits, _ and . make a name")
     kinds = _library()
-    image = next((key for key, kind in part.features.items() if isinstance(kind, kinds.Image)), None)
-    classes = [key for key, kind in part.features.items() if isinstance(kind, kinds.ClassLabel)]
-    label = next(iter(classes + [key for key in LABELS if key in part.features]), None)
-    if image is None or label is None:
-        kind = "label" if image else "image"
-        raise CocoopError(f"{name} has no column of {kind}s; it has {', '.join(part.features)}")
+    if not isinstance(part.features[image], kinds.Image):
+        raise CocoopError(f"the column {image} of {name} holds no images")
+    named = isinstance(part.features[label], kinds.ClassLabel)
     table = part.select_columns([image, label]).with_format("arrow")[:]  # the files stay on disk
     images, stamp = table[image], _stamp(part)
     files = pc.struct_field(images, "path").to_pylist()
-    for number, (file, cls) in enumerate(zip(files, table[label].to_pylist(), strict=True)):
-        if cls is None or cls == -1:  # what benchmarks do with labels they keep to themselves
+    there = pc.or_(pc.struct_field(images, "bytes").is_valid(), pc.struct_field(images, "path").is_valid())
+    rows = zip(files, table[label].to_pylist(), there.to_pylist(), strict=True)
+    for number, (file, cls, present) in enumerate(rows):
+        text = "" if cls in (None, -1) else label_text(cls, f"row {number} of {name}")
+        text = part.features[label].int2str(cls) if named and text else text
+        if not present or not text:  # -1 is what benchmarks do with labels they keep to themselves
+            lacking["a label" if present else "an image"] += 1
             continue
         path = f"{split or 'all'}/{number:07}{Path(file or '').suffix}"
-        text = part.features[label].int2str(cls) if classes else str(cls)
         yield Row(path, text, SPLITS.get(split.lower(), split)), (images, number, stamp)
 
 

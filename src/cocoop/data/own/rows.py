@@ -1,18 +1,16 @@
 """Rows of (path, class, split), wherever they were read, to the splits of a dataset."""
 
-import csv
-import json
 import random
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Sequence
+
+from pandas.api.types import is_scalar
 
 from cocoop.data.dataset import Item
+from cocoop.data.own.reading import Found, Row
 from cocoop.errors import CocoopError
-from cocoop.utils.display import brief, reason, visible
-from cocoop.utils.files import read_lines
+from cocoop.utils.display import brief, visible
 
 # what people call the parts; "" is for a row without a word on it
 SPLITS = {
@@ -30,17 +28,7 @@ HELD_OUT = 0.3  # of every class, where the data come without a split
 SPLIT_SEED = 0  # of that split: the same for all runs, so that what is held out stays held out
 
 
-class Row(NamedTuple):
-    """One image as the data have it: where it is, its class as spelled there, its split or "" for none."""
-
-    path: str
-    cls: str
-    split: str = ""
-
-
-def to_splits(
-    rows: Sequence[Row], source: str, names: Mapping[str, str] | None = None
-) -> dict[str, tuple[Item, ...]]:
+def to_splits(rows: Sequence[Row], source: str) -> dict[str, tuple[Item, ...]]:
     """Return "train", "val" and "test" items, and further lists if any; labels follow the sorted classes.
 
     Rows without a split are split here: 30 percent of every class, and at least one image where it has
@@ -50,14 +38,11 @@ def to_splits(
     Args:
         rows: in any order.
         source: where they are from, for messages.
-        names: class as spelled in the rows to class name; None takes the spelling.
 
     Raises:
         CocoopError: there are fewer than two classes, a class without training images or without a name,
             two classes of one name, an image listed twice, or a split for some rows only.
     """
-    if names is not None:
-        rows = [row._replace(cls=_look_up(names, row.cls, source)) for row in rows]
     rows = sorted(row._replace(cls=_normalise(row.cls, source)) for row in rows)
     _check_paths(rows, source)
     classes = sorted({row.cls for row in rows})
@@ -100,33 +85,42 @@ def hold_out(items: Sequence[Item], share: float, rng: random.Random) -> tuple[l
     return kept, held_out
 
 
-def read_names(path: Path) -> dict[str, str]:
-    """Read class names: a JSON object, or a CSV of two columns, from the data's spelling to the name.
-
-    Raises:
-        UsageError: the file cannot be read.
-        CocoopError: it is neither.
-    """
-    lines = read_lines(path)
-    try:
-        if path.suffix.lower() == ".json":
-            names = dict(json.loads("\n".join(lines)).items())
-        else:
-            names = dict(csv.reader(lines))
-        if not all(isinstance(name, str) for name in names.values()):
-            raise ValueError("a name is no text")
-    except (ValueError, AttributeError, RecursionError, csv.Error) as error:
-        raise CocoopError(
-            f"{path} is no file of names: a JSON object, or a CSV of two columns, folder and name "
-            f"({reason(error)})"
-        ) from error
-    return names
+def label_text(label: object, where: str) -> str:
+    """Return a label as a text, "" for none. Raises CocoopError for a list, which has several classes."""
+    if not is_scalar(label):
+        several = str(label)
+    elif label is None or label != label:
+        return ""
+    else:
+        text = str(int(label)) if isinstance(label, float) and label.is_integer() else str(label).strip()
+        if not (text.startswith("[") and text.endswith("]")):
+            return text
+        several = text
+    raise CocoopError(
+        f"{where} has a list for a label, {brief(several)}; an image must have one class, not several"
+    )
 
 
-def _look_up(names: Mapping[str, str], cls: str, source: str) -> str:
-    if cls not in names:
-        raise CocoopError(f"the names file has no name for the class {brief(cls)} of {source}")
-    return names[cls]
+def one_spelling(found: Found) -> Found:
+    """Take class names that differ in case, blanks or underscores for one, in the usual spelling."""
+    spelled: dict[str, Counter[str]] = {}
+    for row in found.rows:
+        spelled.setdefault(same_name(row.cls), Counter())[row.cls] += 1
+    several = {key: counts for key, counts in spelled.items() if len(counts) > 1}
+    if not several:
+        return found
+    taken = {key: min(counts, key=lambda name: (-counts[name], name)) for key, counts in several.items()}
+    rows = [row._replace(cls=taken.get(same_name(row.cls), row.cls)) for row in found.rows]
+    notes = [
+        f"{' and '.join(map(brief, sorted(counts)))} are one class, {brief(taken[key])}"
+        for key, counts in sorted(several.items())
+    ]
+    return Found(rows, (*found.notes, *notes), found.warnings)
+
+
+def same_name(name: str) -> str:
+    """Return what two names have in common that CLIP reads alike: not case, blanks or underscores."""
+    return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").lower().split())
 
 
 def _normalise(name: str, source: str) -> str:
@@ -147,7 +141,7 @@ def _check_paths(rows: Sequence[Row], source: str) -> None:
         raise CocoopError(f"{source} lists images more than once: {_listed(repeated)}")
     spelled: dict[str, str] = {}
     for name in sorted({row.cls for row in rows}):
-        other = spelled.setdefault(" ".join(name.replace("_", " ").lower().split()), name)
+        other = spelled.setdefault(same_name(name), name)
         if other != name:
             raise CocoopError(
                 f"{source} has two classes of one name: {brief(other)} and {brief(name)}; rename one"

@@ -1,14 +1,15 @@
-"""A person's own data as a dataset: a folder per class, a table of paths, or a dataset of the Hub."""
+"""A person's own data as a dataset: a folder, a table of paths, or a dataset of the Hub."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from cocoop.data.dataset import HUB, Dataset
 from cocoop.data.decode import decode_photo
-from cocoop.data.own.folder import read_folder
-from cocoop.data.own.rows import Row, read_names, to_splits
-from cocoop.data.own.table import READERS, read_table
+from cocoop.data.own.layouts import read_directory
+from cocoop.data.own.names import AUTO, read_names, readable, rename
+from cocoop.data.own.reading import PLAIN, Found, Reading
+from cocoop.data.own.rows import one_spelling, to_splits
+from cocoop.data.own.table import SUFFIXES, read_table
 from cocoop.data.storage import Root
 from cocoop.errors import UsageError
 
@@ -16,47 +17,50 @@ SAVED = ("dataset_dict.json", "dataset_info.json")  # what `datasets` leaves in 
 TEMPLATE = "a photo of a {}."
 
 
-def open_source(name: str, names: Path | None = None) -> Dataset:
+def open_source(name: str, names: Path | None = None, reading: Reading = PLAIN) -> Dataset:
     """Open own data.
 
     Args:
-        name: a folder with a folder for each class, a .csv, .tsv, .jsonl or .parquet table, a folder that
+        name: a folder (see `read_directory`), a .csv, .tsv, .txt, .jsonl or .parquet table, a folder that
             the library `datasets` saved, or "hub:NAME".
-        names: a file with the class names for what the data call the classes; see `read_names`.
+        names: a file with the class names for what the data call the classes, see `read_names`; "auto" for
+            those that `readable` finds.
+        reading: how they are to be read, where they do not say so themselves.
 
     Raises:
         UsageError: there is nothing under this name.
-        CocoopError: the data are not as they should be; see `read_folder`, `read_table`, `to_splits`.
+        CocoopError: the data are not as they should be; see `read_directory`, `read_table`, `to_splits`.
     """
-    class_names = read_names(names) if names else None
+    given = read_names(names) if names and str(names) != AUTO else None
     name = name if name.startswith(HUB) else os.path.normpath(Path(name).expanduser())
-    root, rows, note = _read(name)
-    return Dataset(name, TEMPLATE, root, to_splits(rows, name, class_names), note, decode_photo)
+    root, found = _read(name, reading)
+    if names:
+        classes = sorted({row.cls for row in found.rows})
+        given = given or {cls: (new,) for cls, new in readable(classes).items()}
+        found = rename(found, {cls: each[0] for cls, each in given.items()}, name)
+    found = one_spelling(found)
+    splits = to_splits(found.rows, name)
+    phrases = {each[0]: each for each in (given or {}).values() if len(each) > 1}
+    return Dataset(
+        name, TEMPLATE, root, splits, "; ".join(found.notes), decode_photo, found.warnings, phrases
+    )
 
 
-def _read(name: str) -> tuple[Root, list[Row], str]:
-    """Return where the images are, their rows, and what a reader of results must know."""
+def _read(name: str, reading: Reading) -> tuple[Root, Found]:
+    """Return where the images are, and their rows."""
     path = Path(name)
     if name.startswith(HUB):
         from cocoop.data.own.hub import fetch
 
-        return *fetch(name.removeprefix(HUB)), ""
+        return fetch(name.removeprefix(HUB), reading)
     if not path.exists():
         raise UsageError(f"there is no folder or table {name}, and no registered dataset of this name")
     if any((path / file).is_file() for file in SAVED):
         from cocoop.data.own.hub import read_saved
 
-        return *read_saved(path), ""
+        return read_saved(path, reading)
     if path.is_dir():
-        rows, others = read_folder(path)
-        return path, rows, _note(others)
-    if path.suffix.lower() not in READERS:
-        raise UsageError(f"{name} is no folder and no table; tables end in {', '.join(READERS)}")
-    return path.parent, read_table(path), ""
-
-
-def _note(others: Sequence[str]) -> str:
-    if not others:
-        return ""
-    first = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-    return f"passed over {len(others)} file(s) that are no images: {first}"
+        return path, read_directory(path, reading)
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{name} is no folder and no table; tables end in {', '.join(SUFFIXES)}")
+    return path.parent, read_table(path, reading)

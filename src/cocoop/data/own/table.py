@@ -1,62 +1,111 @@
-"""A table of images: CSV, Parquet or JSON lines with the columns `path`, `label` and, if wanted, `split`."""
+"""A table of images: text, Parquet or JSON lines, with columns of paths, classes and, if wanted, splits.
+
+Columns may have any usual name. Classes may also be columns of their own with a 1 for the one an image has.
+"""
 
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.types import is_scalar
 
-from cocoop.data.own.rows import SPLITS, Row
-from cocoop.errors import CocoopError
-from cocoop.utils.display import LONGEST, brief, reason
+from cocoop.data.own.columns import Columns, is_usual, lacks_label, pick, tells_labels, tells_paths
+from cocoop.data.own.reading import PLAIN, Found, Reading, Row
+from cocoop.data.own.rows import SPLITS, label_text
+from cocoop.data.own.text import read_text_table
+from cocoop.errors import CocoopError, UsageError
+from cocoop.utils.display import brief, reason
 
-READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"),
-    ".tsv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep="\t"),
-    ".jsonl": lambda path: _read_json_lines(path),
-    ".parquet": lambda path: _read_parquet(path),
-}
-COLUMNS = ("path", "label", "split")
-SHOWN = 20  # columns in a message
+SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".parquet")
+ADDRESS = re.compile(r"(https?|ftp|s3|gs|data):", re.IGNORECASE)
 LONGEST_PATH = 4096  # characters
 MAX_ROWS = 20_000_000
 MAX_BYTES = 1 << 30  # of the columns of a Parquet file, decompressed
+MARKS = {"0": False, "0.0": False, "": False, "False": False, "1": True, "1.0": True, "True": True}
 
 
-def read_table(path: Path) -> list[Row]:
+@dataclass(frozen=True)
+class Table:
+    """A table of which only the columns that matter are taken.
+
+    Attributes:
+        names: of all columns.
+        column: gives the values of one.
+        notes: what was found out about the file.
+    """
+
+    names: Sequence[str]
+    column: Callable[[str], Sequence[object]]
+    notes: Sequence[str] = ()
+
+
+def read_table(path: Path, reading: Reading = PLAIN) -> Found:
     """Return the rows of a table; paths in it are relative to its folder, and stay within it.
 
     Raises:
-        CocoopError: it cannot be read, lacks a column or a value, names an unknown split, or an image that
-            is missing or outside its folder.
+        UsageError: a column, a separator or an encoding was asked for that it does not have.
+        CocoopError: it cannot be read, lacks a column or a value, has several columns that may be meant,
+            several classes for an image, names an unknown split, or an image that is missing or outside
+            its folder.
     """
     try:
-        frame = READERS[path.suffix.lower()](path)
+        table = _open(path, reading)
+    except UsageError:
+        raise
     except Exception as error:  # whatever a damaged file provokes in its reader
         raise CocoopError(f"the table {path} cannot be read: {reason(error)}") from error
-    if lacking := [name for name in ("path", "label") if name not in frame.columns]:
-        present = ", ".join(map(repr, map(str, frame.columns[:SHOWN])))
-        more = f" and {len(frame.columns) - SHOWN:,} more" if len(frame.columns) > SHOWN else ""
-        raise CocoopError(
-            f"the table {path} lacks the column {lacking[0]!r}; it has {present[:LONGEST] or 'none'}{more}"
-        )
-    columns = [frame[name] for name in COLUMNS if name in frame.columns]
+    source = f"the table {path}"
+    columns, notes = pick(table.names, reading, source, table.column)
+    if columns.label:
+        labels: Sequence[object] = table.column(columns.label)
+    elif marked := _marked(table, columns):
+        labels = _one_of(marked, source)
+        notes.append(f"classes are the columns {', '.join(map(brief, list(marked)[:5]))}, marked with a 1")
+    else:
+        raise lacks_label(table.names, source)
+    splits = table.column(columns.split) if columns.split else [""] * len(labels)
     root = path.parent.resolve()
-    rows = [_row(path, root, line, *values) for line, values in enumerate(zip(*columns, strict=True), 1)]
+    lines = enumerate(zip(table.column(columns.path), labels, splits, strict=True), 1)
+    rows = [_row(path, root, line, *values) for line, values in lines]
     if missing := [row.path for row in rows if not (root / row.path).is_file()]:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise CocoopError(
             f"{len(missing)} images of the table {path} are missing: {', '.join(missing[:5])}{more}; paths "
             f"in it are relative to {path.parent}"
         )
-    return rows
+    if not columns.split and (parts := _split_folders(rows)):
+        rows = [row._replace(split=part) for row, part in zip(rows, parts, strict=True)]
+        notes.append("splits are the folders that the paths begin with")
+    return Found(rows, (*table.notes, *notes))
 
 
-def _read_json_lines(path: Path) -> pd.DataFrame:
+def tells_classes(path: Path, reading: Reading = PLAIN) -> bool:
+    """Whether a file is a table of images with their classes, or boxes, and not of something else."""
+    try:
+        table = _open(path, reading)
+        if not tells_paths(table.names, reading):
+            return False
+        return tells_labels(table.names, reading) or bool(_marked(table, Columns("", "", "")))
+    except Exception:  # whatever a damaged file provokes in its reader
+        return False
+
+
+def _open(path: Path, reading: Reading) -> Table:
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return _open_parquet(path)
+    if suffix == ".jsonl":
+        return _open_json_lines(path)
+    frame, notes = read_text_table(path, reading)
+    return Table(list(frame.columns), lambda name: frame[name].tolist(), notes)
+
+
+def _open_json_lines(path: Path) -> Table:
     rows: list[dict[str, object]] = []
     names: dict[str, None] = {}
     with path.open(encoding="utf-8-sig") as file:
@@ -65,13 +114,11 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
             if not isinstance(row, dict):
                 raise ValueError(f"line {number} is no object")
             names |= dict.fromkeys(row)
-            rows += [{name: row.get(name) for name in COLUMNS}] if row else []
-    if not {"path", "label"} <= names.keys():
-        return pd.DataFrame(columns=list(names))
-    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
+            rows += [row] if row else []
+    return Table(list(names), lambda name: [row.get(name) for row in rows])
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _open_parquet(path: Path) -> Table:
     """Read the columns that matter. A small file may repeat a long value often, so values are kept once."""
     metadata = pq.read_metadata(path)
     size = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
@@ -80,12 +127,12 @@ def _read_parquet(path: Path) -> pd.DataFrame:
             f"it has {metadata.num_rows:,} rows in {size:,} bytes, more than a list of images has"
         )
     schema = metadata.schema.to_arrow_schema()
-    names = [name for name in COLUMNS if name in schema.names]
-    if not {"path", "label"} <= set(names):
-        return pd.DataFrame(columns=schema.names)
-    texts = [name for name in names if pa.types.is_string(schema.field(name).type)]
-    table = pq.read_table(path, columns=names, read_dictionary=texts)
-    return pd.DataFrame({name: pd.Series(_values(table[name]), dtype=object) for name in names})
+
+    def column(name: str) -> Sequence[object]:
+        texts = [name] if pa.types.is_string(schema.field(name).type) else []
+        return _values(pq.read_table(path, columns=[name], read_dictionary=texts)[name])
+
+    return Table(schema.names, column)
 
 
 def _values(column: pa.ChunkedArray) -> list[object]:
@@ -99,19 +146,59 @@ def _values(column: pa.ChunkedArray) -> list[object]:
     return values
 
 
-def _row(table: Path, root: Path, line: int, path: object, label: object, split: object = "") -> Row:
+def _marked(table: Table, columns: Columns) -> dict[str, list[bool]]:
+    """Return the columns of a table that has one for each class; none where it is no such table."""
+    marked: dict[str, list[bool]] = {}
+    for name in table.names:
+        if name in (columns.path, columns.split) or is_usual("path", name):
+            continue
+        texts = ["" if value is None else str(value).strip() for value in table.column(name)]
+        if not set(texts) <= MARKS.keys():
+            return {}
+        marked[name] = [MARKS[text] for text in texts]
+    return marked if len(marked) > 1 else {}
+
+
+def _one_of(marked: dict[str, list[bool]], source: str) -> list[str]:
+    """Return the class of every row. Raises CocoopError where one has none or several."""
+    labels = []
+    for line, marks in enumerate(zip(*marked.values(), strict=True), 1):
+        names = [name for name, mark in zip(marked, marks, strict=True) if mark]
+        if len(names) != 1:
+            what = f"several classes ({', '.join(map(brief, names[:5]))})" if names else "no class"
+            raise CocoopError(f"row {line} of {source} has {what}; an image must have one")
+        labels += names
+    return labels
+
+
+def _row(table: Path, root: Path, line: int, path: object, label: object, split: object) -> Row:
     where = f"row {line} of the table {table}"
-    if not all(map(is_scalar, (path, label, split))):
+    if not all(map(is_scalar, (path, split))):
         raise CocoopError(f"{where} holds a list or an object; path, label and split are words")
-    values = ["" if value is None or value != value else str(value).strip() for value in (path, label, split)]
+    values = [_text(path), label_text(label, where), _text(split)]
     if not (values[0] and values[1]):
         raise CocoopError(f"{where} has no {'label' if values[0] else 'path'}")
     if values[2].lower() not in ("", *SPLITS):
         raise CocoopError(f"{where} has the split {brief(values[2])}; known are {', '.join(SPLITS)}")
+    if ADDRESS.match(values[0]):
+        raise CocoopError(
+            f"{where} has the web address {brief(values[0])} for a path; fetch the images first, e.g. with "
+            "img2dataset, and give the paths of the files"
+        )
     full = Path(os.path.normpath(root / values[0].replace("\\", "/")))
     if not _lies_in(full, root):
         raise CocoopError(f"{where} has the path {brief(values[0])}, which leaves the table's folder")
     return Row(full.relative_to(root).as_posix(), values[1], SPLITS.get(values[2].lower(), ""))
+
+
+def _text(value: object) -> str:
+    return "" if value is None or value != value else str(value).strip()
+
+
+def _split_folders(rows: Sequence[Row]) -> list[str]:
+    """Return the split of every row, where all paths begin with one's folder and some are to train on."""
+    parts = [SPLITS.get(row.path.partition("/")[0].lower(), "") for row in rows]
+    return parts if all(parts) and len(set(parts)) > 1 and "train" in parts else []
 
 
 def _lies_in(path: Path, folder: Path) -> bool:

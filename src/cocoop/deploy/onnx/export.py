@@ -7,7 +7,6 @@ export.json   class names, preprocessing, what it was made from and how it was c
 ```
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from rich.console import Console
 from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.folder import check_place
+from cocoop.estimator.inputs import Classes
 from cocoop.training.classifier import Classifier
 from cocoop.training.linearised import Linearised
 from cocoop.utils.files import write_bytes, write_json
@@ -23,21 +23,28 @@ from cocoop.utils.files import write_bytes, write_json
 DESCRIPTION, MODEL, RUNNER = "export.json", "model.onnx", "run.py"
 
 
-def export(model: PromptClassifier, classes: Sequence[str] | None, out: Path, console: Console) -> None:
+def export(
+    model: PromptClassifier,
+    classes: Classes | None,
+    out: Path,
+    console: Console,
+    overwrite: bool = False,
+) -> None:
     """Export a model for fixed class names, check it against PyTorch, write it, and say how it compares.
 
     Args:
         model: on the CPU.
         classes: names to choose from; None for the model's.
-        out: a new folder, or one with an earlier export.
+        out: a new folder.
         console: where the figures go.
+        overwrite: replace an earlier export.
 
     Raises:
         UsageError: bad names, `out` holds something else, the model is too large for ONNX, or it is to be
             screened: a graph cannot choose what it computes.
         CocoopError: the extra `export` is missing, or the exported model differs; nothing is written.
     """
-    check_place(out, DESCRIPTION, (DESCRIPTION, MODEL, RUNNER), "an export")
+    check_place(out, DESCRIPTION, (DESCRIPTION, MODEL, RUNNER), "an export", overwrite)
     try:
         from cocoop.deploy.onnx.graph import to_onnx
         from cocoop.deploy.onnx.parity import compare, embedded_images, features
@@ -47,18 +54,24 @@ def export(model: PromptClassifier, classes: Sequence[str] | None, out: Path, co
         raise UsageError("a graph cannot choose what it computes: export with --testing exact or linear")
     classifier, clip = model.classifier(classes), model.load_backbone()
     prompt, preprocess = model.info_.prompt, asdict(clip.preprocess)
+    if len(classifier.class_names) < 2:
+        raise UsageError("an export of one class would answer with 100% whatever the image; give two or more")
     images = embedded_images(classifier.class_names)
     linear = model.testing == "linear" and classifier.method.facts.conditional
     answers = model.predictor(features(clip, images), classes) if linear else classifier
     assert isinstance(answers, Classifier | Linearised)
-    onnx = to_onnx(clip, answers)
-    parity = compare(clip, answers, onnx, preprocess, images)
+    limit = model.info_.unknown
+    limit = limit if limit and limit.names == list(classifier.class_names) else None
+    onnx = to_onnx(clip, answers, model.temperature, limit.score if limit else None)
+    parity = compare(clip, answers, onnx, preprocess, images, model.temperature)
     parity.check()
     write_bytes(out / MODEL, onnx)
     write_bytes(out / RUNNER, (Path(__file__).parent / "standalone.py").read_bytes())
     description = {
         "classes": classifier.class_names,
         "preprocess": preprocess,
+        "temperature": model.temperature,
+        "unsure": {"score": limit.score, "below": limit.value} if limit else None,
         "method": prompt.method,
         "testing": "linear" if linear else "exact",
         "backbone": prompt.backbone,

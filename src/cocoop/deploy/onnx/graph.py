@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from cocoop.backbones.clip import Backbone
 from cocoop.errors import UsageError
+from cocoop.estimator.calibration import Score
+from cocoop.methods._hooks import Output
 from cocoop.training.classifier import Classifier
 from cocoop.training.linearised import Linearised
 
 LIMIT = 2 * 1000**3  # bytes of one ONNX file, which is one protobuf message
-Logits = Callable[[Float[Tensor, "b d"]], Tensor]
+Outputs = Callable[[Float[Tensor, "b d"]], Output]
 
 
 class ImageClassifier(nn.Module):
@@ -24,22 +26,46 @@ class ImageClassifier(nn.Module):
 
     Args:
         backbone: the frozen CLIP.
-        logits: image features (b, d) to logits (b, c).
+        classifier: over the names.
+        output: image features (b, d) to what its logits are computed from.
+        temperature: of the probabilities.
+        score: what tells images of no class, as a second output; None for no such output.
     """
 
-    def __init__(self, backbone: Backbone, logits: Logits) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        classifier: Classifier,
+        output: Outputs,
+        temperature: float = 1.0,
+        score: Score | None = None,
+    ) -> None:
         super().__init__()
+        self.temperature, self.score = temperature, score
         self.visual = backbone.model.visual
-        self.logits = logits
+        self.classifier, self.output = classifier, output
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images (b, 3, s, s) to probabilities (b, c)."""
-        return self.logits(self.visual(images)).softmax(-1)
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Map images (b, 3, s, s) to probabilities (b, c), and to the score (b,) where there is one."""
+        out = self.output(self.visual(images))
+        probabilities = (out.logits / self.temperature).softmax(-1)
+        if self.score is None:
+            return probabilities
+        if self.score == "confidence":
+            return probabilities, probabilities.amax(-1)
+        if self.score == "energy":
+            return probabilities, out.logits.logsumexp(-1)
+        return probabilities, self.classifier.cosine(out).amax(-1)
 
 
 @torch.no_grad()
-def to_onnx(backbone: Backbone, answers: Classifier | Linearised) -> bytes:
-    """Return a classifier as an ONNX file.
+def to_onnx(
+    backbone: Backbone,
+    answers: Classifier | Linearised,
+    temperature: float = 1.0,
+    score: Score | None = None,
+) -> bytes:
+    """Return a classifier as an ONNX file, with probabilities, and the score for unknown images if wanted.
 
     Where the prompts depend on the image, the graph holds the text tower over the token tree of all the
     names, or where it is linearised an affine map for each; elsewhere it holds one matrix of text features.
@@ -60,14 +86,15 @@ def to_onnx(backbone: Backbone, answers: Classifier | Linearised) -> bytes:
     if (size := sum(p.nbytes for p in backbone.model.visual.parameters())) > LIMIT:
         raise UsageError(f"an ONNX file holds 2 GB, the image tower of {backbone.name} has {size / 1e9:.1f}")
     answers.predict(torch.zeros(1, backbone.embed_dim))  # what is computed once must not be traced
-    logits = answers.logits if isinstance(answers, Linearised) else _exact(backbone, answers)
-    model, edge = ImageClassifier(backbone, logits), backbone.preprocess.size
+    output = answers.output if isinstance(answers, Linearised) else _exact(backbone, answers)
+    model = ImageClassifier(backbone, classifier, output, temperature, score)
+    edge = backbone.preprocess.size
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         program = torch.onnx.export(
             model.eval(),  # a module in training mode makes the exporter warn
             (torch.zeros(2, 3, edge, edge),),
             input_names=["images"],
-            output_names=["probabilities"],
+            output_names=["probabilities", *(["score"] if score else [])],
             dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
             dynamo=True,
             verbose=False,
@@ -77,12 +104,12 @@ def to_onnx(backbone: Backbone, answers: Classifier | Linearised) -> bytes:
         return (Path(folder) / "model.onnx").read_bytes()
 
 
-def _exact(backbone: Backbone, classifier: Classifier) -> Logits:
+def _exact(backbone: Backbone, classifier: Classifier) -> Outputs:
     if classifier.method.facts.conditional:
-        encode = classifier.encode_text.in_one_piece()
-        return lambda fimg: classifier.pair(fimg, encode(classifier.contexts(fimg))).logits
+        encode = classifier.encoder_in_one_piece()
+        return lambda fimg: classifier.pair(fimg, encode(classifier.contexts(fimg)))
     fixed = classifier.encode(classifier.contexts(torch.zeros(1, backbone.embed_dim)))
-    return lambda fimg: classifier.pair(fimg, fixed).logits
+    return lambda fimg: classifier.pair(fimg, fixed)
 
 
 @contextmanager

@@ -59,7 +59,12 @@ class Parity:
 
 
 def compare(
-    backbone: Backbone, answers: Classifier | Linearised, model: bytes, spec: dict[str, Any], data: Dataset
+    backbone: Backbone,
+    answers: Classifier | Linearised,
+    model: bytes,
+    spec: dict[str, Any],
+    data: Dataset,
+    temperature: float = 1.0,
 ) -> Parity:
     """Compare an ONNX file, fed by the runner's preprocessing, with what was exported.
 
@@ -69,10 +74,11 @@ def compare(
         model: the ONNX file.
         spec: the preprocessing as the runner reads it.
         data: images to compare on; their labels do not matter.
+        temperature: of the probabilities.
     """
     items, views, fimg = data.items("test"), views_of(backbone, data), features(backbone, data)
     expected, exact = (
-        each.predict(fimg).softmax(1).numpy()
+        (each.predict(fimg) / temperature).softmax(1).numpy()
         for each in (answers, answers.classifier if isinstance(answers, Linearised) else answers)
     )
     inputs = [pixels(io.BytesIO(read_bytes(data.root, item.path)), spec) for item in items]

@@ -15,8 +15,10 @@ def pixels(file: Any, spec: dict[str, Any]) -> np.ndarray:
     size = spec["size"]
     with Image.open(file) as opened:
         image = ImageOps.exif_transpose(opened)
-    if image.mode.startswith("I"):  # 16 bits a pixel
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode.startswith("I"):  # 16 bits a pixel, of which files may use 8 or 12
+        values = np.asarray(image)
+        bits = next((bits for bits in (8, 12) if values.max(initial=0) < 1 << bits), 16)
+        image = Image.fromarray((values >> bits - 8).astype(np.uint8))
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     short = min(image.size) if spec["resize_mode"] == "shortest" else image.size
     edges = (np.array(image.size) * size / short).astype(int).tolist()
@@ -26,11 +28,24 @@ def pixels(file: Any, spec: dict[str, Any]) -> np.ndarray:
     return ((values - spec["mean"]) / spec["std"]).transpose(2, 0, 1).astype(np.float32)
 
 
-if __name__ == "__main__":
-    folder = Path(__file__).parent
+def main(paths: list[str]) -> int:
+    """Print the likeliest names of every image; return 1 where none of them can be read."""
+    folder, read = Path(__file__).parent, 0
     spec = json.loads((folder / "export.json").read_text("utf-8"))
     session = onnxruntime.InferenceSession(folder / "model.onnx")
-    for path in sys.argv[1:]:
-        [[chances]] = session.run(None, {"images": pixels(path, spec["preprocess"])[None]})
-        best = np.argsort(-chances)[:3]
-        print(path, *(f"{spec['classes'][i]} {chances[i]:.1%}" for i in best), sep="\t")
+    for path in paths:
+        try:
+            image = pixels(path, spec["preprocess"])
+        except Exception as error:  # whatever a file that is no image provokes
+            print(f"skipped: cannot read the image {path}: {error}", file=sys.stderr)
+            continue
+        read += 1
+        [chances], *score = session.run(None, {"images": image[None]})
+        best = [f"{spec['classes'][i]} {chances[i]:.1%}" for i in np.argsort(-chances)[:3]]
+        unsure = ["unsure"] if score and score[0][0] < spec["unsure"]["below"] else []
+        print(path, *unsure, *best, sep="\t")
+    return 0 if read or not paths else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

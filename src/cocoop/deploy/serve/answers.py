@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from PIL import Image
@@ -23,6 +24,8 @@ from cocoop.data.storage import UNREADABLE
 from cocoop.deploy.serve.limits import DEFAULT, Limits, Refused
 from cocoop.errors import UsageError
 from cocoop.estimator import PromptClassifier, ZeroShot
+from cocoop.estimator.calibration import Answers
+from cocoop.estimator.inputs import distinct, with_phrases
 from cocoop.methods import baseline
 
 KEPT = 512  # images whose features are kept, so that editing names does not encode them again
@@ -55,12 +58,17 @@ class Answer:
     Attributes:
         file: the name its sender gave it.
         thumbnail: a small JPEG of it.
-        tops: by model, its likeliest names with their probabilities, the likeliest first.
+        tops: by model, its likeliest names with their probabilities, the likeliest first; of one name alone
+            with its cosine.
+        sure: by model, whether the image reaches its threshold; None where it has none for these names.
+        candidates: how many names there were.
     """
 
     file: str
     thumbnail: bytes
     tops: Mapping[str, tuple[tuple[str, float], ...]]
+    sure: Mapping[str, bool | None]
+    candidates: int
 
     def confidence(self, model: str) -> float:
         """The probability of a model's likeliest name."""
@@ -114,18 +122,25 @@ class SideBySide:
         Raises:
             Refused: too much of something, an image or name that cannot be used, or too many at once.
         """
-        names = self._checked(uploads, names)
+        classes = self._checked(uploads, names)
+        names = list(classes)
         with self._computing(len(uploads), len(names), wanted) as check:
             images = [self._encode(upload, check) for upload in uploads]
             columns = {
-                label: _tops(model, images, names, top_k, check) for label, model in self.models.items()
+                label: _tops(model, images, classes, top_k, check) for label, model in self.models.items()
             }
         return [
-            Answer(upload.name, image.thumbnail, {label: column[row] for label, column in columns.items()})
+            Answer(
+                upload.name,
+                image.thumbnail,
+                {label: column[row][0] for label, column in columns.items()},
+                {label: column[row][1] for label, column in columns.items()},
+                len(names),
+            )
             for row, (upload, image) in enumerate(zip(uploads, images, strict=True))
         ]
 
-    def _checked(self, uploads: Sequence[Upload], names: Sequence[str]) -> Sequence[str]:
+    def _checked(self, uploads: Sequence[Upload], names: Sequence[str]) -> Sequence[str] | Mapping[str, Any]:
         limits = self.limits
         if not uploads:
             raise Refused(422, "there is no image; send at least one")
@@ -137,7 +152,13 @@ class SideBySide:
             raise Refused(422, f"the name {long[0][:40]}… is longer than {limits.name_length} characters")
         if not names and not self.classes:
             raise Refused(422, "the models have no class names of their own; give some")
-        return names or self.classes
+        try:
+            classes = with_phrases(names) if names else self.classes
+        except UsageError as error:
+            raise Refused(422, str(error)) from None
+        if isinstance(classes, Mapping) and sum(map(len, classes.values())) > limits.classes:
+            raise Refused(422, f"there are more than {limits.classes} phrases; give fewer")
+        return cast(Sequence[str] | Mapping[str, Any], classes)
 
     @contextmanager
     def _computing(self, images: int, names: int, wanted: Callable[[], bool]) -> Iterator[Callable[[], None]]:
@@ -203,7 +224,7 @@ class SideBySide:
 
 def split_names(text: str) -> tuple[str, ...]:
     """Return the class names of a text, one a line or separated by commas, each once."""
-    return tuple(dict.fromkeys(" ".join(name.split()) for name in re.split(r"[,\n]", text) if name.strip()))
+    return distinct(" ".join(name.split()) for name in re.split(r"[,\n]", text) if name.strip())
 
 
 def with_zero_shot(models: Mapping[str, PromptClassifier]) -> dict[str, PromptClassifier]:
@@ -214,7 +235,9 @@ def with_zero_shot(models: Mapping[str, PromptClassifier]) -> dict[str, PromptCl
     given = {model.load_backbone().name for model in models.values() if model.method == baseline()}
     zero_shot = {
         ZERO_SHOT if len(first) == 1 else f"{ZERO_SHOT} ({name})": ZeroShot(
-            model.load_backbone(), template=model.info_.prompt.template
+            model.load_backbone(),
+            template=model.info_.prompt.template,
+            phrases=model.info_.prompt.phrases,
         )
         for name, model in first.items()
         if name not in given
@@ -225,22 +248,28 @@ def with_zero_shot(models: Mapping[str, PromptClassifier]) -> dict[str, PromptCl
 def _tops(
     model: PromptClassifier,
     images: Sequence[EncodedImage],
-    names: Sequence[str],
+    classes: Sequence[str] | Mapping[str, Any],
     top_k: int,
     check: Callable[[], None],
-) -> list[tuple[tuple[str, float], ...]]:
-    """Return the likeliest names of every image with their probabilities."""
+) -> list[tuple[tuple[tuple[str, float], ...], bool | None]]:
+    """Return the likeliest names of every image with their probabilities, and whether it is sure."""
+    names = list(classes)
     zimg = torch.cat([image.features[model.load_backbone().name] for image in images])
-    logits = []
+    parts = []
     for part in zimg.split(max(1, TEXTS_AT_ONCE // len(names))):
         check()
         try:
-            logits.append(model.logits(part, names))
+            parts.append(model.answers(part, classes))
         except UsageError as error:  # a name CLIP cannot read, or one this model cannot take
             raise Refused(422, str(error)) from None
-    values, places = torch.cat(logits).softmax(1).topk(max(1, min(top_k, len(names))))
+    answers = Answers(torch.cat([part.logits for part in parts]), torch.cat([part.cosines for part in parts]))
+    shares = (answers.logits / model.temperature).softmax(1) if len(names) > 1 else answers.cosines
+    values, places = shares.topk(max(1, min(top_k, len(names))))
+    sure = model.sure_of(answers, names)
+    flags = [None] * len(zimg) if sure is None else sure.tolist()
     rows = zip(values.tolist(), places.tolist(), strict=True)
-    return [tuple((names[i], chance) for chance, i in zip(*row, strict=True)) for row in rows]
+    tops = [tuple((names[i], chance) for chance, i in zip(*row, strict=True)) for row in rows]
+    return list(zip(tops, flags, strict=True))
 
 
 def _thumbnail(image: Image.Image) -> bytes:

@@ -126,8 +126,9 @@ def _checked(form: FormData) -> Question:
 
 
 def _described(answer: Answer) -> dict[str, Any]:
+    """Return an answer for programs; `sure` is null for a model without a threshold for these names."""
+    by = "probability" if answer.candidates > 1 else "similarity"
     answers = {
-        label: [{"name": name, "probability": chance} for name, chance in top]
-        for label, top in answer.tops.items()
+        label: [{"name": name, by: chance} for name, chance in top] for label, top in answer.tops.items()
     }
-    return {"file": answer.file, "answers": answers}
+    return {"file": answer.file, "answers": answers, "sure": dict(answer.sure)}
