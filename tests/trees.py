@@ -86,6 +86,19 @@ def make_tree(
     return folder
 
 
+def make_imagenet(root: Path, name: str = "imagenet", wnids: int = 4, folder: str = "train") -> Path:
+    """Write ImageNet or a variant: image k of wnid j is n0000000j_k.JPEG, in no order."""
+    facts = spec(name)
+    for label in range(wnids):
+        part = f"{label}" if name == "imagenetv2" else f"n{label:08}"
+        parts = ("train", "val") if name == "imagenet" else (".",)
+        paths = [f"{top}/{part}/{index}.JPEG" for top in parts for index in (10, 2, 1)]
+        write_images(facts.image_folder(root), paths)
+    place = root / facts.folder
+    (place / "classnames.txt").write_text("".join(f"n{label:08} thing {label}\n" for label in range(wnids)))
+    return place
+
+
 def write_images(folder: Path, paths: Sequence[str]) -> None:
     """Write a tiny JPEG at every path."""
     file = io.BytesIO()

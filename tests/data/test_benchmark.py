@@ -16,7 +16,7 @@ from cocoop.data.splits import draw, select, subset_labels
 from cocoop.errors import CocoopError, UsageError
 from cocoop.experiments.protocols import PROTOCOLS
 from cocoop.report.tables import notes as table_notes
-from tests.trees import PATHS, class_names, make_tree, spec, write_images
+from tests.trees import PATHS, class_names, make_imagenet, make_tree, spec, write_images
 
 ON_DISK = [name for name in DATASETS.names() if isinstance(DATASETS.get(name), Benchmark)]
 VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
@@ -45,19 +45,6 @@ HALVES = {
     "eurosat": (5, 5, "Pasture Land"),
     "ucf101": (51, 50, "Lunges"),
 }
-
-
-def make_imagenet(root: Path, name: str = "imagenet", wnids: int = 4, folder: str = "train") -> Path:
-    """Write ImageNet or a variant: image k of wnid j is n0000000j_k.JPEG, in no order."""
-    facts = spec(name)
-    for label in range(wnids):
-        part = f"{label}" if name == "imagenetv2" else f"n{label:08}"
-        parts = ("train", "val") if name == "imagenet" else (".",)
-        paths = [f"{top}/{part}/{index}.JPEG" for top in parts for index in (10, 2, 1)]
-        write_images(facts.image_folder(root), paths)
-    place = root / facts.folder
-    (place / "classnames.txt").write_text("".join(f"n{label:08} thing {label}\n" for label in range(wnids)))
-    return place
 
 
 def test_all_fifteen_are_here() -> None:

@@ -23,8 +23,7 @@ from cocoop.methods._settings import resolve
 from cocoop.report.page import html
 from cocoop.report.show import report
 from cocoop.report.tables.results import results
-from tests.data.test_benchmark import make_imagenet
-from tests.trees import make_tree
+from tests.trees import make_imagenet, make_tree
 
 SUMMARIES = {name: DatasetSummary(fewest=20, most=20, domains=("mono",), room=18) for name in ("a", "b", "c")}
 VARIANTS = ["imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"]

@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from cocoop.cli.get import get
 from cocoop.cli.options import (
     Encoding,
     Json,
@@ -24,7 +25,8 @@ from cocoop.utils.files import write_text
 if TYPE_CHECKING:
     from cocoop.data.benchmark.check import Check
 
-app = typer.Typer(no_args_is_help=True, help="List, check and export datasets.")
+app = typer.Typer(no_args_is_help=True, help="List, get, check and export datasets.")
+app.command()(get)
 out = terminal(highlight=False)
 
 SHOWN = 10  # faulty images named on the screen

@@ -11,7 +11,7 @@ from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 
 from cocoop.data import open_dataset
 from cocoop.data.benchmark.layouts import absent, mirrored, nested
-from cocoop.data.benchmark.spec import Benchmark, LabelFile
+from cocoop.data.benchmark.spec import GET, Benchmark, LabelFile
 from cocoop.data.benchmark.wordnet import CLASS_NAMES, read_class_names
 from cocoop.data.dataset import Dataset, Item
 from cocoop.data.datasets import DATASETS
@@ -136,7 +136,9 @@ def _layout(spec: Benchmark, root: Path) -> Iterator[Finding]:
     if images.is_dir():
         yield Finding("ok", f"the images are in {images}")
     else:
-        todo = _steps([*absent(spec, root), f"get the images: {spec.source}"])
+        todo = _steps(
+            [*absent(spec, root), f"get the images: {GET.format(spec.name, root)}, or {spec.source}"]
+        )
         yield Finding("problem", f"there is no folder {images}", todo)
     for file in spec.labels.files:
         yield _label_file(file, root / spec.folder, root)

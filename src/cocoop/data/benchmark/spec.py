@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cocoop.data.benchmark.remote import ByHand, Download, Remote, split_copies
 from cocoop.data.dataset import Dataset, Item
 from cocoop.data.splits import check_labels, read_split
 from cocoop.errors import CocoopError, UsageError
@@ -12,6 +13,7 @@ Splits = Mapping[str, tuple[Item, ...]]
 
 SPLIT_FILES = "DATASETS.md of github.com/KaiyangZhou/CoOp links it"
 CHECK = "cocoop data check {} --root {}"
+GET = "cocoop data get {} --root {}"
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,16 @@ class LabelFile:
         source: where to get it.
         sha256: first digits of the digest of the benchmark's file; empty where it is not known.
         shared: it may lie in the folder of ImageNet too.
+        remotes: addresses of it, the best first.
+        made: its content, where nothing needs to be downloaded.
     """
 
     name: str
     source: str
     sha256: str = ""
     shared: bool = False
+    remotes: tuple[Remote, ...] = ()
+    made: Callable[[], str] | None = None
 
     def find(self, folder: Path) -> Path | None:
         """Return where the file is, or None."""
@@ -77,6 +83,9 @@ class Benchmark:
         first_new: name of the first class of the new half, which shows that labels are in their order.
         class_of: image path to class name, where the path says it.
         mirrors: path under the data root to what to do, for the ways other places lay the data out.
+        terms: its licence, as far as that is known; what its source says holds.
+        downloads: the images.
+        by_hand: archives instead that only a person can get.
     """
 
     name: str
@@ -90,6 +99,9 @@ class Benchmark:
     first_new: str = ""
     class_of: Callable[[str], str] | None = None
     mirrors: Mapping[str, str] = field(default_factory=dict)
+    terms: str = ""
+    downloads: tuple[Download, ...] = ()
+    by_hand: ByHand | None = None
 
     def image_folder(self, root: Path) -> Path:
         """Where the images are, or should be."""
@@ -126,7 +138,13 @@ class Benchmark:
         return root
 
 
-def split_file(name: str, sha256: str = "") -> Labels:
-    """Labels in a split file of the CoOp benchmark, {"train": [[path, label, name], ...], ...}."""
-    file = LabelFile(name, SPLIT_FILES, sha256)
+def split_file(name: str, sha256: str = "", *, drive: str = "") -> Labels:
+    """Labels in a split file of the CoOp benchmark, {"train": [[path, label, name], ...], ...}.
+
+    Args:
+        name: of the file.
+        sha256: first digits of its digest, where they are known.
+        drive: what its authors' copy is called on Google Drive; without it, no address is known.
+    """
+    file = LabelFile(name, SPLIT_FILES, sha256, remotes=split_copies(name, sha256, drive) if drive else ())
     return Labels((file,), lambda folder, images: read_split(file.need(folder)))

@@ -21,11 +21,22 @@ from cocoop.utils.files import (
     write_text,
 )
 
+
+def class_names_text() -> str:
+    """Return `classnames.txt`: ImageNet's WordNet ids, and the names that CLIP is evaluated with."""
+    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+    from timm.data import ImageNetInfo
+
+    wnids = sorted(ImageNetInfo("imagenet-1k").label_names())
+    return "".join(f"{wnid} {name}\n" for wnid, name in zip(wnids, IMAGENET_CLASSNAMES, strict=True))
+
+
 CLASS_NAMES = LabelFile(
     "classnames.txt",
     'its lines are "n01440764 tench", in the order of the WordNet ids; DATASETS.md of '
     "github.com/KaiyangZhou/CoOp links it",
     shared=True,
+    made=class_names_text,
 )
 OWN_SAMPLE = (
     "ImageNet shots are our own sample, drawn from the sorted file names: the published draws depend on "

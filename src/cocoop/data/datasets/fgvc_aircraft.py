@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cocoop.data.benchmark.remote import Download, Remote, collection
 from cocoop.data.benchmark.spec import Benchmark, LabelFile, Labels, Splits
 from cocoop.data.dataset import Item
 from cocoop.data.datasets import DATASETS
@@ -44,5 +45,20 @@ DATASETS.register("fgvc_aircraft")(
             "fgvc-aircraft-2013b/data": "ln -s fgvc-aircraft-2013b/data fgvc_aircraft",
             "fgvc_aircraft/data/images": "mv fgvc_aircraft/data/* fgvc_aircraft/",
         },
+        terms="for non-commercial research",
+        downloads=(
+            Download(
+                {name: name for name in ("images", VARIANTS.name, *(file.name for file in LISTS.values()))},
+                (
+                    Remote(
+                        "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/"
+                        "fgvc-aircraft-2013b.tar.gz",
+                        2_753_340_328,
+                        "e4e323d410e29f0370c81eabdcbb0e2b813acea1de22891b70b58ff41bfc9834",
+                    ),
+                    collection("fgvc_aircraft.zip"),
+                ),
+            ),
+        ),
     )
 )

@@ -3,6 +3,7 @@
 Nothing is ever selected on them: there is no "val" list, and the last step is what is tested.
 """
 
+from cocoop.data.benchmark.imagenet_archives import BY_HAND
 from cocoop.data.benchmark.spec import Benchmark
 from cocoop.data.benchmark.wordnet import wnid_folders
 from cocoop.data.datasets import DATASETS
@@ -26,5 +27,7 @@ DATASETS.register("imagenet")(
                 "github.com/soumith/imagenetloader.torch does"
             ),
         },
+        terms="for non-commercial research, as agreed with image-net.org",
+        by_hand=BY_HAND,
     )
 )
