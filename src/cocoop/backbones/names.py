@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import EntryNotFoundError
 from open_clip.pretrained import get_pretrained_cfg
@@ -86,6 +86,30 @@ def text_sizes(name: str) -> tuple[int, int] | None:
     return (width, config["embed_dim"]) if width else None
 
 
+def weights_to_fetch(name: str) -> tuple[str, int] | None:
+    """Return the repository of the Hub that loading a backbone will ask, and about how many bytes for.
+
+    None where nothing has to be fetched, or only loading tells.
+
+    Raises:
+        UsageError: no such architecture or tag.
+    """
+    if name in (EMBEDDED, TOY) or name.startswith("hf-hub:") or "@" in name or Path(name).exists():
+        return None
+    architecture, tag = _architecture(name)
+    if tag == RANDOM:
+        return None
+    repository, filename = os.path.split(
+        _tag_config(architecture, _default(architecture, tag)).get("hf_hub", "")
+    )
+    names = [filename] if filename else [*_HUB_FILES]
+    if not repository or any(isinstance(try_to_load_from_cache(repository, each), str) for each in names):
+        return None
+    with _quiet():
+        model = open_clip.create_model(architecture, pretrained=None)
+    return repository, 4 * sum(parameter.numel() for parameter in model.parameters())
+
+
 def _embedded(name: str) -> Path:
     asset(f"{name}/open_clip_config.json")
     return asset(f"{name}/{HUB_FILES[0]}").parent
@@ -106,7 +130,7 @@ def _from_tag(architecture: str, tag: str) -> nn.Module:
     if tag == RANDOM:
         with seeded(0):
             return open_clip.create_model(architecture, pretrained=None)
-    tag = tag or (RELEASED if RELEASED in open_clip.list_pretrained_tags_by_model(architecture) else "")
+    tag = _default(architecture, tag)
     config = _tag_config(architecture, tag)
     try:
         if config.get("hf_hub"):
@@ -119,6 +143,11 @@ def _from_tag(architecture: str, tag: str) -> nn.Module:
             f"the weights {architecture}/{tag} cannot be loaded ({error}). With no network, fetch their file "
             f"elsewhere and give its path: --backbone {architecture}/{tag}@FILE"
         ) from error
+
+
+def _default(architecture: str, tag: str) -> str:
+    """Return a tag, or where none is given that of the weights that CLIP's authors published."""
+    return tag or (RELEASED if RELEASED in open_clip.list_pretrained_tags_by_model(architecture) else "")
 
 
 def _tag_config(architecture: str, tag: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from cocoop.cli.data import app as data_app
 from cocoop.cli.export import app as export_app
 from cocoop.cli.options import Overwrite, parse_bytes
 from cocoop.cli.own import app as own_app
+from cocoop.cli.reproduce import app as reproduce_app
 from cocoop.cli.run import app as run_app
 from cocoop.cli.run import called
 from cocoop.cli.serve import app as serve_app
@@ -31,6 +32,7 @@ app = typer.Typer(
     help="Prompt learning for CLIP: CoOp, CoCoOp and what came after, beside zero-shot CLIP.",
 )
 app.add_typer(run_app)
+app.add_typer(reproduce_app)
 app.add_typer(own_app)
 app.add_typer(export_app)
 app.add_typer(serve_app)

@@ -88,12 +88,12 @@ def run(
         from cocoop.experiments import run as experiment
         from cocoop.experiments.protocols import PAPER_METHODS
 
-    with _interruptible():
+    with interruptible():
         experiment.run(
             protocols,
-            datasets=_matching(datasets),
-            methods=PAPER_METHODS if methods is None else _words(methods),
-            seeds=_numbers(seeds),
+            datasets=matching(datasets),
+            methods=PAPER_METHODS if methods is None else words(methods),
+            seeds=numbers(seeds),
             shots=shots,
             source=source,
             backbone=backbone,
@@ -142,15 +142,15 @@ def demo(
         from cocoop.report.page import html
         from cocoop.utils.environment import cores
 
-    chosen = choose(None if methods is None else _words(methods), protocol, full)
+    chosen = choose(None if methods is None else words(methods), protocol, full)
     for line in chosen.left_out:
         out.print(line, soft_wrap=True, highlight=False)
-    with _interruptible():
+    with interruptible():
         experiment.run(
             protocol,
-            datasets=_matching(datasets),
+            datasets=matching(datasets),
             methods=chosen.methods,
-            seeds=_numbers(seeds or ("1,2,3" if full else "1,2")),
+            seeds=numbers(seeds or ("1,2,3" if full else "1,2")),
             workers=workers or str(min(4, cores())),
             presets=chosen.presets,
             folder=folder,
@@ -207,7 +207,8 @@ class _Interrupted(CocoopError):
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
+    """Turn Ctrl-C into an error that says that what is finished is kept."""
     try:
         yield
     except KeyboardInterrupt:
@@ -216,22 +217,25 @@ def _interruptible() -> Iterator[None]:
         ) from None
 
 
-def _words(text: str) -> tuple[str, ...]:
+def words(text: str) -> tuple[str, ...]:
+    """Return the words of a list that is separated by commas."""
     return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def numbers(text: str) -> tuple[int, ...]:
+    """Return the numbers of such a list. Raises UsageError."""
     try:
-        return tuple(int(word) for word in _words(text))
+        return tuple(int(word) for word in words(text))
     except ValueError:
         raise UsageError(f"{text!r} is not a list of whole numbers such as 1,2,3") from None
 
 
-def _matching(text: str) -> tuple[str, ...]:
+def matching(text: str) -> tuple[str, ...]:
+    """Return the datasets that names or patterns mean. Raises UsageError where there are none."""
     from cocoop.data import DATASETS, is_source
 
     matching: dict[str, None] = {}
-    for word in _words(text):
+    for word in words(text):
         names = fnmatch.filter(DATASETS.names(), word) or [word] * is_source(word)
         if not names:
             raise unknown("dataset", word, DATASETS.names())

@@ -24,7 +24,7 @@ def harmonic_mean(base: float, new: float) -> float:
 
 
 def disambiguate(records: Sequence[Record], shots: bool = True) -> list[Record]:
-    """Add to the labels of methods the shots, backbone and precision, where the records differ in them.
+    """Add to the labels of methods the shots, backbone, precision and test images, where the records differ.
 
     Args:
         records: of one protocol.
@@ -34,12 +34,14 @@ def disambiguate(records: Sequence[Record], shots: bool = True) -> list[Record]:
     several_shots = shots and len({training.shots for training in trainings if training.shots}) > 1
     several_backbones = len({training.weights for training in trainings}) > 1
     several_precisions = len({training.precision for training in trainings}) > 1
+    several_samples = len({record.cell.testing.sample for record in records}) > 1
     labelled = []
     for record in records:
         training = record.cell.training
         additions = [f"{training.shots} shots"] if several_shots and training.shots else []
         additions += [training.backbone] if several_backbones else []
         additions += [training.precision] if several_precisions else []
+        additions += [f"{record.cell.testing.sample or 'all'} test images"] if several_samples else []
         label = f"{training.label} ({', '.join(additions)})" if additions else training.label
         cell = record.cell.model_copy(update={"training": training.model_copy(update={"label": label})})
         labelled.append(record.model_copy(update={"cell": cell}))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 from functools import cached_property
 from typing import Any
 
@@ -70,6 +71,7 @@ class Testing(BaseModel):
         subset: images of these classes are tested.
         candidates: the classes they are classified among; those of the images are among them.
         split: the dataset's list of test images.
+        sample: how many of them are tested, drawn at random, always the same; 0 for all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,12 +80,16 @@ class Testing(BaseModel):
     subset: Subset
     candidates: Subset
     split: str = "test"
+    sample: int = 0
 
     def choose(self, dataset: Dataset) -> tuple[tuple[Item, ...], list[str]]:
         """Return the test items, labelled by their place among the candidates, and the candidates' names."""
         labels = range(len(dataset.class_names))
         candidates, tested = subset_labels(labels, self.candidates), set(subset_labels(labels, self.subset))
         items = [item for item in dataset.items(self.split) if item.label in tested]
+        if 0 < self.sample < len(items):
+            drawn = set(random.Random(0).sample(range(len(items)), self.sample))
+            items = [item for place, item in enumerate(items) if place in drawn]
         return select(items, candidates), [dataset.class_names[label] for label in candidates]
 
 
@@ -107,8 +113,9 @@ class Cell(BaseModel):
     @cached_property
     def key(self) -> str:
         """Short digest of the whole cell."""
+        without = set() if self.testing.sample else {"sample"}  # records of all images keep their keys
         mode = [self.mode] if self.mode != "exact" else []
-        return _key([self.protocol, self.training.key, self.testing.model_dump(), *mode])
+        return _key([self.protocol, self.training.key, self.testing.model_dump(exclude=without), *mode])
 
     def in_mode(self, mode: TestingMode) -> "Cell":
         """Return the cell with its logits computed in another way, which its label then says."""

@@ -123,6 +123,14 @@ def common(clip: Backbone, seeds: Sequence[int], shots: int) -> dict[str, str]:
     }
 
 
+def duration(seconds: float) -> str:
+    """Return a time in words, as precise as an estimate is."""
+    for unit, size in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
 def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))

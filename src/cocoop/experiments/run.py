@@ -13,6 +13,7 @@ from cocoop.data import DATASETS, is_source, open_dataset
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.experiments import dry_run as dry
 from cocoop.experiments.cell import Cell
+from cocoop.experiments.estimate import estimate as seconds_of
 from cocoop.experiments.plan import check_data, plan_cells, summarize
 from cocoop.experiments.processes import run_in_processes
 from cocoop.experiments.progress import progress_bar
@@ -41,6 +42,7 @@ def run(
     seeds: Sequence[int] = (1, 2, 3),
     shots: int = PAPER_SHOTS,
     source: str | None = None,
+    sample: int = 0,
     backbone: str = EMBEDDED,
     folder: str | Path = Path("runs"),
     presets: Sequence[str] = (),
@@ -55,6 +57,7 @@ def run(
     testing: str = "exact",
     command: str | None = None,
     dry_run: bool = False,
+    estimate: bool = False,
     console: Console | None = None,
     report: Callable[[Sequence[Record]], None] = lambda records: None,
 ) -> list[Record]:
@@ -67,6 +70,7 @@ def run(
         seeds: one training each.
         shots: training images a class; a class with fewer gives all it has.
         source: the dataset that cross-dataset and domain-generalization train on; None for their own choice.
+        sample: test images of every test, drawn at random, for a first look; 0 for all.
         backbone: name for `load_backbone`.
         folder: the run folder.
         presets: names of presets, at most one a method; the others take their first.
@@ -84,6 +88,7 @@ def run(
             with labels that say so; see `cocoop.training.screening`.
         command: the command line that asks for the same, kept for `cocoop status`.
         dry_run: only print what would be run.
+        estimate: say first about how long it will take; that is measured, in a few steps.
         console: where progress goes; None for nowhere.
         report: called with the records before an error for the cells that failed is raised.
 
@@ -125,11 +130,15 @@ def run(
         weights=clip.weights_digest,
         precision=bits,
         source=source,
+        sample=sample,
         summaries={name: summarize(open_dataset(name, root), clip) for name in named},
     )
     cells = plan_cells(protocols, settings, clip, root, checked_mode(testing))
     check_data([cell for cell in cells if not store.has(cell)], root)
     dry.print_few_shots(settings, console)
+    if estimate and (missing := [cell for cell in cells if not store.has(cell)]):
+        words = dry.duration(seconds_of(missing, store, clip, root, memory_budget))
+        console.print(f"{len(missing)} cells to run, about {words} of one process like this one")
     if dry_run:
         dry.print_plan(settings, cells, store, clip, root, console)
         return []

@@ -45,6 +45,7 @@ class Settings:
         weights: digest of its weights.
         precision: of its matrix products.
         source: the dataset that protocols of transfer train on; None for their own choice.
+        sample: test images of every test, drawn at random; 0 for all.
         summaries: of the datasets, by name.
     """
 
@@ -56,12 +57,15 @@ class Settings:
     weights: str
     precision: Precision = "fp32"
     source: str | None = None
+    sample: int = 0
     summaries: Mapping[str, DatasetSummary] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("datasets", "methods", "seeds"):
             if not getattr(self, name):
                 raise UsageError(f"give at least one of: {name}")
+        if self.sample < 0:
+            raise UsageError(f"a sample has at least 1 image, not {self.sample}; 0 for all")
         if self.shots < 1:
             raise UsageError(f"shots must be at least 1, not {self.shots}")
         if any(seed < 0 for seed in self.seeds):
@@ -122,7 +126,7 @@ def grid(
         methods: instead of those of the settings.
         shots: instead of those of the settings.
     """
-    tests = list(tests)
+    tests = [test.model_copy(update={"sample": settings.sample}) for test in tests]
     for choice in methods or settings.methods:
         for seed in settings.seeds:
             for test in tests:

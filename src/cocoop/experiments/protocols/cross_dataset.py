@@ -50,12 +50,17 @@ def _rows(records: Sequence[Record]) -> Iterator[Row]:
     for (source, method), group in grouped(
         records, lambda record: (record.cell.training.dataset, record.cell.training.label)
     ):
-        at_home = [record.accuracy for record in group if record.cell.testing == whole(source)]
-        away = [record for record in group if record.cell.testing != whole(source)]
+        at_home = [record.accuracy for record in group if _is_home(record.cell)]
+        away = [record for record in group if not _is_home(record.cell)]
         for target, tested in grouped(away, lambda record: _target(record.cell)):
             accuracies = {"source": at_home, "target": [record.accuracy for record in tested]}
             if row := over_seeds(accuracies):
                 yield {"dataset": f"{source} → {target}", "method": method, **row}
+
+
+def _is_home(cell: Cell) -> bool:
+    """Whether a cell is tested on the images of its source."""
+    return cell.testing.dataset == cell.training.dataset and cell.testing.split == "test"
 
 
 def _target(cell: Cell) -> str:

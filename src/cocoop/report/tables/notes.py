@@ -20,6 +20,8 @@ def notes(frame: pd.DataFrame, records: Sequence[Record]) -> list[str]:
     shots = sorted({training.shots for training in trained if training.shots})
     backbones = sorted({record.cell.training.backbone for record in records})
     lines = [f"Accuracy in percent, backbone {', '.join(backbones)}."]
+    if samples := sorted({record.cell.testing.sample for record in records} - {0}):
+        lines.append(f"Only {_list(samples)} test images a test, drawn at random: for a first look.")
     if seeds:
         spread = (
             "± is the sample standard deviation over them" if len(seeds) > 1 else "a single one, no spread"

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from cocoop.experiments.aggregate import AVERAGE, harmonic_mean
+from cocoop.experiments.cell import Training
 from cocoop.experiments.record import Record
 from cocoop.methods import presets_of
 
@@ -68,10 +69,11 @@ def _comparable(records: Sequence[Record]) -> dict[str, str]:
         for label, training in trainings.items()
         if training.backbone.replace("/", "-") in backbones
         and training.shots in (0, published()["shots"])
-        and _is_default(training.method, training.config)
+        and is_default(training)
     }
 
 
-def _is_default(method: str, config: dict[str, Any]) -> bool:
-    default = asdict(next(iter(presets_of(method).values())).config)
-    return json.dumps(default | config) == json.dumps(default)  # as a record has them: tuples are lists
+def is_default(training: Training) -> bool:
+    """Whether a method has the settings of its first preset, but for how it is trained."""
+    default = asdict(next(iter(presets_of(training.method).values())).config)
+    return json.dumps(default | training.config) == json.dumps(default)  # as a record has them: tuples are lists
