@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster test-browser test-gpu audit docs check format bench clean
+.PHONY: help demo test test-cluster test-browser test-latex test-gpu audit docs check format bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,12 @@ test-browser: .venv/browser  ## the web page in a real Chromium, which is instal
 		apt-get install -qq --no-install-recommends chromium; } || \
 		{ echo "there is no chromium, and it cannot be installed: install Debian's package chromium"; exit 1; }
 	$(BIN)/python -m pytest -m browser
+
+test-latex: .venv/ready  ## tables as LaTeX, compiled; Debian's LaTeX is installed where that is allowed
+	@command -v pdflatex >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+		apt-get install -qq --no-install-recommends texlive-latex-recommended; } || \
+		{ echo "there is no pdflatex, and it cannot be installed: install texlive-latex-recommended"; exit 1; }
+	$(BIN)/python -m pytest -m latex
 
 test-gpu: .venv/ready  ## every method, the engine and the commands on a CUDA device, which must be there
 	COCOOP_TEST_GPU=1 $(BIN)/python -m pytest -m gpu

@@ -75,7 +75,7 @@ def test_markdown_shows_the_text(text: str) -> None:
 @given(st.text(st.characters(codec=None, exclude_characters="“”±→▼"), max_size=20))
 def test_latex_prints_the_text(text: str) -> None:
     shown = escaped(text)
-    commands = {"textbackslash", "textasciitilde", "textasciicircum"}
+    commands = {"textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar"}
     assert set(re.findall(r"\\([A-Za-z]+)", shown)) <= commands
     assert not re.search(r"(?<!\\)[%$#&]", shown)
     assert not shown.startswith(("[", "*"))  # behind a line's end they would be its arguments

@@ -167,11 +167,14 @@ def report(
         Format, typer.Option(help="csv has one line a record; html writes RUNS/report.html.")
     ] = Format.table,
     root: Root = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="METHOD", help="A column of p values: the others against this one.")
+    ] = None,
 ) -> None:
     """Show the tables of a run folder, or write its page."""
     from cocoop.report import show
 
-    show.report(folder, format.value, out, root)
+    show.report(folder, format.value, out, root, against)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """A run folder as tables in the terminal or in Markdown, LaTeX or CSV, or as a page."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -13,13 +14,28 @@ from cocoop.report.tables.latex import latex
 from cocoop.report.tables.notes import notes
 from cocoop.report.tables.results import Results, results
 from cocoop.report.tables.seeds import by_seed
+from cocoop.report.tables.significance import explained, significance
 from cocoop.utils.display import markdown
 
 
-def report(folder: Path, format: str, console: Console, root: str | Path | None = None) -> None:
+def report(
+    folder: Path,
+    format: str,
+    console: Console,
+    root: str | Path | None = None,
+    against: str | None = None,
+) -> None:
     """Print the tables of a run folder, or write its page and print where it is.
 
+    Args:
+        folder: the run folder.
+        format: "table", "md", "csv", "latex" or "html".
+        console: to print on.
+        root: where the datasets are, for the page.
+        against: a method that the others are compared with, in a column of p values; not for the page.
+
     Raises:
+        UsageError: a table has no such method.
         CocoopError: there is nothing in the folder to report.
     """
     store = Store(folder)
@@ -33,22 +49,33 @@ def report(folder: Path, format: str, console: Console, root: str | Path | None 
 
         console.print(f"report: {html.write(store, root)}", soft_wrap=True, highlight=False)
         return
+    compared = [_compare(result, store, against) for result in results(records)]
     if format == "csv":
-        _print(by_seed(results(records)).to_csv(index=False).rstrip(), console)
+        _print(by_seed(compared).to_csv(index=False).rstrip(), console)
         return
-    for result in results(records):
+    for result in compared:
         frame, title = result.frame, result.protocol.title
         if format == "table" or frame.empty:
             show(result, console)
             show_cost(result, console)
         elif format == "md":
-            lines = [markdown(line) for line in notes(frame, result.records)]
+            lines = [markdown(line) for line in _notes(result)]
             parts = [f"## {title}", tables.markdown(frame, result.learned), *lines]
             if not (cost := costs(result)).empty:
                 parts += ["### Cost", tables.grid(shown(cost), ("method",))]
             _print("\n\n".join(parts) + "\n", console)
         else:
-            _print(latex(frame, title, notes(frame, result.records), result.learned) + "\n", console)
+            _print(latex(frame, title, _notes(result), result.learned) + "\n", console)
+
+
+def _notes(result: Results) -> list[str]:
+    return [*notes(result.frame, result.records), *([result.p_note] if result.p_note else [])]
+
+
+def _compare(result: Results, store: Store, against: str | None) -> Results:
+    if not against or result.frame.empty:
+        return result
+    return replace(result, p=significance(result, store, against), p_note=explained(result, against))
 
 
 def show_cost(result: Results, console: Console) -> None:
@@ -70,7 +97,7 @@ def show(result: Results, console: Console) -> None:
         console.print(f"{result.protocol.title}: no complete rows yet")
         return
     console.print(tables.terminal(result.frame, result.protocol.title, result.learned, console.width))
-    for line in notes(result.frame, result.records):
+    for line in _notes(result):
         console.print(line, highlight=False)
 
 

@@ -13,6 +13,9 @@ _SPECIAL = {
     "^": r"\textasciicircum{}",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     **{sign: f"{{{sign}}}" for sign in "[]*"},  # behind the \\ of a line they would be its arguments
+    "<": r"\textless{}",  # LaTeX's first encoding has other characters in these places
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     "±": r"$\pm$",
     "→": r"$\rightarrow$",
     "▼": r"$\blacktriangledown$",

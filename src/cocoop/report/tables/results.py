@@ -1,7 +1,7 @@
 """The records of a run folder, protocol by protocol, each with its table."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pandas as pd
@@ -21,10 +21,14 @@ class Results:
     Attributes:
         name: of the protocol, as registered.
         records: of the protocol, with labels that say where settings differ.
+        p: a p value for every row of the table, where methods were compared; a column of it then.
+        p_note: what the column says, in a sentence.
     """
 
     name: str
     records: tuple[Record, ...]
+    p: "pd.Series[float] | None" = field(default=None, compare=False)
+    p_note: str = ""
 
     @property
     def protocol(self) -> Protocol:
@@ -35,12 +39,21 @@ class Results:
     def frame(self) -> pd.DataFrame:
         """The table in reading order, with the paper's columns where they are of the same thing."""
         frame = tables.in_order(self.protocol.table(self.records))
-        return frame if frame.empty else join(frame, self.name, self.records)
+        frame = frame if frame.empty else join(frame, self.name, self.records)
+        return frame if self.p is None else frame.assign(**{tables.P_VALUE: self.p})
 
     @cached_property
     def learned(self) -> set[str]:
         """Labels of the methods that are trained."""
         return {record.cell.training.label for record in self.records if record.cell.training.learns}
+
+    def row_of(self, record: Record) -> str | None:
+        """Return the name of the table's row that has the score of a record; None for a source's own test."""
+        train, test = record.cell.training, record.cell.testing
+        if "target" not in self.frame:
+            return test.dataset
+        target = test.split if test.dataset == train.dataset else test.dataset
+        return None if target == "test" else f"{train.dataset} → {target}"
 
 
 def results(records: Sequence[Record]) -> Iterator[Results]:

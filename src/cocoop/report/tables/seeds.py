@@ -14,10 +14,10 @@ from cocoop.utils.display import harmless
 def by_seed(results: Iterable[Results]) -> pd.DataFrame:
     """Return a row for every record, in the order of the tables, then by shots, seed and what was tested.
 
-    Accuracy is in percent and unrounded, further metrics are between 0 and 1. Texts are harmless in a
-    spreadsheet.
+    Accuracy is in percent and unrounded, further metrics are between 0 and 1. Where methods were compared,
+    "p" is that of the table's row. Texts are harmless in a spreadsheet.
     """
-    rows = [_row(record) for result in results for record in in_order(result.records)]
+    rows = [_row(record) | _p(result, record) for result in results for record in in_order(result.records)]
     frame = pd.DataFrame([{harmless(name): _cell(value) for name, value in row.items()} for row in rows])
     return frame.astype({"shots": "Int64", "seed": "Int64"})
 
@@ -61,6 +61,15 @@ def _row(record: Record) -> dict[str, object]:
         "seconds_per_step": record.seconds_per_step,
         "record": record.cell.key,
     }
+
+
+def _p(result: Results, record: Record) -> dict[str, object]:
+    if result.p is None:
+        return {}
+    frame = result.frame
+    label = record.cell.training.label
+    row = frame["dataset"].eq(result.row_of(record) or "") & frame["method"].eq(label)
+    return {tables.P_VALUE: next(iter(frame.loc[row, tables.P_VALUE]), None)}
 
 
 def _cell(value: object) -> object:

@@ -14,6 +14,7 @@ from cocoop.report.tables.published import published
 from cocoop.utils import display
 
 _NOT_SHOWN = ("dataset", "method", "seeds", "mean_H", "paper mean_H", "datasets")
+P_VALUE = "p"  # column of significance
 COUNTS = ("params",)  # columns of whole numbers, of which more is not better
 UNSEEN = ("new", "target")  # columns of accuracy on what a prompt was not trained on
 METHOD = 24  # characters that a method's label has in the terminal, at least
@@ -91,7 +92,7 @@ def text(frame: pd.DataFrame, learned: Collection[str] = (), mark: str = MARK) -
     for name in values(frame):
         spread = frame.get(f"{name}_std", pd.Series([math.nan] * len(frame)))
         numbers = zip(frame[name], spread, marked[name], strict=True)
-        write = _count if name in COUNTS else _number
+        write = _count if name in COUNTS else _p_value if name == P_VALUE else _number
         shown[name] = [write(mean, std) + (f" {mark}" if low else "") for mean, std, low in numbers]
     return shown
 
@@ -144,6 +145,12 @@ def _number(mean: float, std: float) -> str:
     if math.isnan(mean):
         return ""
     return f"{mean:.2f}" if math.isnan(std) else f"{mean:.2f} ± {std:.2f}"
+
+
+def _p_value(value: float, std: float) -> str:
+    if math.isnan(value):
+        return ""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _count(number: int | float, std: float) -> str:
