@@ -11,6 +11,7 @@ from benchmarks.features import bench_features
 from benchmarks.fit import bench_fit
 from benchmarks.groups import Step
 from benchmarks.many import write_shards
+from benchmarks.images import bench_images
 from benchmarks.measure import compare
 from benchmarks.precision import bench_precision
 from benchmarks.text import bench_text, class_names
@@ -21,6 +22,7 @@ from cocoop import UsageError, load_backbone
 from cocoop.data.decode import decode_photo
 from cocoop.data.shards import find_shards
 from cocoop.methods import METHODS
+from tests.trees import write_images
 
 
 def test_text_has_the_promised_keys() -> None:
@@ -59,6 +61,14 @@ def test_fit_gives_the_same_losses_and_accuracy() -> None:
 
 def test_features_agree() -> None:
     assert bench_features("emoji/food", "toy", images=5, repeats=1)["max_feature_diff"] < 1e-5
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_images_are_the_same_pixels(train: bool, tmp_path: Path) -> None:
+    write_images(tmp_path, [f"{kind}/{number}.jpg" for kind in "ab" for number in range(3)])
+    result = bench_images(tmp_path, images=4, train=train, workers=1, repeats=1)
+    assert set(result["images_per_second"]) == {"loader_0", "loader_1", "ours", "ours_draft"}
+    assert result["max_pixel_difference"] == (None if train else 0)
 
 
 def test_ratios_are_of_medians() -> None:

@@ -11,8 +11,10 @@ from PIL import Image
 from cocoop.cli import main
 from cocoop.data import open_dataset
 from cocoop.data.benchmark.check import Check, check
+from cocoop.data.splits import draw, read_split
 from cocoop.data.storage import read_bytes
-from tests.trees import make_tree, spec, write_images
+from cocoop.utils.files import file_digest
+from tests.trees import make_imagenet, make_tree, spec, write_images
 
 PETS = "oxford_pets"
 Shown = pytest.CaptureFixture[str]
@@ -269,3 +271,17 @@ def test_own_folders_are_checked_too(tmp_path: Path, capsys: Shown, monkeypatch:
     assert call("check", "./mine") == 1
     assert ": empty" in capsys.readouterr().out
     assert call("check", "./nothing") == 2
+
+
+def test_a_draw_in_the_format_of_the_split_files(tmp_path: Path, capsys: Shown) -> None:
+    file = tmp_path / "draw.json"
+    assert call("draw", "emoji/food", "--shots", "1", "--seed", "2", "--out", file) == 0
+    assert file_digest(file) in capsys.readouterr().out
+    drawn = json.loads(file.read_text())
+    dataset = open_dataset("emoji/food")
+    expected = draw(dataset.splits, 1, 2)
+    assert {split: tuple(map(tuple, rows)) for split, rows in drawn.items()} == expected
+    file.write_text(json.dumps(drawn | {"test": drawn["val"]}))
+    assert read_split(file)["train"] == expected["train"]
+    folder = make_imagenet(tmp_path, "imagenet_a")
+    assert call("draw", "imagenet_a", "--root", folder.parent, "--out", file) == 2

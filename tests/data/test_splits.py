@@ -11,15 +11,17 @@ from cocoop.data.dataset import Item
 from cocoop.data.splits import draw, few_shot, read_split, select, subset_labels
 from cocoop.errors import CocoopError, UsageError
 
-# images a class, in file order, of two published splits; a draw depends on nothing else
+# images a class, in file order, of three published splits; a draw depends on nothing else
 PETS_TRAIN = [80] * 7 + [77] + [80] * 3 + [74, 77] + [80] * 9 + [77] + [80] * 9 + [79] + [80] * 4
 PETS_VAL = [20] * 7 + [19] + [20] * 3 + [19, 19] + [20] * 9 + [19] + [20] * 14
-LAYOUTS = {"dtd": ([60] * 47, [24] * 47), "pets": (PETS_TRAIN, PETS_VAL)}
+FOOD = ([500] * 101, [200] * 101)
+LAYOUTS = {"dtd": ([60] * 47, [24] * 47), "pets": (PETS_TRAIN, PETS_VAL), "food": FOOD}
 
 # SHA-256 of the JSON of [train indices, val indices] in the draws published with the benchmark
 PUBLISHED = {
     ("dtd", 16, 1): "2d435edfa40cad0575f2cfb882a73f609dbfe931d3348feaffd83cfe7eb5f787",
     ("dtd", 4, 2): "4b5469c508d7bcd6a5e4bd104a247eafdec28467c36ff8bf66887b7c4c156d27",
+    ("food", 1, 1): "2db430f437a93a4549c6040812926674e5fe67867b26e104197985f3e2038225",
     ("pets", 16, 1): "6ff4787651088b90f8a806c58888f45dde00f270a09c89ac83a24036a59fb83f",
     ("pets", 4, 2): "725277968dedc6837f8bfd13d26d5e540d2007fa605d4b328e017279cdd924c1",
 }

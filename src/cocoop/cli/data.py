@@ -20,7 +20,7 @@ from cocoop.cli.options import (
     SplitColumn,
 )
 from cocoop.utils.display import readable_json, terminal
-from cocoop.utils.files import write_text
+from cocoop.utils.files import file_digest, write_text
 
 if TYPE_CHECKING:
     from cocoop.data.benchmark.check import Check
@@ -130,6 +130,27 @@ def export(
     counts = run_export(open_dataset(name, root), folder, split)
     total = ", ".join(f"{split} {count:,}" for split, count in counts.items())
     out.print(f"{folder}: {total} images", soft_wrap=True)
+
+
+@app.command()
+def draw(
+    name: Annotated[str, typer.Argument(help="See `cocoop data list`.")],
+    shots: Annotated[int, typer.Option(min=1, help="Training images a class.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 1,
+    file: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to.")] = Path("draw.json"),
+    root: Root = None,
+) -> None:
+    """Write the images that a seed draws, in the format of the split files, and print the file's SHA-256."""
+    from cocoop.data import open_dataset
+    from cocoop.data.splits import draw as draw_shots
+
+    dataset = open_dataset(name, root)
+    dataset.items("train")  # refuses what is for testing only
+    drawn = draw_shots(dataset.splits, shots, seed)
+    text = readable_json({split: [list(item) for item in items] for split, items in drawn.items()})
+    write_text(file, f"{text}\n")
+    counts = ", ".join(f"{split} {len(items):,}" for split, items in drawn.items())
+    out.print(f"{file}: {counts} images, SHA-256 {file_digest(file)}", soft_wrap=True)
 
 
 def _show(result: "Check", list_of_faults: Path | None) -> None:
