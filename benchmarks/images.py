@@ -59,7 +59,12 @@ def bench_images(folder: Path, images: int, train: bool, workers: int, repeats: 
         ]
 
     def loader(count: int) -> list[Tensor]:
-        return [batch for batch, _ in DataLoader(tree, batch_size=BATCH, num_workers=count)]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as the loader's own processes have it; more are slower
+        try:
+            return [batch for batch, _ in DataLoader(tree, batch_size=BATCH, num_workers=count)]
+        finally:
+            torch.set_num_threads(threads)
 
     jobs: dict[str, Callable[[], object]] = {
         "loader_0": lambda: loader(0),

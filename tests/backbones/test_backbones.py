@@ -265,3 +265,25 @@ def test_devices_and_precisions() -> None:
     allow_tf32("fp32")
     assert not torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = before
+
+
+def test_weights_that_will_be_fetched_are_said_with_their_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "try_to_load_from_cache", lambda repository, file: None)
+    monkeypatch.setattr(open_clip, "create_model", lambda name, pretrained: torch.nn.Linear(9, 1))
+    repository, size = weights.weights_to_fetch("ViT-B/16") or ("", 0)
+    assert repository == "timm/vit_base_patch16_clip_224.openai"
+    assert size == 4 * 10
+    monkeypatch.setattr(weights, "try_to_load_from_cache", lambda repository, file: "/cache/file")
+    for here in (
+        "ViT-B/16",
+        "toy",
+        "tiny-clip",
+        "ViT-B-16/random",
+        "hf-hub:a/b",
+        f"ViT-B-16/openai@{tmp_path}",
+    ):
+        assert weights.weights_to_fetch(here) is None
+    with pytest.raises(UsageError):
+        weights.weights_to_fetch("ViT-B-17")
