@@ -22,7 +22,8 @@ from torchvision.transforms import InterpolationMode, v2
 from benchmarks.measure import alternate, machine, versions
 from cocoop.backbones.features import BATCH
 from cocoop.data.decode import open_image
-from cocoop.data.transforms import FLIP, SCALE, TEST, Preprocess, training_view
+from cocoop.data.transforms import Preprocess
+from cocoop.data.views import FLIP, SCALE, TEST, training_view
 
 CLIP = Preprocess(224, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
@@ -54,7 +55,7 @@ def bench_images(folder: Path, images: int, train: bool, workers: int, repeats: 
     def ours(open_file: Callable[[Path, str], Image.Image] = open_image) -> list[Tensor]:
         read = partial(open_file, folder)
         return [
-            CLIP.batch(paths[start : start + BATCH], view.part(start, start + BATCH), read)
+            CLIP.batch(map(read, paths[start : start + BATCH]), view.part(start, start + BATCH))
             for start in range(0, len(paths), BATCH)
         ]
 

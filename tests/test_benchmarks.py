@@ -10,8 +10,8 @@ from benchmarks.closed_form import closed_form
 from benchmarks.features import bench_features
 from benchmarks.fit import bench_fit
 from benchmarks.groups import Step
-from benchmarks.many import write_shards
 from benchmarks.images import bench_images
+from benchmarks.many import write_shards
 from benchmarks.measure import compare
 from benchmarks.precision import bench_precision
 from benchmarks.text import bench_text, class_names

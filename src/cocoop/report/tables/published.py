@@ -76,4 +76,6 @@ def _comparable(records: Sequence[Record]) -> dict[str, str]:
 def is_default(training: Training) -> bool:
     """Whether a method has the settings of its first preset, but for how it is trained."""
     default = asdict(next(iter(presets_of(training.method).values())).config)
-    return json.dumps(default | training.config) == json.dumps(default)  # as a record has them: tuples are lists
+    return json.dumps(default | training.config) == json.dumps(
+        default
+    )  # as a record has them: tuples are lists
