@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster test-browser test-latex test-gpu audit docs check format bench clean
+.PHONY: help demo test test-cluster test-browser test-latex test-nightly test-gpu audit docs check format bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ test-latex: .venv/ready  ## tables as LaTeX, compiled; Debian's LaTeX is install
 		apt-get install -qq --no-install-recommends texlive-latex-recommended; } || \
 		{ echo "there is no pdflatex, and it cannot be installed: install texlive-latex-recommended"; exit 1; }
 	$(BIN)/python -m pytest -m latex
+
+test-nightly: .venv/ready  ## the whole of what the suite has a sample of: all architectures, all methods
+	$(BIN)/python -m pytest -m nightly
 
 test-gpu: .venv/ready  ## every method, the engine and the commands on a CUDA device, which must be there
 	COCOOP_TEST_GPU=1 $(BIN)/python -m pytest -m gpu

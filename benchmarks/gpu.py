@@ -73,7 +73,7 @@ def main(
 
 def _measure(clip: Backbone, count: int, batch: int, limit: int, seconds: float) -> Row:
     names = class_names(count)
-    tree, tower = build_tree(PROMPT.slots(clip.tokenize, names)), TextTower(clip.model)
+    tree, tower = build_tree(PROMPT.slots(clip.tokenize, names)), TextTower(clip.text)
     row: Row = {"classes": count, "batch": batch}
     row["gflop"] = batch * count_work(tree, tower, count, clip.context_length)["engine_gflop"]
     encoder, job = TextEncoder(clip, [PROMPT], names), _Job(clip, batch)

@@ -65,7 +65,7 @@ def bench_text(
     scale = classes * batch / (len(part) * images)
     clip = load_backbone(backbone, device, "fp32")
     tree = build_tree(PROMPT.slots(clip.tokenize, names))
-    counted = count_work(tree, TextTower(clip.model), classes, clip.context_length)
+    counted = count_work(tree, TextTower(clip.text), classes, clip.context_length)
     jobs = {"engine": _Side("engine", clip, names, batch, memory_budget)}
     if reference != "none":
         jobs = {"reference": _Side("reference", clip, part, images, None)} | jobs

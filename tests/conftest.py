@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from cocoop import Backbone, load_backbone
+from cocoop.backbones.families.open_clip import parts
 from cocoop.utils.seeding import seeded
 
 VISION = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
@@ -41,14 +42,30 @@ def make_tower(name: str, dtype: torch.dtype = torch.float64) -> Backbone:
         for parameter in model.parameters():  # the usual initialisation leaves attention nearly uniform
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
-    tokenizer = open_clip.SimpleTokenizer(context_length=text["context_length"])
-    return Backbone(name, model.to(dtype), tokenizer)
+    return Backbone(name, parts(model.to(dtype)))
 
 
 @pytest.fixture(scope="session")
 def tower() -> Callable[[str], Backbone]:
     made: dict[str, Backbone] = {}
     return lambda name: made.setdefault(name, make_tower(name))
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Backbone]:
+    """A tiny model of a family, in fp64."""
+    from tests.families import saved
+
+    made: dict[str, Backbone] = {}
+
+    def load(name: str) -> Backbone:
+        if name not in made:
+            backbone = load_backbone(saved(name, tmp_path_factory.mktemp("family") / "m"), "cpu", "fp32")
+            backbone.model.double()
+            made[name] = backbone
+        return made[name]
+
+    return load
 
 
 @pytest.fixture(scope="session")

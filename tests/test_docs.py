@@ -13,6 +13,8 @@ import typer.main
 import cocoop
 import cocoop.data.datasets
 import cocoop.experiments.protocols
+from cocoop.backbones import families
+from cocoop.backbones.family import FAMILIES
 from cocoop.cli.main import app
 from cocoop.data import DATASETS
 from cocoop.experiments.protocols import PROTOCOLS
@@ -88,9 +90,9 @@ def test_records_in_pandas(tutorial: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_extensions_are_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     before = set(sys.modules)
-    for package in (cocoop.methods, cocoop.data.datasets, cocoop.experiments.protocols, cocoop.backbones):
+    for package in (cocoop.methods, cocoop.data.datasets, cocoop.experiments.protocols, families):
         monkeypatch.setattr(package, "__path__", list(package.__path__))
-    for registry in (METHODS, DATASETS, PROTOCOLS):
+    for registry in (METHODS, DATASETS, PROTOCOLS, FAMILIES):
         assert all(map(registry.get, registry.names()))  # imported, so that what is put back is complete
         monkeypatch.setattr(registry, "_objects", dict(registry._objects))
         monkeypatch.setattr(registry, "_places", None)

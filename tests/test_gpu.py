@@ -97,7 +97,7 @@ def test_replayed_kernels_give_the_same_values(precision: str) -> None:
         return features.detach(), contexts.grad
 
     eager = [both(contexts) for contexts in draws[:2]]
-    (chunk,) = encoder._chunks.values()
+    (chunk,) = encoder._encoders[0]._chunks.values()
     assert not chunk._recordings
     replayed = [both(contexts) for contexts in draws]
     assert len(chunk._recordings) == 1
@@ -142,7 +142,7 @@ def test_large_inputs_and_small_budgets_are_not_recorded() -> None:
     with torch.no_grad():
         several = [encoder(contexts) for _ in range(4)]
     torch.testing.assert_close(several[0], several[-1])
-    assert not any(chunk._recordings for chunk in encoder._chunks.values())
+    assert not any(chunk._recordings for chunk in encoder._encoders[0]._chunks.values())
 
 
 def test_a_whole_fit_is_that_of_the_reference_path() -> None:

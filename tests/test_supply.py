@@ -21,8 +21,9 @@ FORMS = {("shell", True), ("trust_remote_code", True), ("allow_pickle", True), (
 
 ALLOWED = {
     ("released.py", "torch.load"): "PyTorch's restricted reader, with a list of what else may be named",
+    ("state.py", "torch.load"): "PyTorch's restricted reader, behind a check of what it would still do",
+    ("state.py", "pickle"): "the name of an error",
     ("checkpoint.py", "jit.load"): "only files whose SHA-256 OpenAI published",
-    ("checkpoint.py", "pickle"): "the name of an error",
     ("environment.py", "subprocess"): "git, without a shell, asked for the commit of this package",
     ("registry.py", "import_module"): "the modules beside a registry, by the names of their files",
     ("__init__.py", "import_module"): "a public name's own module",
@@ -57,13 +58,15 @@ def test_nothing_runs_what_a_file_says() -> None:
 
 
 def test_the_restricted_reader_is_asked_for() -> None:
+    readers = (ROOT / "training" / "released.py", ROOT / "backbones" / "state.py")
     calls = [
         node
-        for node in ast.walk(ast.parse((ROOT / "training" / "released.py").read_text()))
+        for path in readers
+        for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
     ]
     given = [{word.arg: ast.unparse(word.value) for word in call.keywords} for call in calls]
-    assert [words["weights_only"] for words in given] == ["True"]
+    assert [words["weights_only"] for words in given] == ["True", "True"]
 
 
 @pytest.mark.parametrize(

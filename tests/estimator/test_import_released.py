@@ -56,7 +56,7 @@ def test_it_predicts_what_the_prompt_does(
 
 def test_no_weights_are_needed(run: Path, toy: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        for place in ("cocoop.backbones.clip.create_model", "cocoop.estimator.backbone.load_backbone"):
+        for place in ("cocoop.backbones.clip.load_parts", "cocoop.estimator.backbone.load_backbone"):
             patch.setattr(place, lambda *given: pytest.fail("a CLIP is loaded"))
         assert call("import-official", str(run), "--out", "m", "--backbone", "toy") == 0
     assert cocoop.load("m", toy).predict(IMAGES, ["red"]).tolist() == ["red"] * 3

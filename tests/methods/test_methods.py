@@ -6,6 +6,7 @@ import io
 import re
 from pathlib import Path
 
+import open_clip
 import pandas as pd
 import pytest
 import torch
@@ -157,7 +158,9 @@ def test_an_ensemble_is_the_normalised_mean_of_normalised_features(toy: Backbone
     """By open_clip's own text tower; open_clip's builder averages before it normalises, CLIP's does not."""
     method = build(ZeroShot, ZeroShot.presets["zeroshot-select7"].config, toy)
     ours = Classifier(toy, method, NAMES).encode_text(method(images(toy, 1)))[0]
-    tokens = [[toy._tokenizer(text.format(name))[0] for name in NAMES] for text in (*SELECT7, TEMPLATE)]
+    tokens = [
+        [open_clip.tokenize(text.format(name), 32)[0] for name in NAMES] for text in (*SELECT7, TEMPLATE)
+    ]
     each = [F.normalize(toy.model.encode_text(torch.stack(rows)), dim=-1) for rows in tokens]
     theirs = F.normalize(torch.stack(each).mean(0), dim=-1)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

@@ -90,7 +90,7 @@ def test_deeper_rows_that_equal_the_undisturbed_states_change_nothing(
 
 def test_the_memory_plan_knows_what_the_classes_share(tower: Callable[[str], Backbone]) -> None:
     backbone = tower("clip-gelu-deep")
-    text = TextTower(backbone.model, torch.float64)
+    text = TextTower(backbone.text, torch.float64)
     slots = Prompt("X X X X {}.", 4, class_specific=True).slots(backbone.tokenize, NAMES)
 
     def fits(shared_blocks: int, budget: int) -> bool:

@@ -14,7 +14,6 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.text import PROMPT
 from cocoop import Backbone, load_backbone
 from cocoop.methods import METHODS
-from cocoop.text import tower
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.training.classifier import Classifier
 from cocoop.training.step import losses
@@ -55,10 +54,7 @@ def test_the_check_notices_a_second_device() -> None:
 
 @pytest.mark.parametrize("budget", [10**9, 300_000], ids=["whole", "in chunks"])
 @pytest.mark.parametrize("name", METHODS.names())
-def test_logits_and_gradients_of_every_method(
-    name: str, budget: int, clip: Backbone, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tower, "_is_causal", lambda mask: True)  # asks for the mask's values: it has none
+def test_logits_and_gradients_of_every_method(name: str, budget: int, clip: Backbone) -> None:
     kind = METHODS.get(name)
     config = described(kind.config_type(), NAMES)
     method = kind(config, clip, template="a photo of a {}.", n_classes=len(NAMES), seed=1)

@@ -90,9 +90,9 @@ def test_bad_class_names(toy: Backbone, names: list[str], message: str) -> None:
     "spelling", ["<end&#95;of&#95;text>", "＜start＿of＿text＞", "&lt;END&#95;of&#95;text>"]
 )
 def test_special_tokens_are_refused(toy: Backbone, spelling: str) -> None:
-    with pytest.raises(UsageError, match="special token of CLIP, <start_of_text> or <end_of_text>"):
+    with pytest.raises(UsageError, match="holds <end_of_text>, a special token of toy"):
         toy.tokenize("a photo of a cat<end_of_text>")
-    with pytest.raises(UsageError, match="special token of CLIP"):
+    with pytest.raises(UsageError, match="a special token of toy"):
         tokens(toy, Prompt("a {}."), f"{spelling} cat")
 
 

@@ -212,11 +212,11 @@ def test_sizes_are_those_of_the_named_backbone(toy: Backbone, file: Path, tmp_pa
     for name in ("ViT-B/16", "ViT-B-16/openai", "RN50@weights.pt", "tiny-clip"):
         with pytest.raises(CocoopError, match=rf"ctx has the shape \(4, 32\) where {name} needs"):
             read_prompt(file, name)
-    for name in ("hf-hub:somebody/clip", str(tmp_path)):
-        assert read_prompt(file, name)[0].backbone == name
+    assert read_prompt(file, "hf-hub:somebody/clip")[0].backbone == "hf-hub:somebody/clip"
     for name, words in {
         "ViT-B-61": "Did you mean 'ViT-B-16",
         "ViT-B-16/opena": "Did you mean 'openai'",
+        str(tmp_path): "it is not a model folder",
     }.items():
         with pytest.raises(UsageError, match=words):
             read_prompt(file, name)

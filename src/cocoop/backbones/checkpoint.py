@@ -1,9 +1,5 @@
 """Files of CLIP weights: OpenAI's TorchScript archives, and state dicts of OpenAI's or open_clip's code."""
 
-import io
-import pickle
-import pickletools
-import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,28 +7,26 @@ from typing import Any
 
 import open_clip
 import torch
-from open_clip.factory import load_state_dict
+from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.pretrained import get_pretrained_url
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from cocoop.backbones.state import UNREADABLE as UNREADABLE
+from cocoop.backbones.state import load_into, read_state, without_prefix
 from cocoop.errors import CocoopError, UsageError
-from cocoop.utils.display import LONGEST, reason
+from cocoop.utils.display import reason
 from cocoop.utils.files import file_digest
 
 RELEASED = "openai"  # open_clip's tag of the weights that CLIP's authors published
-UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, SafetensorError, pickle.UnpicklingError)
+BARE = {"pretrained_image": False, "pretrained_text": False}  # towers without weights of their own
 
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
-_ALLOCATORS = re.compile(r" (bytearray|\w*Tensor)$")  # of as much memory as a number says
-_MAX_TUPLES = 50_000  # of a checkpoint; the largest, with an optimiser's state, have half of it
-_LEGACY_PICKLES = 5  # in a row, in a file of the format before PyTorch 1.6
 _SIZES = ("input_resolution", "context_length", "vocab_size")  # beside the weights in OpenAI's files only
 
 
 def load_file(path: Path, architecture: str = "", config: Mapping[str, Any] | None = None) -> nn.Module:
-    """Load a file of weights, .pt or .safetensors.
+    """Load a file of weights, .pt or .safetensors, or the index of several.
 
     Args:
         path: the file.
@@ -47,31 +41,57 @@ def load_file(path: Path, architecture: str = "", config: Mapping[str, Any] | No
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
     config = config or {}
-    try:
-        published = _published_architecture(path)
-        architecture = architecture or published
-        state = (_read_archive(path) if published else _read_state(path)) if architecture else {}
-    except Exception as error:  # whatever a damaged or hostile file provokes
-        raise CocoopError(f"{path} is not a file of CLIP weights: {reason(error)}") from error
+    state, published = _read(path, architecture)
+    architecture = architecture or published
     if not architecture:
         raise UsageError(
             f"{path} is none of the files that OpenAI published, so its architecture must be given: "
             f"ARCHITECTURE@{path}, or ARCHITECTURE/TAG@{path} where it holds the weights of a known tag"
         )
-    weights = {name: value for name, value in state.items() if name not in _SIZES}
+    stamped = any(name.endswith(_SIZES) for name in state)
     model = open_clip.create_model(
         architecture,
         pretrained=None,
-        force_quick_gelu=len(weights) < len(state) or config.get("quick_gelu", False),
+        force_quick_gelu=stamped or config.get("quick_gelu", False),
         force_preprocess_cfg={key: config[key] for key in _PREPROCESSING if key in config},
+        **BARE,
     )
-    if hasattr(model, "text") and "positional_embedding" in weights:
-        weights = convert_to_custom_text_state_dict(weights)
+    return _filled(model, state, path, architecture)
+
+
+def fill(model: nn.Module, path: Path) -> nn.Module:
+    """Put the weights of a file into a model of open_clip. Raises CocoopError."""
+    return _filled(model, _read(path, "its own")[0], path, "its description")
+
+
+def _read(path: Path, architecture: str) -> tuple[dict[str, Tensor], str]:
+    """Read a file where its architecture is known; return it with that of a published archive."""
     try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        difference = " ".join(str(error).split()[6:])[:LONGEST]
-        raise CocoopError(f"{path} does not hold the weights of {architecture}: {difference}") from None
+        published = _published_architecture(path)
+        if not architecture and not published:
+            return {}, ""
+        return (_read_archive(path) if published else read_state(path)), published
+    except Exception as error:  # whatever a damaged or hostile file provokes
+        raise CocoopError(f"{path} is not a file of CLIP weights: {reason(error)}") from error
+
+
+def _filled(model: nn.Module, state: Mapping[str, Tensor], path: Path, architecture: str) -> nn.Module:
+    """Put weights into a model, whatever prefix, layout or library they come with."""
+    own = model.state_dict()
+    layouts = set(own) | {name.removeprefix("text.") for name in own}  # both of open_clip's, for either class
+    weights, prefix = without_prefix(state, layouts)
+    weights = {name: value for name, value in weights.items() if name not in _SIZES}
+    try:
+        weights = convert_state_dict(model, weights)
+        if hasattr(model, "text") and "positional_embedding" in weights:
+            weights = convert_to_custom_text_state_dict(weights)
+        for name in ("logit_scale", "logit_bias"):  # a number, or a vector of one
+            if name in weights and name in own and weights[name].numel() == 1:
+                weights[name] = weights[name].reshape(own[name].shape)
+        load_into(model, weights)
+    except (ValueError, KeyError) as error:
+        without = f", without the prefix {prefix!r} of its names" if prefix else ""
+        raise CocoopError(f"{path} does not hold the weights of {architecture}{without}: {error}") from None
     return model
 
 
@@ -99,53 +119,3 @@ def _published_architecture(path: Path) -> str:
 
 def _read_archive(path: Path) -> dict[str, Tensor]:
     return dict(torch.jit.load(path, map_location="cpu").state_dict())
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if path.suffix != ".safetensors":
-        check_pickle(path)
-    state = dict(load_state_dict(str(path)))
-    check_tensors(state, path)
-    return state
-
-
-def check_pickle(path: Path) -> None:
-    """Refuse what PyTorch's restricted reader would still let a file do: fill the memory, or the stack.
-
-    Raises:
-        ValueError: the file holds compressed tensors, names a type that makes memory of a number, or has
-            tuples that may lie in each other deeper than they can be hashed.
-        Exception: it is damaged.
-    """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                if member.compress_type != zipfile.ZIP_STORED:
-                    raise ValueError("it is compressed, which PyTorch's own files are not")
-                if member.filename.endswith(".pkl"):
-                    _check_codes(io.BytesIO(archive.read(member)))
-    else:
-        with path.open("rb") as file:
-            for _ in range(_LEGACY_PICKLES):
-                _check_codes(file)
-
-
-def _check_codes(file: io.BytesIO | io.BufferedReader) -> None:
-    tuples = 0
-    for code, argument, _ in pickletools.genops(file):
-        tuples += code.name.startswith("TUPLE")
-        if code.name == "GLOBAL" and _ALLOCATORS.search(str(argument)):
-            raise ValueError(f"it names {argument}, which no checkpoint needs")
-        if tuples > _MAX_TUPLES:
-            raise ValueError("it holds more tuples than a checkpoint needs")
-
-
-def check_tensors(state: Mapping[str, Any], path: Path) -> None:
-    """Check that what a file gave are tensors, and no larger than the file. Raises ValueError."""
-    for name, value in state.items():
-        if not (isinstance(name, str) and isinstance(value, Tensor)):
-            raise ValueError(f"it holds {type(value).__name__} where a tensor belongs")
-        if value.layout != torch.strided or value.is_meta:
-            raise ValueError(f"{name} is no plain tensor")
-    if sum(value.numel() * value.element_size() for value in state.values()) > 2 * path.stat().st_size:
-        raise ValueError("its tensors are larger than the file")

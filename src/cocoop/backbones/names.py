@@ -1,11 +1,11 @@
-"""Where a CLIP comes from: open_clip's architectures and tags, the Hub, local folders and files."""
+"""open_clip's names: its architectures and tags, its models on the Hub, local folders and files."""
 
 import json
 import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from huggingface_hub.errors import EntryNotFoundError
 from open_clip.pretrained import get_pretrained_cfg
 from torch import nn
 
-from cocoop.backbones.checkpoint import RELEASED, UNREADABLE, load_file
+from cocoop.backbones.checkpoint import BARE, RELEASED, UNREADABLE, fill, load_file
+from cocoop.backbones.open_clip_text import EOT_POOLS
 from cocoop.backbones.pretrained import EMBEDDED
+from cocoop.backbones.state import weights_file
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.utils.assets import asset
 from cocoop.utils.seeding import seeded
@@ -32,6 +34,8 @@ _TOY_CONFIG = {
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3},
     "quick_gelu": True,
 }
+HUB = "hf-hub:"
+CONFIG = "open_clip_config.json"  # what open_clip writes beside weights
 HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
@@ -42,7 +46,7 @@ def create_model(name: str) -> nn.Module:
         UsageError: no such architecture, tag or file, or a file that does not say its architecture.
         CocoopError: the weights cannot be had, or are not what they should be.
     """
-    with _quiet():
+    with quiet():
         if name == EMBEDDED:
             return _from_folder(_embedded(EMBEDDED))
         if name == TOY:
@@ -50,7 +54,7 @@ def create_model(name: str) -> nn.Module:
                 model = open_clip.CLIP(**_TOY_CONFIG)
                 nn.init.constant_(model.logit_scale, math.log(100.0))
                 return model
-        if name.startswith("hf-hub:"):
+        if name.startswith(HUB):
             return _from_hub(name)
         head, _, file = name.partition("@")
         if file:
@@ -63,27 +67,79 @@ def create_model(name: str) -> nn.Module:
         return _from_tag(*_architecture(name))
 
 
-def text_sizes(name: str) -> tuple[int, int] | None:
-    """Return w, the size of a text token's vector, and d, that of the joint embedding, loading no weights.
+def model_config(name: str) -> dict[str, Any] | None:
+    """Return what open_clip knows of a model's towers, loading no weights.
 
-    None where only the weights tell: for a file alone, a folder, or a model of the Hub.
+    None where only the weights tell (a file alone), or for a model of the Hub that is not on this machine.
 
     Raises:
         UsageError: no such architecture or tag.
+        CocoopError: a folder without a readable description.
     """
     if name == TOY:
-        config: dict[str, Any] = _TOY_CONFIG
-    elif name == EMBEDDED:
-        config = json.loads((_embedded(EMBEDDED) / "open_clip_config.json").read_text())["model_cfg"]
-    elif name.startswith("hf-hub:") or Path(name).exists():
+        return dict(_TOY_CONFIG)
+    if name == EMBEDDED:
+        return _folder_config(_embedded(EMBEDDED))
+    if name.startswith(HUB):
+        described = try_to_load_from_cache(name.removeprefix(HUB), CONFIG)
+        return _folder_config(Path(described).parent) if isinstance(described, str) else None
+    if Path(name).is_dir():
+        return _folder_config(Path(name))
+    if Path(name).is_file():
         return None
-    else:
-        architecture, tag = _architecture(name.partition("@")[0])
-        if tag and tag != RANDOM:
-            _tag_config(architecture, tag)
-        config = open_clip.get_model_config(architecture)
-    width = config["text_cfg"].get("width")
-    return (width, config["embed_dim"]) if width else None
+    head = name.partition("@")[0]
+    if not head:
+        return None
+    architecture, tag = _architecture(head)
+    if tag and tag != RANDOM:
+        _tag_config(architecture, tag)
+    return architecture_config(architecture)
+
+
+def architecture_config(architecture: str) -> dict[str, Any]:
+    """Return what open_clip says of an architecture."""
+    config: dict[str, Any] = open_clip.get_model_config(architecture)
+    return config
+
+
+def text_path(config: Mapping[str, Any]) -> str:
+    """Return in a few words how prompts of an architecture are encoded, by what open_clip says of it."""
+    text = config["text_cfg"]
+    if "hf_model_name" in text:
+        return "padded"
+    whole = (
+        text.get("no_causal_mask") or text.get("embed_cls") or text.get("pool_type", "eos") not in EOT_POOLS
+    )
+    return "padded, whole context" if whole else "token tree"
+
+
+def described(name: str) -> None:
+    """Fetch the description of a model of the Hub, where it is not in the cache yet. Raises CocoopError."""
+    if name.startswith(HUB):
+        try:
+            _fetch(name.removeprefix(HUB), CONFIG)
+        except UNREADABLE as error:
+            raise CocoopError(f"{name} cannot be had: {error}") from error
+
+
+def cached(name: str) -> bool | None:
+    """Return whether the weights of a name are on this machine; None where there are none to fetch."""
+    if name.startswith(HUB):
+        repository = name.removeprefix(HUB)
+        return any(isinstance(try_to_load_from_cache(repository, file), str) for file in HUB_FILES)
+    if name in (EMBEDDED, TOY) or "@" in name or Path(name).exists():
+        return None
+    architecture, tag = _architecture(name)
+    tag = tag or RELEASED
+    if tag == RANDOM or tag not in open_clip.list_pretrained_tags_by_model(architecture):
+        return None
+    config = _tag_config(architecture, tag)
+    if not config.get("hf_hub"):
+        folder = Path("~/.cache/clip").expanduser()  # where open_clip keeps what is not on the Hub
+        return (folder / Path(config["url"]).name).exists()
+    repository, filename = os.path.split(config["hf_hub"])
+    files = [filename] if filename else [*HUB_FILES]
+    return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
 
 
 def weights_to_fetch(name: str) -> tuple[str, int] | None:
@@ -94,19 +150,14 @@ def weights_to_fetch(name: str) -> tuple[str, int] | None:
     Raises:
         UsageError: no such architecture or tag.
     """
-    if name in (EMBEDDED, TOY) or name.startswith("hf-hub:") or "@" in name or Path(name).exists():
+    if ":" in name or cached(name) is not False:  # a repository of the Hub says at loading what it has
         return None
     architecture, tag = _architecture(name)
-    if tag == RANDOM:
-        return None
-    repository, filename = os.path.split(
-        _tag_config(architecture, _default(architecture, tag)).get("hf_hub", "")
-    )
-    names = [filename] if filename else [*_HUB_FILES]
-    if not repository or any(isinstance(try_to_load_from_cache(repository, each), str) for each in names):
+    repository, _ = os.path.split(_tag_config(architecture, _default(architecture, tag)).get("hf_hub", ""))
+    if not repository:
         return None
     with _quiet():
-        model = open_clip.create_model(architecture, pretrained=None)
+        model = open_clip.create_model(architecture, pretrained=None, **BARE)
     return repository, 4 * sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -129,7 +180,7 @@ def _architecture(name: str) -> tuple[str, str]:
 def _from_tag(architecture: str, tag: str) -> nn.Module:
     if tag == RANDOM:
         with seeded(0):
-            return open_clip.create_model(architecture, pretrained=None)
+            return open_clip.create_model(architecture, pretrained=None, **BARE)
     tag = _default(architecture, tag)
     config = _tag_config(architecture, tag)
     try:
@@ -186,20 +237,33 @@ def _from_hub(name: str) -> nn.Module:
         raise CocoopError(f"{name} cannot be had: {error}") from error
 
 
-def _from_folder(folder: Path) -> nn.Module:
-    """Load a folder with open_clip_config.json and its weights, as open_clip saves them."""
+def _folder_config(folder: Path) -> dict[str, Any]:
+    """Read what open_clip wrote of a model's towers. Raises CocoopError."""
     try:
-        return open_clip.create_model(f"local-dir:{folder}", require_pretrained=True)
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text("utf-8"))["model_cfg"]
+        return config
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _no_folder(folder, error) from error
+
+
+def _no_folder(folder: Path, error: BaseException) -> CocoopError:
+    return CocoopError(f"{folder} is not a model folder ({CONFIG} and weights beside it): {error}")
+
+
+def _from_folder(folder: Path) -> nn.Module:
+    """Load a folder with open_clip_config.json and its weights, in shards or whole."""
+    _folder_config(folder)
+    try:
+        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False, **BARE)
+        return fill(model, weights_file(folder))
     except UNREADABLE as error:
-        raise CocoopError(
-            f"{folder} is not a model folder (open_clip_config.json and weights beside it): {error}"
-        ) from error
+        raise _no_folder(folder, error) from error
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Hush what open_clip and the Hub's client log and warn of: what matters is raised."""
-    loggers = [logging.getLogger(), logging.getLogger("huggingface_hub")]
+    loggers = [logging.getLogger(name) for name in ("", "huggingface_hub", "transformers")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

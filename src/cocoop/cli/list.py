@@ -2,6 +2,7 @@
 
 from rich.table import Table
 
+from cocoop.backbones.family import FAMILIES
 from cocoop.backbones.pretrained import EMBEDDED, pretrained
 from cocoop.data.benchmark.catalog import entries
 from cocoop.methods import facts_of, ordered
@@ -76,12 +77,26 @@ def _protocols() -> Table:
 
 
 def _backbones(full: bool) -> Table:
-    shown = _table("Backbones", "name", "weights")
-    shown.add_row(EMBEDDED, "embedded in the package; no network")
+    shown = _table("Backbones", "name", "text path", "sizes", "languages, needs, weights")
+    for column in shown.columns:
+        column.overflow = "fold"
+    shown.add_row(EMBEDDED, "token tree", "48, 128, 128", "English; in the package, no network")
+    for family in FAMILIES.names():
+        about = FAMILIES.get(family).about
+        needs = f"; needs cocoop[{about.extra}]" if about.extra else ""
+        shown.add_row(f"{about.name}\n{about.example}", about.text, "", f"{about.languages}{needs}")
     known = pretrained()
-    if full:
-        for architecture, tags in known.items():
-            shown.add_row(f"{architecture}/TAG", ", ".join(tags))
-    else:
-        shown.add_row("ARCHITECTURE/TAG", f"{len(known)} of open_clip: cocoop list backbones")
+    if not full:
+        shown.add_row("ARCHITECTURE/TAG", "", "", f"{len(known)} of open_clip: cocoop list backbones")
+        return shown
+    from cocoop.backbones.names import architecture_config, text_path
+
+    for architecture, tags in known.items():
+        config = architecture_config(architecture)
+        text, size = config["text_cfg"], config["vision_cfg"]["image_size"]
+        extra = ["needs cocoop[hf]"] if {"hf_model_name", "hf_tokenizer_name"} & text.keys() else []
+        sizes = f"{size}, {text.get('width', '?')}, {config['embed_dim']}"
+        shown.add_row(f"{architecture}/TAG", text_path(config), sizes, "; ".join([*extra, ", ".join(tags)]))
+    shown.caption = "Sizes of image, text and embedding. More about one: cocoop backbones show NAME"
+    shown.caption_justify = "left"
     return shown

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from cocoop.cli.backbones import app as backbones_app
 from cocoop.cli.data import app as data_app
 from cocoop.cli.export import app as export_app
 from cocoop.cli.options import Overwrite, parse_bytes
@@ -37,6 +38,7 @@ app.add_typer(own_app)
 app.add_typer(export_app)
 app.add_typer(serve_app)
 app.add_typer(data_app, name="data")
+app.add_typer(backbones_app, name="backbones")
 out = terminal()
 err = terminal(stderr=True)
 
@@ -157,6 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of an image that it reads all the same, or refuses
     # read when torch is loaded: threads that wait sleep, and leave the cores to other processes
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.formatwarning = lambda message, *rest, **more: f"warning: {message}\n"
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         called.set(tuple(words))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from jaxtyping import Float
@@ -27,32 +27,39 @@ class Preprocess:
     """The pixels a backbone expects.
 
     Attributes:
-        size: edge of the square input, in pixels.
+        size: edge of a square input in pixels, or height and width.
         mean: of the RGB channels, on the scale [0, 1].
         std: of the RGB channels, on the same scale.
         interpolation: "bicubic" as in CLIP, or "bilinear".
         resize_mode: of test images: "shortest" edge to `size` and a centre crop, as in CLIP, or "squash".
+        resize: what test images are resized to before the crop, where that is not `size`.
     """
 
-    size: int
+    size: int | tuple[int, int]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: str = "bicubic"
     resize_mode: str = "shortest"
+    resize: int | tuple[int, int] | None = None
+
+    @property
+    def edges(self) -> tuple[int, int]:
+        """Height and width of the input."""
+        return _edges(self.size)
 
     def __post_init__(self) -> None:
         if self.resize_mode not in ("shortest", "squash"):
             raise CocoopError(f"the backbone resizes images by {self.resize_mode!r}, which is not supported")
 
-    def test(self, image: Image.Image) -> Float[Tensor, "3 s s"]:
+    def test(self, image: Image.Image) -> Float[Tensor, "3 h w"]:
         """Resize, centre crop, normalise."""
         return self.batch([image])[0]
 
-    def train(self, image: Image.Image, seed: int, crop: float = SCALE[0]) -> Float[Tensor, "3 s s"]:
+    def train(self, image: Image.Image, seed: int, crop: float = SCALE[0]) -> Float[Tensor, "3 h w"]:
         """Random resized crop (scale `crop` to 1), random flip, normalise; drawn from `seed`."""
         return self.batch([image], View((seed,), crop))[0]
 
-    def batch(self, images: Iterable[Image.Image], view: View = TEST) -> Float[Tensor, "b 3 s s"]:
+    def batch(self, images: Iterable[Image.Image], view: View = TEST) -> Float[Tensor, "b 3 h w"]:
         """Return a view of every image."""
         if view.seeds is None:
             views = self._normalised(self._test(image) for image in images)
@@ -62,12 +69,12 @@ class Preprocess:
             return self._normalised(self._augmented(image, seed, view.crop) for image, seed in pairs)
         return torch.stack([self._look(image, seed, view.look == "augmix") for image, seed in pairs])
 
-    def _look(self, image: Image.Image, seed: int, mixed: bool) -> Float[Tensor, "3 s s"]:
+    def _look(self, image: Image.Image, seed: int, mixed: bool) -> Float[Tensor, "3 h w"]:
         """Return a random view of a test image, as TPT draws it: its crops are bilinear."""
         small = self._augmented(image, seed, SCALE[0], InterpolationMode.BILINEAR)
         return augmix(small, self._tensor, seed) if mixed else self._tensor(small)
 
-    def _tensor(self, image: Image.Image) -> Float[Tensor, "3 s s"]:
+    def _tensor(self, image: Image.Image) -> Float[Tensor, "3 h w"]:
         return self._normalised([image])[0]
 
     def _augmented(
@@ -75,19 +82,19 @@ class Preprocess:
     ) -> Image.Image:
         draw = torch.Generator().manual_seed(checked(seed))
         place = crop_of(image.width, image.height, least, draw)
-        size = [self.size, self.size]
+        size = list(self.edges)
         cropped = F.resized_crop(image, *place, size, interpolation or InterpolationMode(self.interpolation))
         return F.horizontal_flip(cropped) if torch.rand(1, generator=draw) < FLIP else cropped
 
-    def _normalised(self, images: Iterable[Image.Image]) -> Float[Tensor, "b 3 s s"]:
+    def _normalised(self, images: Iterable[Image.Image]) -> Float[Tensor, "b 3 h w"]:
         pixels = torch.stack([F.pil_to_tensor(image).contiguous() for image in images])
         return F.normalize(F.to_dtype(pixels, torch.float32, scale=True), list(self.mean), list(self.std))
 
     @cached_property
     def _test(self) -> v2.Compose:
-        size = self.size if self.resize_mode == "shortest" else [self.size, self.size]
-        resize = v2.Resize(size, interpolation=InterpolationMode(self.interpolation))
-        return v2.Compose([resize, v2.CenterCrop(self.size)])
+        edges = _edges(self.size if self.resize is None else self.resize)
+        resize = partial(_resized, edges, InterpolationMode(self.interpolation), self.resize_mode == "squash")
+        return v2.Compose([resize, v2.CenterCrop(self.edges)])
 
 
 def crop_of(width: int, height: int, least: float, draw: torch.Generator) -> tuple[int, int, int, int]:
@@ -108,3 +115,22 @@ def crop_of(width: int, height: int, least: float, draw: torch.Generator) -> tup
     w = min(width, round(height * RATIO[1]))  # the largest in the middle, if no draw fits a narrow image
     h = min(height, round(width / RATIO[0]))
     return (height - h) // 2, (width - w) // 2, h, w
+
+
+def _resized(
+    edges: tuple[int, int], interpolation: InterpolationMode, squash: bool, image: Image.Image
+) -> Image.Image:
+    """Resize an image to height and width, or so that it covers them."""
+    if squash:
+        size = edges
+    else:
+        height, width = image.height, image.width
+        over, under = max((edges[0], height), (edges[1], width), key=lambda pair: pair[0] / pair[1])
+        size = (int(height * over / under), int(width * over / under))
+    resized: Image.Image = F.resize(image, list(size), interpolation=interpolation)
+    return resized
+
+
+def _edges(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of a size, of which one may stand for both."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -22,7 +22,6 @@ from cocoop.methods import facts_of, ordered
 
 CLASSES = 20  # classes shown of a model that has vectors for each
 NAMES = 3  # likeliest names shown for an image
-SPECIAL = 2  # start and end of text, the last entries of CLIP's token table
 
 
 class Word(NamedTuple):
@@ -34,11 +33,12 @@ class Word(NamedTuple):
 
 def nearest_words(backbone: Backbone, vectors: Float[Tensor, "m w"], count: int) -> list[list[Word]]:
     """Return the `count` nearest words to every vector, nearest first."""
-    table = backbone.token_embedding[:-SPECIAL].float()
+    tokens = torch.tensor([token for token, _ in backbone.words()], device=backbone.device)
+    table = backbone.token_embedding[tokens].float()
     exact = "donot_use_mm_for_euclid_dist"
     distances = torch.cdist(vectors.to(table.device).float(), table, compute_mode=exact)
     values, places = distances.topk(count, largest=False)
-    rows = zip(places.tolist(), values.tolist(), strict=True)
+    rows = zip(tokens[places].tolist(), values.tolist(), strict=True)
     return [[Word(backbone.word(t), d) for t, d in zip(*row, strict=True)] for row in rows]
 
 
@@ -78,7 +78,7 @@ def _say_vectors(
     table = Table(title="context vectors, the same for all images", title_justify="left", header_style="bold")
     for column in ("vector", "began as", "moved by", "nearest words (distance)"):
         table.add_column(column)
-    start = clip.tokenize(prompt.fill(""))[1 : prompt.n_ctx + 1]
+    start = clip.tokenize.words(prompt.fill(""))[: prompt.n_ctx]
     words_given = model.info_.prompt.config.get("ctx_init")
     unsaid = "not known" if "imported" in model.info_.prompt.notes else "random"
     for index, near in enumerate(nearest_words(clip, learned, words)):

@@ -104,20 +104,21 @@ def resolved(choice: MethodChoice, clip: Backbone) -> dict[str, str]:
 def common(clip: Backbone, seeds: Sequence[int], shots: int) -> dict[str, str]:
     """Return the settings that all methods share."""
     pixels = clip.preprocess
+    size = "x".join(map(str, dict.fromkeys(pixels.edges)))
     mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (pixels.mean, pixels.std))
     (low, high), kind = SCALE, pixels.interpolation
     edge = {"shortest": "shorter edge", "squash": "both edges"}[pixels.resize_mode]
     return {
         "backbone": f"{clip.name}, weights {clip.weights_digest[:12]}",
-        "sizes": f"image {pixels.size}, embedding {clip.embed_dim}, text width {clip.width}, "
+        "sizes": f"image {size}, embedding {clip.embed_dim}, text width {clip.width}, "
         f"context {clip.context_length}",
         "precision": f"backbone {clip.precision}, learned fp32",
         "device": str(clip.device),
         "logit_scale": f"{clip.logit_scale:.6g}",
         "seeds": ", ".join(map(str, seeds)),
         "shots": f"{shots} a class, drawn over all classes before they are cut",
-        "train view": f"random crop, area {low:g} to {high:g}, to {pixels.size}, {kind}; flip {FLIP:g}",
-        "test view": f"{edge} to {pixels.size}, {kind}; centre crop",
+        "train view": f"random crop, area {low:g} to {high:g}, to {size}, {kind}; flip {FLIP:g}",
+        "test view": f"{edge} to {pixels.resize or size}, {kind}; centre crop",
         "normalised": f"mean {mean}, std {std}",
         "tested": "after the last step, never selected on test images",
     }

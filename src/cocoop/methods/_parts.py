@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cocoop.backbones.clip import VOCABULARY, Backbone
+from cocoop.backbones.clip import Backbone
 from cocoop.errors import CocoopError, UsageError
 from cocoop.utils.files import file_digest
 from cocoop.utils.seeding import checked
@@ -52,9 +52,12 @@ class Draws(nn.Module):
 
 
 def whole_words(backbone: Backbone) -> dict[int, str]:
-    """Return the words in small letters that are one token of CLIP's vocabulary, by token."""
-    words = ((token, backbone.word(token)) for token in range(VOCABULARY))
-    return {token: word for token, word in words if word.isascii() and word.isalpha() and word.islower()}
+    """Return the words in small letters that are one token of a backbone's vocabulary, by token."""
+    return {
+        token: word
+        for token, word in backbone.words()
+        if word.isascii() and word.isalpha() and word.islower()
+    }
 
 
 def load_learned(method: Any, tensors: Mapping[str, Tensor]) -> None:

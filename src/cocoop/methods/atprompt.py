@@ -95,7 +95,7 @@ class Model(nn.Module):
         for attribute in cfg.attributes:
             words += [PLACEHOLDER] * cfg.n_att + [attribute]
             places += range(at, at + cfg.n_att)
-            at += cfg.n_att + len(backbone.tokenize(attribute)) - 2
+            at += cfg.n_att + len(backbone.tokenize.inside(attribute))
         words += [PLACEHOLDER] * cfg.n_ctx
         places += range(at, at + cfg.n_ctx)
         text = f"{' '.join(words)} {{}}."

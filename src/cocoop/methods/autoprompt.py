@@ -70,7 +70,7 @@ class Model(nn.Module):
         super().__init__()
         self.words = whole_words(backbone)
         self.known = torch.tensor(list(self.words), device=backbone.device)
-        start = backbone.tokenize(cfg.ctx_init.replace("_", " "))[1:-1]
+        start = backbone.tokenize.words(cfg.ctx_init.replace("_", " "))
         if not start or not set(start) <= self.words.keys():
             raise UsageError(
                 f"ctx_init must be of words that are one token of CLIP's, not {brief(cfg.ctx_init)}"
@@ -122,4 +122,4 @@ class Model(nn.Module):
 
     def _reads_back(self) -> bool:
         """Whether the words are read as the tokens that they are written from."""
-        return self.tokenize(self.template.removesuffix(" {}."))[1:-1] == self.tokens.tolist()
+        return self.tokenize.words(self.template.removesuffix(" {}.")) == self.tokens.tolist()

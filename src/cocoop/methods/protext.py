@@ -110,7 +110,7 @@ class Model(nn.Module):
     def __init__(self, cfg: Config, backbone: Backbone, *, template: str, n_classes: int, seed: int) -> None:
         super().__init__()
         ctx = init_context(backbone, cfg.ctx_init, cfg.n_ctx, seed)
-        blocks = len(backbone.text_tower.transformer.resblocks)
+        blocks = len(backbone.text.blocks)
         deeper = min(cfg.depth, blocks) - 1
         generator = torch.Generator().manual_seed(checked(seed))
         self.source, self.weight = cfg.sentences, cfg.weight

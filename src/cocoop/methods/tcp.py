@@ -103,7 +103,7 @@ class Model(nn.Module):
 
     def __init__(self, cfg: Config, backbone: Backbone, *, template: str, n_classes: int, seed: int) -> None:
         super().__init__()
-        block = min(cfg.block, len(backbone.text_tower.transformer.resblocks) - 1)
+        block = min(cfg.block, len(backbone.text.blocks) - 1)
         if block < 1:
             raise UsageError(f"TCP needs a text tower of two blocks; {backbone.name} has one")
         ctx = init_context(backbone, None, cfg.n_ctx, seed)

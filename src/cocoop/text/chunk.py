@@ -87,6 +87,8 @@ class Chunk:
         self, x: Float[Tensor, "n w"], parent: Sequence[int]
     ) -> tuple[list[Float[Tensor, "n w2"]], Float[Tensor, "n w"]]:
         """Run the constant nodes alone; return their keys and values in each block and their last state."""
+        if not len(x):  # nothing stands before the first learned vector, not even SOT
+            return [x.new_empty(0, 2 * x.shape[-1]).to(self._tower.dtype)] * len(self._tower.blocks), x
         mask = block_mask(parent, range(len(x))).to(x.device)
         past = []
         for block in self._tower.blocks:

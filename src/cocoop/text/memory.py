@@ -1,4 +1,4 @@
-"""How much memory a token tree needs, and how to cut the work so that it fits a budget."""
+"""How much memory text features need, and how to cut the work so that it fits a budget."""
 
 import ctypes
 import gc
@@ -56,18 +56,25 @@ def choose_chunking(
     @cache
     def need(count: int) -> int:  # of the costliest chunk, for one image
         starts = range(0, len(ordered), count)
-        return max(
-            _chunk_bytes(ordered[start : start + count], tower, grad, shared_blocks) for start in starts
-        )
+        return max(tree_bytes(ordered[start : start + count], tower, grad, shared_blocks) for start in starts)
 
-    classes = len(ordered)
+    return cut(need, len(ordered), images, budget, grad, tower.token_embedding.device)
+
+
+def cut(
+    need: Callable[[int], int], classes: int, images: int, budget: int, grad: bool, device: torch.device
+) -> Chunking:
+    """Choose the largest chunks, given the bytes that the costliest of so many classes needs for one image.
+
+    Raises:
+        UsageError: one class of one image does not fit; the message says what it needs.
+    """
     if images * need(classes) <= budget:
         return Chunking(images, classes, recompute=False)
     if need(classes) <= budget:
         images = max(1, budget // (need(classes) * CHUNKS_IN_BUDGET))
     else:
         images, classes = 1, _most(classes, need, budget)
-    device = tower.token_embedding.device
     limit = _limit(budget, images * need(classes), device) if grad else 0
     return Chunking(images, classes, recompute=grad, limit=limit)
 
@@ -83,7 +90,9 @@ def _most(classes: int, need: Callable[[int], int], budget: int) -> int:
     return low
 
 
-def _chunk_bytes(slots: Sequence[tuple[Slot, ...]], tower: TextTower, grad: bool, shared_blocks: int) -> int:
+def tree_bytes(
+    slots: Sequence[tuple[Slot, ...]], tower: TextTower, grad: bool, shared_blocks: int = 0
+) -> int:
     """Bytes of activations of one image: kept over all blocks for a backward pass, else of one block."""
     kept = working = 0
     for tree, blocks in build_stages(slots, len(tower.blocks), shared_blocks):
@@ -94,10 +103,10 @@ def _chunk_bytes(slots: Sequence[tuple[Slot, ...]], tower: TextTower, grad: bool
         cost = (WORKING_PER_NODE * tree.varying + WORKING_PER_KEY * keys) * tower.dtype.itemsize
         working = max(working, residual + cost)
     used = (kept * grad + working) * tower.width
-    return int(used * _held_per_used(tower.token_embedding.device))
+    return int(used * held_per_used(tower.token_embedding.device))
 
 
-def _held_per_used(device: torch.device) -> float:
+def held_per_used(device: torch.device) -> float:
     """What the allocator holds for every byte in use, by measurement; blocks of unequal size leave gaps."""
     return 1.25 if device.type == "cuda" else 2.0  # torch's own allocator, the C library's
 
@@ -127,7 +136,7 @@ def _limit(budget: int, chunk: int, device: torch.device) -> int:
     """Return what the process may hold when a chunk begins: its needs so far and what the chunk leaves."""
     gc.collect()
     release_free_memory()
-    return resident_memory() + int(budget - chunk / _held_per_used(device))
+    return resident_memory() + int(budget - chunk / held_per_used(device))
 
 
 def resident_memory() -> int:

@@ -1,22 +1,22 @@
 """What a method says to the text encoder: a template, and where in it the learned vectors stand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cocoop.backbones.clip import Backbone
+from cocoop.backbones.tokenizer import Tokenizer
 from cocoop.errors import UsageError
 from cocoop.utils.display import brief, visible
 from cocoop.utils.seeding import checked
 
 Position = Literal["end", "middle", "front"]
-Tokenize = Callable[[str], list[int]]
 
-# The context's placeholder where it has no words of its own: one token of CLIP's vocabulary.
+# The context's placeholder where it has no words of its own: one token of every vocabulary.
 PLACEHOLDER = "X"
 
 
@@ -77,7 +77,7 @@ class Prompt:
         """Return the prompt of a class in words, as it would be with nothing learned."""
         return self.template.replace("{}", class_name)
 
-    def slots(self, tokenize: Tokenize, class_names: Sequence[str]) -> list[tuple[Slot, ...]]:
+    def slots(self, tokenize: Tokenizer, class_names: Sequence[str]) -> list[tuple[Slot, ...]]:
         """Return the slots of every class's prompt, from SOT to EOT.
 
         As in the released code, underscores in a name are blanks, and the sentence is tokenised whole, so
@@ -89,26 +89,57 @@ class Prompt:
         """
         if not class_names:
             raise UsageError("the list of class names is empty; give at least one")
-        return [self._slots(tokenize, name, label) for label, name in enumerate(class_names)]
+        head = tokenize.words(self.template.partition("{}")[0])[
+            : max(self.places, default=self.n_ctx - 1) + 1
+        ]
+        return [self._slots(tokenize, name, label, head) for label, name in enumerate(class_names)]
 
-    def _slots(self, tokenize: Tokenize, class_name: str, label: int) -> tuple[Slot, ...]:
+    def _slots(self, tokenize: Tokenizer, class_name: str, label: int, head: list[int]) -> tuple[Slot, ...]:
         name = class_name if self.underscores else _spaced(class_name)
         if visible(name) != name:
             raise UsageError(f"the class name {brief(name)} holds characters that are no text; remove them")
-        inner = len(tokenize(name)) - 2  # tokens of the bare name
-        if not inner:
-            raise UsageError(f"class {label} has an empty name; every class needs at least one word")
-        sot, *words = (Slot(token=token) for token in tokenize(self.fill(name)))
+        inner = len(_name(tokenize, name, label))
+        start = len(tokenize.prefix)
+        slots = [Slot(token=token) for token in tokenize(self.fill(name))]
+        sot, words = slots[:start], slots[start:]
+        if [slot.token for slot in words[: len(head)]] != head:
+            raise UsageError(
+                f"the tokenizer of {tokenize.name} joins the end of the context in {brief(self.template)} to "
+                f"the class name {brief(name)}; write the context otherwise"
+            )
         cls = label if self.class_specific else -1
         context = [Slot(ctx=index, cls=cls) for index in range(self.n_ctx)]
         if self.places:
             for place, vector in zip(self.places, context, strict=True):
                 words[place] = vector
-            return (sot, *words)
+            return (*sot, *words)
         rest = words[self.n_ctx :]
         before = {"end": self.n_ctx, "middle": self.n_ctx // 2, "front": 0}[self.position]
         split = 0 if self.position == "end" else inner
-        return (sot, *context[:before], *rest[:split], *context[before:], *rest[split:])
+        return (*sot, *context[:before], *rest[:split], *context[before:], *rest[split:])
+
+
+def own_slots(slots: Sequence[tuple[Slot, ...]], classes: Int[Tensor, "b k"]) -> list[tuple[Slot, ...]]:
+    """Return the slots of a few classes of each image, each with learned vectors of its own."""
+    return [
+        tuple(slot if slot.ctx < 0 else slot._replace(cls=image) for slot in slots[label])
+        for image, labels in enumerate(classes.tolist())
+        for label in labels
+    ]
+
+
+def _name(tokenize: Tokenizer, name: str, label: int) -> list[int]:
+    """Return the tokens of a class name in a sentence. Raises UsageError where it says nothing."""
+    tokens = tokenize.inside(name)
+    if not tokens:
+        made = f": the tokenizer of {tokenize.name} makes nothing of {brief(name)}" if name.strip() else ""
+        raise UsageError(f"class {label} has an empty name; every class needs at least one word{made}")
+    if set(tokens) == {tokenize.vocabulary.unknown}:
+        raise UsageError(
+            f"the tokenizer of {tokenize.name} knows nothing of the class name {brief(name)}; "
+            "spell it otherwise, or take a multilingual backbone (cocoop list backbones)"
+        )
+    return tokens
 
 
 def context_template(words: str | None, n_ctx: int) -> str:

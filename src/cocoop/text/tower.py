@@ -1,23 +1,21 @@
 """A frozen text tower taken apart: the steps of a transformer block as functions of its weights.
 
-Only what the token tree is exact for is accepted: causal attention, the feature read at EOT, the
-standard pre-norm block. Every other tower is refused with the reason.
+Only what the token tree is exact for has such parts: causal attention, the feature read at EOT, the standard
+pre-norm block. Every other tower runs its own forward (`cocoop.text.padded`).
 """
 
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
-from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cocoop.backbones.text_model import Layer, TextModel
 from cocoop.errors import CocoopError
-
-EOT_POOLS = ("argmax", "eos")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +27,13 @@ class Block:
     """
 
     norm_1: nn.Module
-    attention: nn.MultiheadAttention
+    in_proj: nn.Linear
+    out_proj: nn.Module
     scale_1: nn.Module
     norm_2: nn.Module
     widen: nn.Linear
     activation: Callable[[Tensor], Tensor]
-    narrow: nn.Linear
+    narrow: nn.Module
     scale_2: nn.Module
 
     def qkv(self, x: Float[Tensor, "*n w"]) -> Float[Tensor, "*n w3"]:
@@ -51,20 +50,20 @@ class Block:
 
     def finish(self, x: Float[Tensor, "*n w"], attended: Float[Tensor, "*n w"]) -> Float[Tensor, "*n w"]:
         """Add the projected attention output to the residual stream, then the MLP's."""
-        x = x + self.scale_1(self.attention.out_proj(attended))
+        x = x + self.scale_1(self.out_proj(attended))
         hidden = self.activation(self.widen(self.norm_2(x).to(self.widen.weight.dtype)))
         return x + self.scale_2(self.narrow(hidden))
 
     def _project(self, x: Float[Tensor, "*n w"], rows: slice) -> Float[Tensor, "*n p"]:
-        weight, bias = self.attention.in_proj_weight[rows], self.attention.in_proj_bias[rows]
+        weight, bias = self.in_proj.weight[rows], self.in_proj.bias[rows]
         return F.linear(self.norm_1(x).to(weight.dtype), weight, bias)
 
 
 class TextTower:
-    """The weights of an open_clip text transformer, of either model class.
+    """The weights of a text transformer that the token tree is exact for.
 
     Args:
-        model: an open_clip `CLIP` or `CustomTextCLIP`.
+        text: of a backbone.
         dtype: of the matrix products inside the blocks, which then work on copies of the weights; None
             for that of the weights.
 
@@ -72,43 +71,36 @@ class TextTower:
         CocoopError: the tower is not a causal, EOT-pooled CLIP text transformer.
     """
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype | None = None) -> None:
-        text: Any = getattr(model, "text", model)
-        if reason := _refusal(model, text):
-            raise CocoopError(f"the text tower of this backbone cannot be used: {reason}")
-        self.token_embedding: Tensor = text.token_embedding.weight
-        self.positional_embedding: Tensor = text.positional_embedding
+    def __init__(self, text: TextModel, dtype: torch.dtype | None = None) -> None:
+        if text.transformer is None:
+            raise CocoopError(f"a token tree is not exact for the text tower of this backbone: {text.reason}")
+        parts = text.transformer()
+        self.token_embedding: Tensor = cast(Tensor, text.embedding.weight)
+        self.positional_embedding: Tensor = parts.positions
         self.dtype = dtype or self.token_embedding.dtype
-        self.blocks = [_block(block, self.dtype) for block in text.transformer.resblocks]
-        self.heads: int = self.blocks[0].attention.num_heads
-        self.width: int = int(self.token_embedding.shape[1])
-        self._norm: nn.Module = text.ln_final
-        self._projection: nn.Linear | Tensor | None = text.text_projection
-
-    @property
-    def embed_dim(self) -> int:
-        """d, the size of the text features."""
-        if self._projection is None:
-            return self.width
-        return int(
-            self._projection.weight.shape[0]
-            if isinstance(self._projection, nn.Linear)
-            else self._projection.shape[1]
-        )
+        self.blocks = [_block(layer, self.dtype) for layer in parts.layers]
+        self.heads: int = parts.heads
+        self.width: int = text.width
+        self.embed_dim = text.embed_dim
+        self._norm = parts.norm
+        self._projection = parts.projection
 
     def project(self, x: Float[Tensor, "*n w"]) -> Float[Tensor, "*n d"]:
         """Final layer norm and projection into the joint embedding."""
         x = self._norm(x)
         if self._projection is None:
             return x
-        return self._projection(x) if isinstance(self._projection, nn.Linear) else x @ self._projection
+        return self._projection(x) if isinstance(self._projection, nn.Module) else x @ self._projection
 
 
-def _block(block: Any, dtype: torch.dtype) -> Block:
-    mlp = block.mlp
-    activation = quick_gelu if isinstance(mlp.gelu, QuickGELU) else mlp.gelu
-    attention, widen, narrow = (_cast(part, dtype) for part in (block.attn, mlp.c_fc, mlp.c_proj))
-    return Block(block.ln_1, attention, block.ls_1, block.ln_2, widen, activation, narrow, block.ls_2)
+def _block(layer: Layer, dtype: torch.dtype) -> Block:
+    qkv, out, widen, narrow = (
+        _cast(part, dtype) for part in (layer.qkv, layer.out, layer.widen, layer.narrow)
+    )
+    activation = layer.activation or quick_gelu
+    return Block(
+        layer.norm_1, qkv, out, layer.scale_1, layer.norm_2, widen, activation, narrow, layer.scale_2
+    )
 
 
 def _cast(module: Any, dtype: torch.dtype) -> Any:
@@ -123,30 +115,3 @@ def quick_gelu(x: Float[Tensor, "*n h"]) -> Float[Tensor, "*n h"]:
     Overwrites `x`, which nothing else needs: the layer before it is frozen.
     """
     return F.silu(x.mul_(1.702)).mul_(1 / 1.702)
-
-
-def _refusal(model: Any, text: Any) -> str | None:
-    if not hasattr(text, "transformer") or not hasattr(text.transformer, "resblocks"):
-        return "it is not an open_clip text transformer (a Hugging Face tower, for instance)"
-    pool = getattr(text, "text_pool_type", getattr(text, "pool_type", None))
-    if pool not in EOT_POOLS:
-        return f"its feature is pooled by {pool!r}, not read at the end-of-text token"
-    if text.attn_mask is None or not _is_causal(text.attn_mask):
-        return "its attention is not causal"
-    if getattr(text, "cls_emb", None) is not None:
-        return "it appends a class token of its own (CoCa)"
-    if getattr(model, "logit_bias", None) is not None:
-        return "its logits have a learned bias (SigLIP)"
-    if not all(_is_standard(block) for block in text.transformer.resblocks):
-        return "its transformer blocks are not CLIP's"
-    return None
-
-
-def _is_causal(mask: Tensor) -> bool:
-    future = torch.ones_like(mask, dtype=torch.bool).triu(1)
-    return bool((mask[future] == -torch.inf).all() and (mask[~future] == 0).all())
-
-
-def _is_standard(block: Any) -> bool:
-    parts = ("ln_1", "attn", "ls_1", "ln_2", "mlp", "ls_2")
-    return all(hasattr(block, part) for part in parts) and isinstance(block.attn, nn.MultiheadAttention)

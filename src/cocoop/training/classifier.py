@@ -30,6 +30,7 @@ from cocoop.methods._hooks import (
 from cocoop.text import TextEncoder
 from cocoop.text.phrases import Phrases
 from cocoop.text.prompt import Prompt
+from cocoop.text.scripts import warn_of_other_scripts
 from cocoop.utils.display import some
 
 IMAGES_AT_ONCE = 1000  # contexts held at a time when predicting
@@ -86,6 +87,7 @@ class Classifier:
         self.class_names = tuple(class_names)
         self.logit_scale = backbone.logit_scale
         self.device = backbone.device
+        warn_of_other_scripts(backbone, class_names)
         self.rows = _rows(method, self.class_names, tuple(trained_names or class_names), self.device)
         self.phrases = Phrases(self.class_names, phrases) if phrases else None
         called = self.phrases.texts if self.phrases else class_names

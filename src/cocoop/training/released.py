@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from cocoop.backbones.checkpoint import check_pickle, check_tensors
-from cocoop.backbones.names import text_sizes
+from cocoop.backbones.family import text_sizes
+from cocoop.backbones.state import check_pickle, check_tensors
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.methods import cocoop, coop
 from cocoop.text.prompt import Position

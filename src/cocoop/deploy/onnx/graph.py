@@ -42,12 +42,12 @@ class ImageClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.temperature, self.score = temperature, score
-        self.visual = backbone.model.visual
+        self.image = backbone.image
         self.classifier, self.output = classifier, output
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Map images (b, 3, s, s) to probabilities (b, c), and to the score (b,) where there is one."""
-        out = self.output(self.visual(images))
+        """Map images (b, 3, h, w) to probabilities (b, c), and to the score (b,) where there is one."""
+        out = self.output(self.image(images))
         probabilities = (out.logits / self.temperature).softmax(-1)
         if self.score is None:
             return probabilities
@@ -83,16 +83,16 @@ def to_onnx(
             f"{facts.name} adapts itself to {facts.adaptation}, which a fixed graph cannot; use cocoop "
             "predict, or export a model of another method"
         )
-    if (size := sum(p.nbytes for p in backbone.model.visual.parameters())) > LIMIT:
+    if (size := sum(p.nbytes for p in backbone.image.parameters())) > LIMIT:
         raise UsageError(f"an ONNX file holds 2 GB, the image tower of {backbone.name} has {size / 1e9:.1f}")
     answers.predict(torch.zeros(1, backbone.embed_dim))  # what is computed once must not be traced
     output = answers.output if isinstance(answers, Linearised) else _exact(backbone, answers)
     model = ImageClassifier(backbone, classifier, output, temperature, score)
-    edge = backbone.preprocess.size
+    edges = backbone.preprocess.edges
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         program = torch.onnx.export(
             model.eval(),  # a module in training mode makes the exporter warn
-            (torch.zeros(2, 3, edge, edge),),
+            (torch.zeros(2, 3, *edges),),
             input_names=["images"],
             output_names=["probabilities", *(["score"] if score else [])],
             dynamic_shapes={"images": {0: torch.export.Dim("batch")}},

@@ -12,7 +12,9 @@ from PIL import Image, ImageOps
 
 def pixels(file: Any, spec: dict[str, Any]) -> np.ndarray:
     """Return an image file as the model takes it: upright, on white, resized, cropped, normalised."""
-    size = spec["size"]
+    edges, resize = (
+        [n, n] if isinstance(n, int) else n for n in (spec["size"], spec.get("resize") or spec["size"])
+    )
     with Image.open(file) as opened:
         image = ImageOps.exif_transpose(opened)
     if image.mode.startswith("I"):  # 16 bits a pixel, of which files may use 8 or 12
@@ -20,11 +22,13 @@ def pixels(file: Any, spec: dict[str, Any]) -> np.ndarray:
         bits = next((bits for bits in (8, 12) if values.max(initial=0) < 1 << bits), 16)
         image = Image.fromarray((values >> bits - 8).astype(np.uint8))
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    short = min(image.size) if spec["resize_mode"] == "shortest" else image.size
-    edges = (np.array(image.size) * size / short).astype(int).tolist()
-    image = image.convert("RGB").resize(edges, Image.Resampling[spec["interpolation"].upper()])
-    left, top = (round((edge - size) / 2) for edge in edges)
-    values = np.asarray(image.crop((left, top, left + size, top + size))) / 255
+    width, height = image.size
+    covers = max((resize[1], width), (resize[0], height), key=lambda pair: pair[0] / pair[1])
+    over, under = covers if spec["resize_mode"] == "shortest" else ((resize[1], resize[0]), (width, height))
+    width, height = (np.array(image.size) * over / under).astype(int).tolist()
+    image = image.convert("RGB").resize((width, height), Image.Resampling[spec["interpolation"].upper()])
+    left, top = round((width - edges[1]) / 2), round((height - edges[0]) / 2)
+    values = np.asarray(image.crop((left, top, left + edges[1], top + edges[0]))) / 255
     return ((values - spec["mean"]) / spec["std"]).transpose(2, 0, 1).astype(np.float32)
 
 
