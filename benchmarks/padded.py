@@ -18,7 +18,7 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from benchmarks.measure import Job, compare, machine, peak_memory_mb, versions
+from benchmarks.measure import Job, alternate, compare, machine, peak_memory_mb, versions
 from benchmarks.text import class_names
 from cocoop.backbones.clip import Backbone
 from cocoop.backbones.families.open_clip import parts
@@ -162,9 +162,8 @@ def bench_padded(tower: str, classes: int = 50, batch: int = 1, repeats: int = 5
     gc.collect()
     share = longest / clip.context_length
     for what, grad in (("train", True), ("eval", False)):
-        seconds = {
-            side: cpu_seconds(job.step if grad else job.forward, repeats) for side, job in jobs.items()
-        }
+        sides = {side: job.step if grad else job.forward for side, job in jobs.items()}
+        seconds = alternate(sides, repeats, time.process_time)  # others may use the machine
         result[what] = compare(seconds, share)
     del jobs, clip
     gc.collect()
@@ -172,20 +171,6 @@ def bench_padded(tower: str, classes: int = 50, batch: int = 1, repeats: int = 5
     ratio = memory["reference"] / memory["engine"]
     result["memory"] = {f"{side}_mb": value for side, value in memory.items()} | {"ratio": ratio}
     return result | {"machine": machine(), "versions": versions()}
-
-
-def cpu_seconds(job: Job, repeats: int) -> list[float]:
-    """Return the seconds that one core computes for a job, after a warm-up: others may use the machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    job()
-    seconds = []
-    for _ in range(repeats):
-        start = time.process_time()
-        job()
-        seconds.append(time.process_time() - start)
-    torch.set_num_threads(threads)
-    return seconds
 
 
 def _prepare(side: str, tower: str, names: Sequence[str], batch: int) -> Job:
@@ -198,7 +183,8 @@ def main(
     repeats: Annotated[int, typer.Option(help="Measured runs of each side.")] = 5,
     out: Annotated[Path | None, typer.Option(help="JSON file for all figures.")] = None,
 ) -> None:
-    """Measure every tower."""
+    """Measure every tower, on one thread."""
+    torch.set_num_threads(1)
     rows = []
     for tower in towers():
         row = bench_padded(tower, classes, batch, repeats)
