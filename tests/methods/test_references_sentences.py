@@ -316,7 +316,7 @@ def test_an_interrupted_search_goes_on_with_the_same_words(deep: Backbone) -> No
 def test_every_whole_word_is_read_as_its_token(deep: Backbone) -> None:
     words = whole_words(deep)
     assert len(words) == 32_875
-    assert all(deep._tokenizer.encode(word) == [token] for token, word in words.items())
+    assert all(deep.tokenize.words(word) == [token] for token, word in words.items())
 
 
 def test_words_of_several_tokens_are_no_start(deep: Backbone) -> None:
