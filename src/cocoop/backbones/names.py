@@ -156,7 +156,7 @@ def weights_to_fetch(name: str) -> tuple[str, int] | None:
     repository, _ = os.path.split(_tag_config(architecture, _default(architecture, tag)).get("hf_hub", ""))
     if not repository:
         return None
-    with _quiet():
+    with quiet(), torch.device("meta"):
         model = open_clip.create_model(architecture, pretrained=None, **BARE)
     return repository, 4 * sum(parameter.numel() for parameter in model.parameters())
 

@@ -43,7 +43,7 @@ def estimate(
 
 
 def _per_view(clip: Backbone) -> float:
-    pixels = torch.rand(IMAGES, 3, clip.preprocess.size, clip.preprocess.size)
+    pixels = torch.rand(IMAGES, 3, *clip.preprocess.edges)
     return _seconds(lambda: clip.encode_image(pixels)) / IMAGES
 
 
