@@ -55,7 +55,7 @@ def bench_images(folder: Path, images: int, train: bool, workers: int, repeats: 
     def ours(open_file: Callable[[Path, str], Image.Image] = open_image) -> list[Tensor]:
         read = partial(open_file, folder)
         return [
-            CLIP.batch(map(read, paths[start : start + BATCH]), view.part(start, start + BATCH))
+            CLIP.batch(paths[start : start + BATCH], view.part(start, start + BATCH), read)
             for start in range(0, len(paths), BATCH)
         ]
 

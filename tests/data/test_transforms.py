@@ -8,6 +8,7 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from cocoop.data.transforms import Preprocess, crop_of
+from cocoop.data.views import View
 from cocoop.utils.seeding import seeded
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -92,6 +93,21 @@ def test_crops_are_those_that_torchvision_draws(least: float) -> None:
             theirs = crop.make_params([torch.zeros(3, height, width)])
         ours = crop_of(width, height, least, torch.Generator().manual_seed(seed))
         assert dict(zip(("top", "left", "height", "width"), ours, strict=True)) == theirs
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_batch_is_its_views_one_by_one_whatever_the_threads(threads: int) -> None:
+    pictures = [picture(40 + number, 60 - number) for number in range(12)]
+    seeds, before = tuple(range(12)), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        views = PLAIN.batch(range(12), View(seeds, 0.3), pictures.__getitem__)
+    finally:
+        torch.set_num_threads(before)
+    single = [PLAIN.train(image, seed, 0.3) for image, seed in zip(pictures, seeds, strict=True)]
+    assert torch.equal(views, torch.stack(single))
+    with pytest.raises(ValueError, match="12 images and 2 seeds"):
+        PLAIN.batch(pictures, View((1, 2)))
 
 
 def test_views_leave_the_generator_of_torch_alone() -> None:

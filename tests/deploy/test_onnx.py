@@ -102,7 +102,7 @@ def test_the_runner_sees_what_we_see(mode: str, tmp_path: Path, toy: cocoop.Back
 
 
 def test_a_model_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    differs = Parity("emoji/food", 10, 10, probability=2e-4, batch=0.0, pixels=0.0)
+    differs = Parity("emoji/food", 10, 10, 2e-4, batch=0.0, pixels=0.0, exact=10, approximation=0.0)
     monkeypatch.setattr(graph, "to_onnx", lambda *arguments: b"")
     monkeypatch.setattr(parity, "compare", lambda *arguments: differs)
     model = CoOp("toy", epochs=1).fit(IMAGES, LABELS)
@@ -110,7 +110,7 @@ def test_a_model_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest
         export(model, None, tmp_path / "x", Console(quiet=True))
     assert not (tmp_path / "x").exists()
     with pytest.raises(CocoopError, match="9 of 10"):
-        Parity("emoji/food", 10, 9, 0.0, 0.0, 0.0).check()
+        Parity("emoji/food", 10, 9, 0.0, 0.0, 0.0, 10, 0.0).check()
 
 
 def test_wrong_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

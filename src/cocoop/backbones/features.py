@@ -139,7 +139,7 @@ def encode_images(
     parts = [torch.empty(0, backbone.embed_dim)]
     for start in range(0, len(images), BATCH):
         end = start + BATCH
-        views = backbone.preprocess.batch(map(read, images[start:end]), view.part(start, end))
+        views = backbone.preprocess.batch(images[start:end], view.part(start, end), read)
         parts.append(backbone.encode_image(views))
         if progress:
             progress(len(views))

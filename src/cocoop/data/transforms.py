@@ -1,12 +1,14 @@
 """Images to the tensors a backbone takes: CLIP's test transform and the few-shot training augmentation."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
@@ -20,6 +22,7 @@ from cocoop.utils.seeding import checked
 RATIO = (3 / 4, 4 / 3)  # of the width to the height of a training crop, from and to
 LOG_RATIO = torch.tensor(RATIO).log().tolist()
 TRIES = 10  # draws of a crop
+Source = TypeVar("Source")
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,33 @@ class Preprocess:
         """Random resized crop (scale `crop` to 1), random flip, normalise; drawn from `seed`."""
         return self.batch([image], View((seed,), crop))[0]
 
-    def batch(self, images: Iterable[Image.Image], view: View = TEST) -> Float[Tensor, "b 3 h w"]:
-        """Return a view of every image."""
-        if view.seeds is None:
-            views = self._normalised(self._test(image) for image in images)
-            return views.flip(-1) if view.mirrored else views
-        pairs = zip(images, view.seeds, strict=True)
-        if view.look == "training":
-            return self._normalised(self._augmented(image, seed, view.crop) for image, seed in pairs)
-        return torch.stack([self._look(image, seed, view.look == "augmix") for image, seed in pairs])
+    def batch(
+        self,
+        images: Sequence[Source],
+        view: View = TEST,
+        read: Callable[[Source], Image.Image] = lambda image: image,  # type: ignore[assignment,return-value]
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Return a view of every image, read and cut by as many threads as torch computes with.
+
+        Args:
+            images: in any form that `read` takes.
+            view: which view of each.
+            read: gives the Pillow image.
+        """
+
+        def cut(source: Source, seed: int | None) -> Tensor:
+            image = read(source)
+            if seed is not None and view.look != "training":
+                return self._look(image, seed, view.look == "augmix")
+            return _pixels(self._test(image) if seed is None else self._augmented(image, seed, view.crop))
+
+        seeds = view.seeds or [None] * len(images)
+        if len(seeds) != len(images):
+            raise ValueError(f"{len(images)} images and {len(seeds)} seeds")
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            views = torch.stack(list(pool.map(cut, images, seeds)))
+        views = views if views.is_floating_point() else self._normalised(views)
+        return views.flip(-1) if view.mirrored else views
 
     def _look(self, image: Image.Image, seed: int, mixed: bool) -> Float[Tensor, "3 h w"]:
         """Return a random view of a test image, as TPT draws it: its crops are bilinear."""
@@ -75,7 +96,7 @@ class Preprocess:
         return augmix(small, self._tensor, seed) if mixed else self._tensor(small)
 
     def _tensor(self, image: Image.Image) -> Float[Tensor, "3 h w"]:
-        return self._normalised([image])[0]
+        return self._normalised(_pixels(image))
 
     def _augmented(
         self, image: Image.Image, seed: int, least: float, interpolation: InterpolationMode | None = None
@@ -86,8 +107,7 @@ class Preprocess:
         cropped = F.resized_crop(image, *place, size, interpolation or InterpolationMode(self.interpolation))
         return F.horizontal_flip(cropped) if torch.rand(1, generator=draw) < FLIP else cropped
 
-    def _normalised(self, images: Iterable[Image.Image]) -> Float[Tensor, "b 3 h w"]:
-        pixels = torch.stack([F.pil_to_tensor(image).contiguous() for image in images])
+    def _normalised(self, pixels: UInt8[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
         return F.normalize(F.to_dtype(pixels, torch.float32, scale=True), list(self.mean), list(self.std))
 
     @cached_property
@@ -115,6 +135,10 @@ def crop_of(width: int, height: int, least: float, draw: torch.Generator) -> tup
     w = min(width, round(height * RATIO[1]))  # the largest in the middle, if no draw fits a narrow image
     h = min(height, round(width / RATIO[0]))
     return (height - h) // 2, (width - w) // 2, h, w
+
+
+def _pixels(image: Image.Image) -> UInt8[Tensor, "3 h w"]:
+    return F.pil_to_tensor(image).contiguous()
 
 
 def _resized(
