@@ -289,7 +289,7 @@ def test_one_file_adds_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("name", ON_DISK)
 def test_the_page_says_what_the_code_says(name: str) -> None:
     page = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text()
-    layout, source = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+    layout, _, source = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
     facts = spec(name)
     for fact in (facts.folder, facts.images.strip("."), facts.labels.files[0].name, f"`{facts.template}`"):
         assert fact in layout
