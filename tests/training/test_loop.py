@@ -7,6 +7,7 @@ from cocoop.methods._recipe import Recipe
 from cocoop.methods.cocoop import Model as CoCoOp
 from cocoop.methods.coop import Model as CoOp
 from cocoop.text.reference import ReferenceEncoder
+from cocoop.training.linearised import hidden_statistics
 from cocoop.training.loop import batches, fit
 from cocoop.training.metrics import evaluate
 from cocoop.training.samples import Samples
@@ -127,3 +128,13 @@ def test_metrics() -> None:
     assert values["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
     confidence = torch.softmax(logits, 1)[0, 0].item()
     assert values["calibration_error"] == pytest.approx(abs(confidence - 0.75), abs=1e-4)
+
+
+def test_hidden_vectors_are_those_of_the_test_views_where_there_are_some(toy: Backbone) -> None:
+    views, labels = data(toy)
+    plain = views.roll(1, 1)
+    for given, seen in ((lambda: plain, plain), (None, views)):
+        fitted = classifier(CoCoOp, toy)
+        log = fit(fitted, Samples(lambda epoch: views, labels, plain=given), Recipe(epochs=1), seed=0)
+        assert log.hidden == hidden_statistics(fitted.method, seen)
+    assert "mean" not in fit(classifier(CoOp, toy), Samples(lambda epoch: views, labels), Recipe(), 0).hidden

@@ -165,7 +165,7 @@ class PromptClassifier:
             view = training_view(self.seed, epoch, len(images), *training_views(recipe))
             return encode_images(clip, images, view)
 
-        return self._fit(views, labels, on_epoch)
+        return self._fit(views, labels, on_epoch, None, lambda: encode_images(clip, images))
 
     def fit_features(
         self,
@@ -173,6 +173,7 @@ class PromptClassifier:
         labels: Names,
         on_epoch: OnEpoch = lambda epoch: None,
         validation: Callable[[], tuple[Float[Tensor, "m d"], Names]] | None = None,
+        plain: Callable[[], Float[Tensor, "n d"]] | None = None,
     ) -> "PromptClassifier":
         """Learn from image features, as the image tower gives them; return self.
 
@@ -181,20 +182,22 @@ class PromptClassifier:
             labels: the class name of each image.
             on_epoch: called after every epoch.
             validation: gives the features and class names of images to select on, if the method does.
+            plain: gives the features of the test views, to describe what the method saw by.
 
         Raises:
             UsageError: a validation image is of a class without training images.
         """
         if self._is_embedded():
             warn_unnamed(None, stacklevel=2)
-        return self._fit(views, labels, on_epoch, validation)
+        return self._fit(views, labels, on_epoch, validation, plain)
 
     def _fit(
         self,
         views: Views,
         labels: Names,
         on_epoch: OnEpoch,
-        validation: Callable[[], tuple[Float[Tensor, "m d"], Names]] | None = None,
+        validation: Callable[[], tuple[Float[Tensor, "m d"], Names]] | None,
+        plain: Callable[[], Float[Tensor, "n d"]] | None,
     ) -> "PromptClassifier":
         names = sorted(set(texts(labels)))
         check_distinct(names)
@@ -209,7 +212,7 @@ class PromptClassifier:
             return fval, torch.tensor([place[str(label)] for label in held], dtype=torch.long)
 
         truth = torch.tensor([place[str(label)] for label in labels])
-        return self._train(names, Samples(views, truth, selected_on), on_epoch)
+        return self._train(names, Samples(views, truth, selected_on, plain), on_epoch)
 
     def predict(
         self, images: Images, classes: Classes | None = None, unknown: str | None = None

@@ -188,6 +188,7 @@ def _train(
                 ),
                 _truth(items),
                 validation=lambda: (images.test(data.root, held), _truth(held)),
+                plain=lambda: images.test(data.root, items),
             )
         finally:
             counted.remove()

@@ -221,7 +221,7 @@ class Runner:
             ),
             recipe,
             self._backbone,
-            Samples(views, _labels(items), validation),
+            Samples(views, _labels(items), validation, lambda: images.test(dataset.root, items)),
             memory_budget=self._budget,
             on_epoch=on_epoch,
             resume=resume,

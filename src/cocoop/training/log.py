@@ -16,7 +16,7 @@ class TrainingLog:
         selected: what was selected or found when the steps were done, by name.
         selected_on: what that was decided on, and on how many images; empty where nothing was.
         seconds: wall time of all steps, and of what is computed in closed form.
-        hidden: "mean" and "std" of the hidden vectors of the last epoch's images, where the method has such.
+        hidden: "mean" and "std" of the hidden vectors of the training images, where the method has such.
     """
 
     lr: list[float] = field(default_factory=list)

@@ -190,7 +190,8 @@ def _steps(
             log.add(loss, dict(zip(terms, each, strict=True)))
         log.seconds += time.perf_counter() - start
         if isinstance(method, WithHidden) and epoch + 1 == epochs:
-            log.hidden = hidden_statistics(method, features.to(classifier.device))
+            seen = samples.plain() if samples.plain else features
+            log.hidden = hidden_statistics(method, seen.to(classifier.device))
         if recipe.keep == "best" and len(banks.bank.fval):
             held = classifier.predict_unadapted(banks.bank.fval)
             log.accuracy.append(accuracy(held, banks.bank.val_labels.cpu()))

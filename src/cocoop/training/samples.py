@@ -27,11 +27,13 @@ class Samples:
         views: those of each epoch.
         labels: class of every image.
         validation: test views of the images that a method may select on, by what it asks for.
+        plain: gives the test views of the training images; None where there are none.
     """
 
     views: Views
     labels: Int[Tensor, " n"]
     validation: Callable[[Selection], Validation] = no_validation
+    plain: Callable[[], Float[Tensor, "n d"]] | None = None
 
 
 def of_sentences(
