@@ -55,12 +55,12 @@ def model(version: int) -> cocoop.PromptClassifier:
 
 def write_model(folder: Path, version: int) -> None:
     """Save a model where another one is."""
-    _models()[version].save(folder / "model")
+    _models()[version].save(folder / "model", overwrite=True)
 
 
 def fit_model(folder: Path, version: int) -> None:
     """Fit a model and save it where another one is."""
-    model(version).save(folder / "model")
+    model(version).save(folder / "model", overwrite=True)
 
 
 def read_model(folder: Path) -> int:

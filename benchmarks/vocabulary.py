@@ -22,6 +22,7 @@ from benchmarks.measure import Job, alternate, machine, peak_memory_mb, versions
 from cocoop.backbones.clip import Backbone, load_backbone
 from cocoop.methods._parts import whole_words
 from cocoop.methods._recipe import Recipe
+from cocoop.text.tree_encoder import TreeEncoder
 from cocoop.training.candidates import Candidates, candidates
 from cocoop.training.step import descend
 
@@ -45,7 +46,9 @@ class Sampled:
         self.count += 1
         some = candidates(self.step.classifier, self.step.labels, self.recipe, 0, self.count)
         encoder = some.classifier.encode_text
-        encoder._chunk(0, 0, len(encoder.class_names))
+        (tree,) = encoder._encoders
+        assert isinstance(tree, TreeEncoder)
+        tree._chunk(0, len(encoder.class_names))
         return some
 
     def __call__(self) -> None:

@@ -92,7 +92,8 @@ def test_precision_errors_shrink_with_the_bits() -> None:
     "name", [name for name in METHODS.names() if METHODS.get(name).facts.training == "closed form"]
 )
 def test_closed_forms_fit_and_select(name: str) -> None:
-    assert closed_form(load_backbone("toy"), name, classes=3, shots=2, held_back=1)()
+    selected = closed_form(load_backbone("toy"), name, classes=3, shots=2, held_back=1)()
+    assert selected or METHODS.get(name).facts.sees_test_images  # which select on what they answer
 
 
 def test_a_part_of_the_reference_is_scaled() -> None:

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from docs_tables import table
 
 from cocoop.backbones.family import Skeleton, find
-from cocoop.backbones.names import text_path
 from cocoop.backbones.open_clip_text import text_model
+from cocoop.backbones.pretrained import text_path
 
 ROBERTA = {"model_type": "roberta", "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1}
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}

@@ -271,7 +271,7 @@ def test_weights_that_will_be_fetched_are_said_with_their_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights, "try_to_load_from_cache", lambda repository, file: None)
-    monkeypatch.setattr(open_clip, "create_model", lambda name, pretrained: torch.nn.Linear(9, 1))
+    monkeypatch.setattr(open_clip, "create_model", lambda name, **given: torch.nn.Linear(9, 1))
     repository, size = weights.weights_to_fetch("ViT-B/16") or ("", 0)
     assert repository == "timm/vit_base_patch16_clip_224.openai"
     assert size == 4 * 10

@@ -152,7 +152,7 @@ def _loose(folder: Path) -> None:
 
 def _others(folder: Path) -> None:
     folder.mkdir()
-    (folder / "1.heic").write_text("x")
+    (folder / "1.cr2").write_text("x")
 
 
 def _one_class(folder: Path) -> None:
@@ -197,7 +197,7 @@ def _not_utf8(folder: Path) -> None:
     [
         (_empty, "there are no images in"),
         (_loose, "1 images lie directly in .* one folder for each class"),
-        (_others, r"there are \.heic files"),
+        (_others, r"there are \.cr2 files"),
         (_one_class, r"(one class only \('cat'\)|lie directly)"),
         (_one_class_nested, r"one class only \('cat'\)"),
         (_empty_class, "class folder .*dog holds no images"),

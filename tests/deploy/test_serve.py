@@ -104,6 +104,7 @@ WRONG = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*was trained on English")  # the server's log says it
 @pytest.mark.parametrize("to", ["/api/predict", "/results"])
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_refused_and_how(client: TestClient, case: str, to: str) -> None:

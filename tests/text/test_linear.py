@@ -135,7 +135,7 @@ def test_some_classes_of_each_image(
 def test_contexts_are_affine_in_the_hidden_vector(tower: Callable[[str], Backbone], name: str) -> None:
     method = method_on(tower("clip-gelu-deep"), name)
     if not isinstance(method, WithHidden):
-        assert method.facts.ablation
+        assert method.facts.ablation or method.facts.sees_test_images
         return
     zimg = images(tower("clip-gelu-deep"), 4)
     hidden = method.hidden(zimg)

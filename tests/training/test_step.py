@@ -11,7 +11,7 @@ from cocoop import Backbone, Classifier
 from cocoop.methods import METHODS
 from cocoop.methods.cocoop import Config as CoCoOpConfig
 from cocoop.methods.cocoop import Model as CoCoOp
-from cocoop.text import encoder, memory
+from cocoop.text import memory, pieces
 from cocoop.training.candidates import Candidates, Shift
 from cocoop.training.step import descend
 from tests.training.test_candidates import NAMES, built, gradients, images, same
@@ -25,6 +25,11 @@ SOME, CHUNKS = 2_000_000, 200_000  # bytes for four images at a time, and for a 
 def double(tower: Callable[[str], Backbone], monkeypatch: pytest.MonkeyPatch) -> Backbone:
     monkeypatch.setattr(memory, "CHUNKS_IN_BUDGET", 1)
     return tower("clip-gelu-deep")
+
+
+def within(budget: int, classifier: Classifier) -> Classifier:
+    """The same within a memory budget."""
+    return Classifier(classifier.backbone, classifier.method, NAMES, budget)
 
 
 def descended(
@@ -43,8 +48,7 @@ def descended(
 def test_groups_of_images_have_the_gradient_of_the_batch(
     name: str, budget: int, groups: list[int], double: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, parts = built(name, double), built(name, double)
-    parts.encode_text.memory_budget = budget
+    whole, parts = built(name, double), within(budget, built(name, double))
     encoded: list[int] = []
     encode = parts.encode
     monkeypatch.setattr(parts, "encode", lambda contexts: encoded.append(len(contexts)) or encode(contexts))
@@ -56,10 +60,9 @@ def test_groups_of_images_have_the_gradient_of_the_batch(
 
 
 def test_nothing_is_computed_twice(double: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    classifier = built("cocoop", double)
-    classifier.encode_text.memory_budget = SOME
+    classifier = within(SOME, built("cocoop", double))
     again: list[int] = []
-    monkeypatch.setattr(encoder, "checkpoint", lambda run, x, **_: again.append(len(x)) or run(x))
+    monkeypatch.setattr(pieces, "checkpoint", lambda run, x, **_: again.append(len(x)) or run(x))
     classifier(images(double, 5))
     assert again  # as a whole the batch does not fit
     again.clear()

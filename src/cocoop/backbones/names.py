@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from open_clip.pretrained import get_pretrained_cfg
 from torch import nn
 
 from cocoop.backbones.checkpoint import BARE, RELEASED, UNREADABLE, fill, load_file
-from cocoop.backbones.open_clip_text import EOT_POOLS
 from cocoop.backbones.pretrained import EMBEDDED
 from cocoop.backbones.state import weights_file
 from cocoop.errors import CocoopError, UsageError, unknown
@@ -101,17 +100,6 @@ def architecture_config(architecture: str) -> dict[str, Any]:
     """Return what open_clip says of an architecture."""
     config: dict[str, Any] = open_clip.get_model_config(architecture)
     return config
-
-
-def text_path(config: Mapping[str, Any]) -> str:
-    """Return in a few words how prompts of an architecture are encoded, by what open_clip says of it."""
-    text = config["text_cfg"]
-    if "hf_model_name" in text:
-        return "padded"
-    whole = (
-        text.get("no_causal_mask") or text.get("embed_cls") or text.get("pool_type", "eos") not in EOT_POOLS
-    )
-    return "padded, whole context" if whole else "token tree"
 
 
 def described(name: str) -> None:

@@ -6,9 +6,9 @@ import torch
 from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
+from cocoop.backbones.pretrained import EOT_POOLS
 from cocoop.backbones.text_model import CausalTransformer, Layer, TextModel, blocks_of
 
-EOT_POOLS = ("argmax", "eos")
 CONTEXT = 77  # of open_clip's tokenizers for towers of transformers, where the architecture says nothing
 
 

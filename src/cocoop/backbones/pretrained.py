@@ -1,10 +1,14 @@
-"""The names of weights there are, told without importing open_clip, which takes seconds."""
+"""What open_clip has, told without importing it, which takes seconds."""
 
 import importlib.metadata
 import json
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 EMBEDDED = "tiny-clip"  # the pre-trained model inside the package; the default everywhere
+EOT_POOLS = ("argmax", "eos")  # what reading a feature at EOT is called
 STORED = Path(__file__).with_suffix(".json")  # written by tools/open_clip_names.py
 
 
@@ -28,3 +32,23 @@ def ask() -> dict[str, list[str]]:
     for architecture, tag in open_clip.list_pretrained():
         known.setdefault(architecture, []).append(tag)
     return known
+
+
+def read_config(architecture: str) -> dict[str, Any]:
+    """Return what open_clip's own file says of an architecture."""
+    spec = find_spec("open_clip")
+    assert spec is not None
+    folder = Path(str(spec.origin)).parent / "model_configs"
+    config: dict[str, Any] = json.loads((folder / f"{architecture}.json").read_text())
+    return config
+
+
+def text_path(config: Mapping[str, Any]) -> str:
+    """Return in a few words how prompts of an architecture are encoded, by what open_clip says of it."""
+    text = config["text_cfg"]
+    if "hf_model_name" in text:
+        return "padded"
+    whole = (
+        text.get("no_causal_mask") or text.get("embed_cls") or text.get("pool_type", "eos") not in EOT_POOLS
+    )
+    return "padded, whole context" if whole else "token tree"

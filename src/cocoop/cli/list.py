@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from cocoop.backbones.family import FAMILIES
-from cocoop.backbones.pretrained import EMBEDDED, pretrained
+from cocoop.backbones.pretrained import EMBEDDED, pretrained, read_config, text_path
 from cocoop.data.benchmark.catalog import entries
 from cocoop.methods import facts_of, ordered
 from cocoop.methods._settings import all_presets
@@ -89,10 +89,8 @@ def _backbones(full: bool) -> Table:
     if not full:
         shown.add_row("ARCHITECTURE/TAG", "", "", f"{len(known)} of open_clip: cocoop list backbones")
         return shown
-    from cocoop.backbones.names import architecture_config, text_path
-
     for architecture, tags in known.items():
-        config = architecture_config(architecture)
+        config = read_config(architecture)
         text, size = config["text_cfg"], config["vision_cfg"]["image_size"]
         extra = ["needs cocoop[hf]"] if {"hf_model_name", "hf_tokenizer_name"} & text.keys() else []
         sizes = f"{size}, {text.get('width', '?')}, {config['embed_dim']}"
