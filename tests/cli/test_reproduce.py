@@ -1,5 +1,6 @@
 """`cocoop reproduce`: what is missing is said first, and Table 1 comes of one command, interrupted or not."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -50,7 +51,10 @@ def test_table_1_with_two_interruptions(
             deadline = time.monotonic() + 120
             while len(list(out.glob("records/*/*/*.json"))) < done + 20 and time.monotonic() < deadline:
                 time.sleep(0.02)
-            process.send_signal(stop)
+            while process.poll() is None:  # again, where Python was in a finaliser, which swallows it
+                process.send_signal(stop)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(2)
         assert process.returncode == code
         finished = len(list(out.glob("records/*/*/*.json")))
         assert done + 20 <= finished < 154

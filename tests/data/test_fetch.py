@@ -184,7 +184,7 @@ def test_what_a_person_stops_is_kept(pets: Benchmark, mirror: Mirror, tmp_path: 
     def interrupt(name: str, doing: str, count: int) -> None:
         if doing == "unpacking":
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.2)
+            time.sleep(1)
 
     with pytest.raises(KeyboardInterrupt):
         get(pets, tmp_path / "root", watch=interrupt)
