@@ -1,7 +1,8 @@
 """Small towers for every test, and a feature cache of the test run's own."""
 
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 if "COCOOP_TEST_GPU" not in os.environ:  # `make test-gpu` sets it; all else compares bits, which a CPU keeps
@@ -71,6 +72,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Backbone]
 @pytest.fixture(scope="session")
 def toy() -> Backbone:
     return load_backbone("toy")
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C interrupts this process and those it starts, also where tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

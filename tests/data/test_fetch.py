@@ -178,7 +178,9 @@ def test_one_call_at_a_time(pets: Benchmark, tmp_path: Path) -> None:
         get(pets, tmp_path / "root")
 
 
-def test_what_a_person_stops_is_kept(pets: Benchmark, mirror: Mirror, tmp_path: Path) -> None:
+def test_what_a_person_stops_is_kept(
+    pets: Benchmark, mirror: Mirror, tmp_path: Path, interruptible: None
+) -> None:
     mirror.plans[f"{PETS}/archive"] = ["break"]
 
     def interrupt(name: str, doing: str, count: int) -> None:
