@@ -76,7 +76,7 @@ def toy() -> Backbone:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Ctrl-C interrupts this process and those it starts, also where tests run in the background of a shell."""
+    """Ctrl-C interrupts this process and those it starts, also in the background of a shell."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
