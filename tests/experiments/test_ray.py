@@ -73,11 +73,13 @@ class NodeLoss(threading.Thread):
         self.lost = (training, process)
 
     def _notes(self) -> dict[str, int]:
-        """Return the process that is at each training."""
+        """Return the process that is at each training of several epochs, which lasts to be seen again."""
         notes = {}
         for path in self._folder.glob("claims/*.json"):
             with suppress(FileNotFoundError):  # the training has just ended
-                notes[path.stem] = int(json.loads(path.read_text())["process"].split(":")[1])
+                note = json.loads(path.read_text())
+                if note["doing"].startswith("loss"):
+                    notes[path.stem] = int(note["process"].split(":")[1])
         return notes
 
 
