@@ -653,7 +653,7 @@ def test_auto_takes_the_real_backbone_where_it_can(monkeypatch: pytest.MonkeyPat
         assert backbone.chosen()[0] == name
         backbone.chosen.cache_clear()
     monkeypatch.setattr(backbone, "_reachable", lambda: pytest.fail("the network was asked"))
-    monkeypatch.setattr(backbone, "try_to_load_from_cache", lambda repository, file: "/a/path")
+    monkeypatch.setattr("cocoop.backbones.names.try_to_load_from_cache", lambda repository, file: "/a/path")
     assert backbone.chosen() == (backbone.REAL, "it is in the cache")
     backbone.chosen.cache_clear()
 

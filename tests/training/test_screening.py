@@ -13,7 +13,7 @@ from cocoop.methods import METHODS, build
 from cocoop.training import linearised
 from cocoop.training.classifier import Classifier
 from cocoop.training.linearised import Linearised, hidden_statistics
-from cocoop.training.modes import in_words
+from cocoop.training.modes import TestingMode, in_words
 from cocoop.training.screening import Screened, approximation, predictor, quickest
 
 NAMES = [
@@ -150,3 +150,18 @@ def test_features_of_any_length(tiny: Backbone) -> None:
     fimg = images(tiny)
     linear = predictor(classifier_on(tiny), "linear", fimg)
     torch.testing.assert_close(linear.predict(3 * fimg), linear.predict(F.normalize(fimg, dim=-1)))
+
+
+@pytest.mark.parametrize("mode", ["linear", "screened"])
+@pytest.mark.parametrize("name", ["cocoop", "dept-cocoop"])
+def test_cosines_cost_no_text_pass_of_their_own(
+    tiny: Backbone, name: str, mode: TestingMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier, fimg = classifier_on(tiny, name), images(tiny)
+    exact, cosines = classifier.similarities(fimg)
+    answers = predictor(classifier, mode, fimg)
+    monkeypatch.setattr(Classifier, "encode", lambda *_: pytest.fail("all classes were encoded"))
+    logits, rough = answers.similarities(fimg)
+    torch.testing.assert_close(logits, answers.predict(fimg), rtol=0, atol=0)
+    torch.testing.assert_close(logits, exact, rtol=0, atol=0.2)
+    torch.testing.assert_close(rough, cosines, rtol=0, atol=0.2 / tiny.logit_scale)

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 
 import numpy as np
-from huggingface_hub import constants, get_session, try_to_load_from_cache
-from open_clip.pretrained import get_pretrained_cfg
+from huggingface_hub import constants, get_session
 from PIL import Image
 from rich.console import Console
 
 from cocoop.backbones.clip import EMBEDDED, Backbone, load_backbone
-from cocoop.backbones.names import HUB_FILES
+from cocoop.backbones.names import cached
 from cocoop.data import Dataset, Item
 from cocoop.data.decode import open_image, to_image
 from cocoop.data.storage import UNREADABLE, read_bytes
@@ -38,9 +37,7 @@ def shared_backbone(name: str, device: str, precision: str) -> Backbone:
 @cache
 def chosen() -> tuple[str, str]:
     """Return the backbone that "auto" means here, and why it is that: asked once."""
-    architecture, tag = REAL.split("/")
-    repository = get_pretrained_cfg(architecture, tag)["hf_hub"].strip("/")
-    if any(isinstance(try_to_load_from_cache(repository, file), str) for file in HUB_FILES):
+    if cached(REAL):
         return REAL, "it is in the cache"
     if constants.HF_HUB_OFFLINE:
         return EMBEDDED, f"{REAL} is not in the cache, and HF_HUB_OFFLINE is set"

@@ -40,7 +40,7 @@ from cocoop.estimator.inputs import (
 from cocoop.estimator.train import train_model
 from cocoop.methods import DEFAULT, Method
 from cocoop.methods._facts import Selection
-from cocoop.methods._hooks import WithLogits, views_of
+from cocoop.methods._hooks import views_of
 from cocoop.methods._recipe import training_views
 from cocoop.methods._settings import MethodChoice, resolve
 from cocoop.training.classifier import Classifier
@@ -303,14 +303,10 @@ class PromptClassifier:
 
     def answers(self, features: Float[Tensor, "n *v d"], classes: Classes | None = None) -> Answers:
         """Return logits and cosines of image features, computed as `testing` says."""
-        plain, classifier = plain_views(features), self.classifier(classes)
-        exact = self.predictor(plain, classes) is classifier
-        if exact and self.method_.facts.adapts_to == "nothing":
-            return Answers(*classifier.similarities(plain))
-        logits = self.logits(features, classes)
-        if exact or isinstance(self.method_, WithLogits):  # logits that are no cosines
-            return Answers(logits, classifier.similarities(plain)[1])
-        return Answers(logits, logits / classifier.logit_scale)
+        plain = plain_views(features)
+        logits, cosines = self.predictor(plain, classes).similarities(plain)
+        adapts = self.method_.facts.sees_test_images
+        return Answers(self.logits(features, classes) if adapts else logits, cosines)
 
     def probabilities(
         self, features: Float[Tensor, "n *v d"], classes: Classes | None = None

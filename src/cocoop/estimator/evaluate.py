@@ -57,9 +57,11 @@ def evaluate(
         raise UsageError(f"the split {split!r} of {data.name} has no images")
     zimg = encode(model.load_backbone(), data, items, console)
     truth = torch.tensor([item.label for item in items])
-    predictor, cosines = model.predictor(zimg, names), model.classifier(names).similarities(zimg)[1]
-    answers = Answers(answered(model, names, data, items, zimg), cosines)
-    logits, zeroshot = answers.logits, _zeroshot(model)
+    predictor = model.predictor(zimg, names)
+    logits, cosines = predictor.similarities(zimg)
+    if model.method_.facts.sees_test_images:
+        logits = answered(model, names, data, items, zimg)
+    answers, zeroshot = Answers(logits, cosines), _zeroshot(model)
     zero = zeroshot.answers(zimg, names)
     label = model.info_.prompt.method
     asked = {"zero-shot": zero.logits, label: logits / model.temperature}

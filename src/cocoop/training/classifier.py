@@ -146,14 +146,10 @@ class Classifier:
 
         The texts are those under the learned prompts, without what a method adds to the logits.
         """
-        count = len(self.class_names)
-
-        def both(out: Output) -> Tensor:
-            return torch.cat([out.logits, self.cosine(out)], dim=1)
-
         with evaluating(self.method):
-            found = in_pieces(partial(self._predict, take=both), fimg.to(self.device), 2 * count)
-        return found[:, :count], found[:, count:]
+            run = partial(self._predict, take=self.both)
+            logits, cosines = in_pieces(run, fimg.to(self.device), 2 * len(self.class_names)).chunk(2, dim=1)
+        return logits, cosines
 
     def _predict(
         self, fimg: Float[Tensor, "b d"], take: Callable[[Output], Tensor] = lambda out: out.logits
@@ -244,6 +240,10 @@ class Classifier:
         if self.method.facts.conditional or out.approximate is not None or out.ztxt.shape[0] == 1:
             return out.similarity / out.logit_scale
         return out.zimg @ torch.nn.functional.normalize(out.ztxt.mean(0), dim=-1).T
+
+    def both(self, out: Output) -> Float[Tensor, "b c2"]:
+        """Return the logits, and beside them the cosines."""
+        return torch.cat([out.logits, self.cosine(out)], dim=1)
 
     def _known(self) -> Text:
         """Return the frozen text features, and once the method is trained what it derives from them."""

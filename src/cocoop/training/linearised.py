@@ -57,6 +57,15 @@ class Linearised:
         with evaluating(self.classifier.method):
             return in_pieces(self.logits, fimg.to(self.classifier.device), len(self.class_names))
 
+    @torch.no_grad()
+    def similarities(self, fimg: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n c"]]:
+        """Return the logits of many images, and the cosines to first order."""
+        classifier, count = self.classifier, len(self.class_names)
+        with evaluating(classifier.method):
+            run = lambda images: classifier.both(self.output(images))  # noqa: E731
+            logits, cosines = in_pieces(run, fimg.to(classifier.device), 2 * count).chunk(2, dim=1)
+        return logits, cosines
+
 
 def linearise(
     classifier: Classifier,

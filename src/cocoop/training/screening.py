@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from cocoop.backbones.cache import FeatureCache
 from cocoop.errors import UsageError
 from cocoop.methods import Method
-from cocoop.methods._hooks import WithHidden
+from cocoop.methods._hooks import Output, WithHidden
 from cocoop.training.classifier import Classifier, evaluating, in_pieces
 from cocoop.training.linearised import Linearised, hidden_of, linearise
 from cocoop.training.modes import TestingMode
@@ -38,6 +38,10 @@ class Predictor(Protocol):
 
     def predict(self, fimg: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """Return the logits of many images on the CPU."""
+        ...
+
+    def similarities(self, fimg: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n c"]]:
+        """Return the logits of many images, and the cosines of images and texts, on the CPU."""
         ...
 
 
@@ -80,14 +84,22 @@ class Screened:
     @torch.no_grad()
     def predict(self, fimg: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """Return the logits of many images on the CPU."""
-        classifier = self._linearised.classifier
+        return self.similarities(fimg)[0]
+
+    @torch.no_grad()
+    def similarities(self, fimg: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n c"]]:
+        """Return the logits of many images, and the cosines, exact for the same classes as the logits."""
+        classifier, count = self._linearised.classifier, len(self.class_names)
         with evaluating(classifier.method):
-            return in_pieces(self._screen_all, fimg.to(classifier.device), len(self.class_names))
+            images = fimg.to(classifier.device)
+            logits, cosines = in_pieces(self._screen_all, images, 2 * count).chunk(2, dim=1)
+        return logits, cosines
 
-    def _screen_all(self, fimg: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        return torch.cat([self._screen(images) for images in fimg.split(SCREENED_AT_ONCE)])
+    def _screen_all(self, fimg: Float[Tensor, "n d"]) -> Float[Tensor, "n c2"]:
+        both = self._linearised.classifier.both
+        return torch.cat([both(self._screen(images)) for images in fimg.split(SCREENED_AT_ONCE)])
 
-    def _screen(self, fimg: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
+    def _screen(self, fimg: Float[Tensor, "b d"]) -> Output:
         similarity = self._linearised.similarity(fimg)
         logits = self._linearised.logits(fimg, similarity)
         exact = torch.zeros_like(logits, dtype=torch.bool)
@@ -110,7 +122,7 @@ class Screened:
         self.measured.images += len(fimg)
         self.measured.exact += int(exact.sum())
         self.measured.error = max(self.measured.error, float(error.max()))
-        return logits
+        return self._linearised.output(fimg, similarity)
 
     def _exact(self, fimg: Float[Tensor, "b d"], classes: Tensor) -> Float[Tensor, "b k"]:
         """Return CLIP's logits of some classes of each image."""
