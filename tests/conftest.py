@@ -27,7 +27,7 @@ TEXT = {"context_length": 32, "vocab_size": 49408, "width": 16, "heads": 2, "lay
 # every kind of tower that the token tree must be exact for
 TOWERS = {
     "clip-quickgelu": (open_clip.CLIP, VISION, TEXT, True),
-    "clip-gelu-deep": (open_clip.CLIP, VISION_VIT, TEXT | {"layers": 4, "heads": 4}, False),
+    "clip-gelu-deep": (open_clip.CLIP, VISION_VIT | {"layers": 3}, TEXT | {"layers": 4, "heads": 4}, False),
     "clip-one-block": (open_clip.CLIP, VISION, TEXT | {"layers": 1}, True),
     "custom-text": (open_clip.CustomTextCLIP, VISION_VIT, TEXT, True),
     "layer-scale": (open_clip.CustomTextCLIP, VISION, TEXT | {"ls_init_value": 0.3}, False),

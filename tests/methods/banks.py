@@ -1,12 +1,29 @@
-"""Random raw features in fp64, for methods that are computed from some."""
+"""Random images, features and banks, for methods of every kind."""
 
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from cocoop import Backbone
-from cocoop.methods._hooks import Bank
-from cocoop.training.classifier import Classifier
+from cocoop.methods._hooks import Bank, cut_of
+from cocoop.training.classifier import Classifier, evaluating
+
+
+def states(method: Any, clip: Backbone, count: int = 5) -> Tensor:
+    """What images are at the method's cut: unit features, but where it learns inside the image tower."""
+    generator = torch.Generator().manual_seed(1)
+    if (cut := cut_of(method)) == "feature":
+        return F.normalize(torch.randn(count, clip.embed_dim, generator=generator).to(clip.dtype), dim=1)
+    pixels = torch.randn(count, 3, *clip.preprocess.edges, generator=generator)
+    return clip.encode_image(pixels, cut)
+
+
+def features(classifier: Classifier, state: Tensor) -> Tensor:
+    """What a trained method makes of images at its cut, to predict from."""
+    with torch.no_grad(), evaluating(classifier.method):
+        return classifier.see(state)
 
 
 def bank(clip: Backbone, method: Any, names: list[str], *, views: int = 2, validation: int = 5) -> Bank:

@@ -115,6 +115,40 @@ class Model(nn.Module):
             self.ctx.data = value
 '''
 )
+TOWERED = (
+    HEAD
+    + '''
+from cocoop.backbones.block import Change, Changes
+
+@dataclass(frozen=True)
+class Config:
+    cut: int = 1
+
+@METHODS.register("towered")
+class Model(nn.Module):
+    """Vectors inside the image tower, which draws; a scale inside the text tower; and a second feature."""
+    facts = Facts("Towered", "is a test", PAPER, cut="block")
+    config_type = Config
+    presets = {"towered": Preset(Config(), Recipe(epochs=2, batch_size=16, lr=0.001), "a test")}
+    transferable = True
+    def __init__(self, cfg, backbone, *, template, n_classes, seed):
+        super().__init__()
+        self.width, self.prompts = backbone.width, (Prompt(template),)
+        self.cut = cfg.cut if cfg.cut >= 0 else "pixels"
+        self.vectors = nn.Parameter(torch.zeros(1, 2, backbone.vision.width))
+        self.scale = nn.Parameter(torch.zeros(backbone.width))
+    def forward(self, zimg, text):
+        return zimg.new_empty(1, 1, 0, self.width)
+    def image(self, state, tower):
+        prompts = {1: F.dropout(self.vectors, 0.5, self.training)}
+        return torch.cat([tower.above(state, self.cut, prompts), tower.above(state, self.cut)], 1)
+    def text_changes(self):
+        return Changes({1: Change(beside=lambda x: x * self.scale)})
+    def logits(self, out):
+        assert out.others.shape[1:] == (1, out.fimg.shape[1])
+        return out.similarity + out.logit_scale * F.normalize(out.others[:, 0], dim=-1) @ out.ztxt[0].T
+'''
+)
 SEEING = (
     HEAD
     + '''
@@ -179,7 +213,7 @@ def test_the_files_have_every_hook() -> None:
     protocols = [value for name, value in vars(_hooks).items() if name.startswith("With")]
     assert all(inspect.isclass(each) for each in protocols)
     members = {name for each in protocols for name in (*each.__annotations__, *vars(each)) if name[0] != "_"}
-    assert set().union(*map(hooks_of, (CACHED, SEARCHED, VIEWED, STREAMED, GATHERED))) == members
+    assert set().union(*map(hooks_of, (CACHED, SEARCHED, TOWERED, VIEWED, STREAMED, GATHERED))) == members
 
 
 def test_a_method_with_hooks_runs_and_says_what_it_selected_on(
@@ -226,6 +260,36 @@ def test_a_method_that_searches_runs(toy: Backbone, tmp_path: Path, monkeypatch:
     assert [record.cell.training.label for record in linear if record.approximation] == [
         "searched (linear)"
     ] * 2
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_method_learns_inside_the_towers(
+    toy: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """What is kept at the cut, made when a step asks for it, or cut at the pixels: the same training."""
+    losses = []
+    drop_in(TOWERED, "towered", tmp_path, monkeypatch)
+    if not kept:
+        monkeypatch.setattr(ImageEncoder, "keeps", lambda self, images: self.cut == "feature")
+    monkeypatch.setenv("COCOOP_CACHE", str(tmp_path / "cache"))
+    for cut in ("1", "-1"):
+        folder = tmp_path / cut
+        records = cocoop.run(
+            "base-to-new",
+            datasets=["emoji/activities"],
+            methods=["towered"],
+            overrides=[f"towered.cut={cut}"],
+            seeds=[1],
+            shots=1,
+            backbone="toy",
+            folder=folder / "runs",
+        )
+        own = [record for record in records if record.cell.training.method == "towered"]
+        assert own[0].loss[1] != own[0].loss[0]
+        losses.append([[*record.loss, record.correct] for record in own])
+        entries = [load_file(path)["features"] for path in tmp_path.glob("cache/features/*/*")]
+        assert any(entry.dim() == 3 for entry in entries) == kept
+    torch.testing.assert_close(torch.tensor(losses[0]), torch.tensor(losses[1]), rtol=1e-4, atol=1e-4)
 
 
 def run_on_halves(

@@ -33,7 +33,7 @@ from tests.methods import test_references_caches as caches
 from tests.methods import test_references_contexts as contexts
 from tests.methods import test_references_sentences as sentences
 from tests.methods import test_references_testtime as testtime
-from tests.methods.banks import bank
+from tests.methods.banks import bank, features, states
 from tests.methods.references_heads import HEADS
 
 NAMES = ["red apple", "green tea", "dog", "dog house"]
@@ -231,12 +231,13 @@ def test_every_method_has_a_reference() -> None:
 @pytest.mark.parametrize(("name", "settings"), [*((name, {}) for name in REFERENCES), ("tcp", {"block": 1})])
 def test_logits_terms_and_gradients(name: str, settings: dict[str, Any], deep: Backbone) -> None:
     method, cfg = prepared(name, deep, **settings)
-    zimg = images(deep)
+    zimg = states(method, deep)
     expected, terms = REFERENCES[name](method, deep, cfg, zimg)
     classifier = Classifier(deep, method, NAMES)
     torch.testing.assert_close(classifier(zimg), expected, rtol=1e-9, atol=1e-9)
     if not method.facts.sees_test_images:
-        torch.testing.assert_close(classifier.predict(zimg), expected.detach(), rtol=1e-9, atol=1e-9)
+        answers = classifier.predict(features(classifier, zimg))
+        torch.testing.assert_close(answers, expected.detach(), rtol=1e-9, atol=1e-9)
     parameters = list(method.parameters())
     if not parameters:
         return
@@ -261,7 +262,8 @@ def stepped(name: str, value: Tensor, gradient: Tensor, recipe: Recipe) -> Tenso
 def test_one_step(name: str, optimizer: Any, deep: Backbone) -> None:
     method, cfg = prepared(name, deep)
     recipe = Recipe(lr=0.01, optimizer=optimizer, eps=1e-3)
-    _, terms = REFERENCES[name](method, deep, cfg, images(deep))
+    zimg = states(method, deep)
+    _, terms = REFERENCES[name](method, deep, cfg, zimg)
     parameters = list(method.parameters())
     each = gradients(terms, parameters)
     if name == "prograd":
@@ -275,7 +277,7 @@ def test_one_step(name: str, optimizer: Any, deep: Backbone) -> None:
         total = [torch.stack(parts).sum(0) for parts in zip(*each, strict=True)]
     expected = [stepped(name, p.detach(), g, recipe) for p, g in zip(parameters, total, strict=True)]
     stepper = recipe.optimizer_of(method.named_parameters())
-    backward(method, losses(Classifier(deep, method, NAMES), images(deep), LABELS), share=1.0)
+    backward(method, losses(Classifier(deep, method, NAMES), zimg, LABELS), share=1.0)
     stepper.step()
     torch.testing.assert_close([p.detach() for p in parameters], expected, rtol=1e-8, atol=1e-10)
 

@@ -8,14 +8,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cocoop.backbones.device import AUTO, DTYPES, Precision, allow_tf32, choose_device, choose_precision
+from cocoop.backbones.device import (
+    AUTO,
+    DTYPES,
+    LEARNED,
+    Precision,
+    allow_tf32,
+    choose_device,
+    choose_precision,
+)
 from cocoop.backbones.family import Parts
 from cocoop.backbones.interpolation import load_parts
 from cocoop.backbones.names import EMBEDDED
 from cocoop.backbones.text_model import TextModel
 from cocoop.backbones.tokenizer import Tokenizer
+from cocoop.backbones.vision import Cut, VisionTower
 from cocoop.data.transforms import Preprocess
-from cocoop.errors import CocoopError
+from cocoop.errors import CocoopError, UsageError
 from cocoop.utils.files import digest
 
 
@@ -61,6 +70,7 @@ class Backbone:
         self.model: nn.Module = parts.model.eval().requires_grad_(False)
         self.image: nn.Module = parts.image.eval()
         self.text: TextModel = _read_at_end(parts)
+        self._vision_parts, self._vision = parts.vision, cast("VisionTower | None", None)
         self.preprocess: Preprocess = parts.preprocess
         self.embed_dim = self.text.embed_dim
         self.width = self.text.width
@@ -105,9 +115,30 @@ class Backbone:
     def _weight(self) -> Tensor:
         return cast(Tensor, self.text.embedding.weight)
 
+    @property
+    def vision(self) -> VisionTower:
+        """The image tower by its parts, for methods that learn inside it.
+
+        Raises:
+            UsageError: it cannot be taken apart; the message says why.
+        """
+        if self._vision is None:
+            parts = self._vision_parts()
+            if isinstance(parts, str):
+                raise UsageError(f"nothing can be learned inside the image tower of {self.name}: {parts}")
+            self._vision = VisionTower(parts, LEARNED.get(self.precision))
+        return self._vision
+
     @torch.no_grad()
-    def encode_image(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        """Encode images to features as the image tower gives them, of any length, on the CPU in fp32."""
+    def encode_image(self, images: Float[Tensor, "b 3 h w"], cut: Cut = "feature") -> Float[Tensor, "b *n d"]:
+        """Encode images to features as the image tower gives them, of any length, on the CPU in fp32.
+
+        Args:
+            images: their pixels.
+            cut: where to stop, and what to return instead: see `VisionTower.below`.
+        """
+        if cut != "feature":
+            return self.vision.below(images.to(self.device, self.dtype), cut).cpu()
         dtype = DTYPES.get(self.precision)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             features = self.image(images.to(self.device, self.dtype))
@@ -138,6 +169,7 @@ class Backbone:
     def to(self, device: str | torch.device) -> "Backbone":
         """Move the weights and return self."""
         self.model.to(device)
+        self._vision = None
         return self
 
 

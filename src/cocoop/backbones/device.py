@@ -10,6 +10,8 @@ from cocoop.backbones.precision import Precision
 from cocoop.errors import UsageError, unknown
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# of towers in which a method learns: nothing there keeps gradients within the range of fp16
+LEARNED = {"bf16": torch.bfloat16, "fp16": torch.bfloat16}
 AUTO = "auto"
 NARROW = 256  # text width below which a second thread waits more than it works
 DEVICES = (AUTO, "cpu", "cuda", "mps")

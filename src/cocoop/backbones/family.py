@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from cocoop.backbones.text_model import TextModel
     from cocoop.backbones.tokenizer import Vocabulary
+    from cocoop.backbones.vision import VisionTransformer
     from cocoop.data.transforms import Preprocess
 
 
@@ -58,6 +59,7 @@ class Parts:
         logit_bias: gives what is added to every logit, as SigLIP learned it for its sigmoid; None where
             nothing is.
         languages: what the text tower reads, "English" or "multilingual"; empty where that is not known.
+        vision: gives the image tower by its parts, or why nothing can be learned inside it.
     """
 
     model: "nn.Module"
@@ -68,6 +70,7 @@ class Parts:
     logit_scale: Callable[[], float]
     logit_bias: Callable[[], float] | None = None
     languages: str = ""
+    vision: "Callable[[], VisionTransformer | str]" = lambda: "its family gives no parts of it"
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,15 +12,19 @@ from torch import Tensor
 
 from cocoop.backbones.cache import FeatureCache, content_digests
 from cocoop.backbones.clip import Backbone
+from cocoop.backbones.vision import Cut
 from cocoop.data.dataset import Item
 from cocoop.data.decode import Decode, open_image, to_image
 from cocoop.data.decoded import Decoded
+from cocoop.data.live import Live
 from cocoop.data.storage import Root, open_storage
 from cocoop.data.verify import all_or_nothing
 from cocoop.data.views import SCALE, TEST, Augmentation, ImageViews, View, training_view
 from cocoop.utils.files import digest
 
 BATCH = 256
+LIMIT = 1 << 28
+Encode = Callable[[Tensor], Tensor]
 Progress = Callable[[int], None]  # called with the number of images just encoded
 Source = TypeVar("Source")  # what an image is read from
 
@@ -34,16 +38,23 @@ class ImageEncoder:
         cache: where features are kept; None computes them each time.
         decode: how image files become pixels, where the dataset has a way of its own.
         decoded: images that were, for further views of them.
+        cut: where the image tower stops being frozen: what images are there is encoded in place of features.
+        limit: bytes of one view of a list at such a cut, beyond which it is made when a step asks for it.
+        encode: pixels to features of a tower in which something is learned, which are not kept; None for the
+            frozen tower's.
     """
 
     backbone: Backbone
     cache: FeatureCache | None = None
     decode: Decode | None = None
     decoded: Decoded = field(default_factory=Decoded)
+    cut: Cut = "feature"
+    limit: int = LIMIT
+    encode: Encode | None = None
 
     def test(
         self, root: Root, items: Sequence[Item], progress: Progress | None = None
-    ) -> Float[Tensor, "n d"]:
+    ) -> Float[Tensor, "n *l d"]:
         """Encode the test views of `items`."""
         with all_or_nothing(root, items, self.decode):
             return self._encode(root, items, TEST, progress)
@@ -57,15 +68,29 @@ class ImageEncoder:
         progress: Progress | None = None,
         augmentation: Augmentation = "crop",
         crop: float = SCALE[0],
-    ) -> Float[Tensor, "n d"]:
+    ) -> Float[Tensor, "n *l d"] | Live:
         """Encode one augmented view of each item: those of one epoch of the run with this seed.
 
         Augmentation does not depend on the learned weights, so a view drawn ahead has the same pixels as
-        one drawn in the training loop. A view depends on (seed, epoch, place in `items`) alone.
+        one drawn in the training loop. A view depends on (seed, epoch, place in `items`) alone. Views that
+        are not kept at the cut are made when a step asks for them.
         """
+        view = training_view(seed, epoch, len(items), augmentation, crop)
+        if not self.keeps(len(items)):
+            return self._live(root, items, view)
         with all_or_nothing(root, items, self.decode):
-            view = training_view(seed, epoch, len(items), augmentation, crop)
             return self._encode(root, items, view, progress)
+
+    def keeps(self, images: int) -> bool:
+        """Whether a view of so many images is kept at the cut: pixels never are."""
+        return self.cut in ("feature", "projection") or 0 < self.bytes_of(images) <= self.limit
+
+    def bytes_of(self, images: int) -> int:
+        """Return the bytes of a view of so many images at the cut; 0 for pixels."""
+        if self.cut == "feature":
+            return images * self.backbone.embed_dim * 4
+        tower = self.backbone.vision
+        return images * tower.state_numbers(self.cut) * tower.dtype.itemsize
 
     def looks(
         self, root: Root, items: Sequence[Item], views: ImageViews, seed: int
@@ -76,22 +101,22 @@ class ImageEncoder:
         paths, each = [item.path for item in items], views.of(seed, len(items))
         read = partial(open_image, root, decode=self.decode)
         with all_or_nothing(root, items, self.decode):
-            if self.cache is None:
-                return encode_views(self.backbone, paths, each, read)
+            if self.cache is None or self.encode:
+                return encode_views(self.backbone, paths, each, read, self._see)
             contents = content_digests(self.cache, open_storage(root), paths)
             key = self._key(contents, " ".join(view.key for view in each))
             if (kept := self.cache.get(key)) is None:
-                kept = encode_views(self.backbone, paths, each, read)
+                kept = encode_views(self.backbone, paths, each, read, self._see)
                 self.cache.put(key, kept)
         return kept
 
     def _encode(
         self, root: Root, items: Sequence[Item], view: View, progress: Progress | None
-    ) -> Float[Tensor, "n d"]:
+    ) -> Float[Tensor, "n *l d"]:
         paths = [item.path for item in items]
         read = partial(open_image, root, decode=self.decode)
-        if self.cache is None:
-            return encode_images(self.backbone, paths, view, read, progress)
+        if self.cache is None or self.encode:
+            return encode_images(self.backbone, paths, view, read, progress, self._see)
         contents = content_digests(self.cache, open_storage(root), paths)
         key = self._key(contents, view.key)
         if (features := self.cache.get(key)) is not None:
@@ -99,18 +124,36 @@ class ImageEncoder:
                 progress(len(items))
             return features
         if view.seeds is None:
-            features = encode_images(self.backbone, paths, view, read, progress)
+            features = encode_images(self.backbone, paths, view, read, progress, self._see)
         else:  # there are other views of the same images to come
             ways = [f"{self._decoder} {content}" for content in contents]
             pairs, again = list(zip(paths, ways, strict=True)), self.decoded.reader(ways, read)
-            features = encode_images(self.backbone, pairs, view, again, progress)
+            features = encode_images(self.backbone, pairs, view, again, progress, self._see)
         self.cache.put(key, features)
         return features
 
     def _key(self, contents: list[str], view: str) -> str:
         clip = self.backbone
-        about = ("raw", clip.weights_digest, clip.precision, repr(clip.preprocess), view, self._decoder)
+        cut = () if self.cut == "feature" else (f"cut {self.cut}",)
+        about = ("raw", clip.weights_digest, clip.precision, repr(clip.preprocess), view, self._decoder, *cut)
         return digest(*about, *contents)
+
+    def _see(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b *l d"]:
+        return self.encode(pixels) if self.encode else self.backbone.encode_image(pixels, self.cut)
+
+    def _live(self, root: Root, items: Sequence[Item], view: View) -> Live:
+        """Return views that are read when their step comes; images stay decoded as far as they fit."""
+        paths = [item.path for item in items]
+        ways = [f"{self._decoder} {path}" for path in paths]
+        read = self.decoded.reader(ways, partial(open_image, root, decode=self.decode))
+
+        def make(places: Sequence[int]) -> Tensor:
+            pairs = [(paths[place], ways[place]) for place in places]
+            with all_or_nothing(root, items, self.decode):
+                pixels = self.backbone.preprocess.batch(pairs, view.at(places), read)
+            return pixels.pin_memory() if self.backbone.device.type == "cuda" else pixels
+
+        return Live(len(items), make, self._see)
 
     @property
     def _decoder(self) -> str:
@@ -123,7 +166,8 @@ def encode_images(
     view: View = TEST,
     read: Callable[[Source], Image.Image] = to_image,
     progress: Progress | None = None,
-) -> Float[Tensor, "n d"]:
+    encode: Encode | None = None,
+) -> Float[Tensor, "n *l d"]:
     """Encode images, from files or memory, to features as the image tower gives them.
 
     Args:
@@ -132,18 +176,19 @@ def encode_images(
         view: which view of each, as `training_view` gives them.
         read: gives the Pillow image; each is read when its batch is encoded.
         progress: called after every batch.
+        encode: pixels to what is returned in place of features; None for these.
 
     Raises:
         CocoopError: an image cannot be read.
     """
-    parts = [torch.empty(0, backbone.embed_dim)]
+    encode, parts = encode or backbone.encode_image, []
     for start in range(0, len(images), BATCH):
         end = start + BATCH
         views = backbone.preprocess.batch(images[start:end], view.part(start, end), read)
-        parts.append(backbone.encode_image(views))
+        parts.append(encode(views))
         if progress:
             progress(len(views))
-    return torch.cat(parts)
+    return torch.cat(parts) if parts else torch.empty(0, backbone.embed_dim)
 
 
 def encode_views(
@@ -151,18 +196,17 @@ def encode_views(
     images: Sequence[Source],
     views: Sequence[View],
     read: Callable[[Source], Image.Image] = to_image,
+    encode: Encode | None = None,
 ) -> Float[Tensor, "n v d"]:
     """Encode several views of n images, each of which is read once; see `encode_images`.
 
     Raises:
         CocoopError: an image cannot be read.
     """
-    parts = [torch.empty(0, len(views), backbone.embed_dim)]
+    encode, parts = encode or backbone.encode_image, []
     size = max(1, BATCH // len(views))
     for start in range(0, len(images), size):
         some = [read(image) for image in images[start : start + size]]
         pixels = [backbone.preprocess.batch(some, view.part(start, start + size)) for view in views]
-        parts.append(
-            backbone.encode_image(torch.stack(pixels, dim=1).flatten(0, 1)).unflatten(0, (len(some), -1))
-        )
-    return torch.cat(parts)
+        parts.append(encode(torch.stack(pixels, dim=1).flatten(0, 1)).unflatten(0, (len(some), -1)))
+    return torch.cat(parts) if parts else torch.empty(0, len(views), backbone.embed_dim)

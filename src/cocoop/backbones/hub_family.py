@@ -7,6 +7,7 @@ are read by this package, so that no file is opened that could run a program.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from cocoop.backbones.text_model import TextModel
+    from cocoop.backbones.vision import VisionTransformer
 
 OLD = ("position_ids",)  # of weights that earlier versions of transformers saved and nobody reads
 SPELLED = "hf:OWNER/NAME or a folder that transformers wrote"
@@ -39,6 +41,7 @@ class Pretrained:
         pixels: gives what its image processing is where its files say nothing, of a model's configuration.
         bias: gives what is added to every logit; None where nothing is.
         clean: what is done to a text before it is tokenised.
+        vision: gives the image tower by its parts; None where nothing can be learned inside it.
     """
 
     about: About
@@ -50,6 +53,7 @@ class Pretrained:
     pixels: Callable[[Any], Mapping[str, Any]]
     bias: Callable[[Any], float] | None = None
     clean: Callable[[str], str] = str
+    vision: "Callable[[Any], VisionTransformer] | None" = None
 
     def takes(self, name: str) -> bool:
         """Whether the configuration of a name is of one of the types; it alone is fetched."""
@@ -75,7 +79,11 @@ class Pretrained:
             logit_scale=lambda: self.scale(model),
             logit_bias=(lambda: bias(model)) if bias else None,
             languages=self.about.languages,
+            vision=partial(self._vision, model),
         )
+
+    def _vision(self, model: Any) -> "VisionTransformer | str":
+        return self.vision(model) if self.vision else f"that of {self.about.name} is not CLIP's"
 
     def skeleton(self, name: str) -> Skeleton | None:
         """Build a model of transformers without values."""

@@ -30,7 +30,7 @@ RANDOM = "random"  # as a tag: the architecture untrained, for tests and benchma
 
 _TOY_CONFIG = {
     "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 16},
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3},
     "quick_gelu": True,
 }

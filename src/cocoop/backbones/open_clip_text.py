@@ -76,7 +76,7 @@ def _read_at(text: Any) -> int:
 
 
 def _parts(text: Any) -> CausalTransformer:
-    layers = tuple(_layer(block) for block in text.transformer.resblocks)
+    layers = tuple(layer_of(block) for block in text.transformer.resblocks)
     return CausalTransformer(
         positions=text.positional_embedding,
         layers=layers,
@@ -86,7 +86,8 @@ def _parts(text: Any) -> CausalTransformer:
     )
 
 
-def _layer(block: Any) -> Layer:
+def layer_of(block: Any) -> Layer:
+    """Return a standard residual block of open_clip by its parts."""
     attention, mlp = block.attn, block.mlp
     with torch.device("meta"):
         qkv = nn.Linear(attention.embed_dim, 3 * attention.embed_dim)
@@ -113,7 +114,7 @@ def _reason(text: Any) -> str:
         return f"its feature is pooled by {pool!r}, not read at the end-of-text token"
     if text.attn_mask is None or not _is_causal(text.attn_mask):
         return "its attention is not causal"
-    if not all(_is_standard(block) for block in text.transformer.resblocks):
+    if not all(is_standard(block) for block in text.transformer.resblocks):
         return "its transformer blocks are not CLIP's"
     return ""
 
@@ -125,6 +126,7 @@ def _is_causal(mask: Tensor) -> bool:
     return bool((mask[future] == -torch.inf).all() and (mask[~future] == 0).all())
 
 
-def _is_standard(block: Any) -> bool:
+def is_standard(block: Any) -> bool:
+    """Whether a residual block is CLIP's, in either tower."""
     parts = ("ln_1", "attn", "ls_1", "ln_2", "mlp", "ls_2")
     return all(hasattr(block, part) for part in parts) and isinstance(block.attn, nn.MultiheadAttention)

@@ -1,6 +1,7 @@
 """Which view is taken of an image: the test view, one of a training, or a look at a test image."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -33,8 +34,13 @@ class View:
 
     def part(self, start: int, end: int) -> "View":
         """Return the view of a part of the list."""
-        seeds = None if self.seeds is None else self.seeds[start:end]
-        return View(seeds, self.crop, self.mirrored, self.look)
+        return self if self.seeds is None else replace(self, seeds=self.seeds[start:end])
+
+    def at(self, places: Sequence[int]) -> "View":
+        """Return the view of the images at some places of the list."""
+        return (
+            self if self.seeds is None else replace(self, seeds=tuple(self.seeds[place] for place in places))
+        )
 
     @property
     def key(self) -> str:

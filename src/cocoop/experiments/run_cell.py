@@ -17,6 +17,7 @@ from cocoop.backbones.clip import Backbone, load_backbone
 from cocoop.backbones.device import Precision, few_threads
 from cocoop.backbones.features import ImageEncoder
 from cocoop.data import Dataset, Item, open_dataset
+from cocoop.data.live import Live
 from cocoop.data.splits import draw, select, subset_labels, validation_shots
 from cocoop.errors import CocoopError
 from cocoop.experiments.cell import Cell, Training
@@ -26,15 +27,16 @@ from cocoop.experiments.store import Store
 from cocoop.experiments.tracking import NONE, tracked
 from cocoop.methods import Method, facts_of
 from cocoop.methods._facts import Selection
-from cocoop.methods._hooks import views_of
+from cocoop.methods._hooks import cut_of
 from cocoop.methods._recipe import Recipe, training_views
 from cocoop.methods._settings import from_dict
 from cocoop.training.checkpoint import Snapshot
 from cocoop.training.classifier import Classifier
 from cocoop.training.distributed import SINGLE, Group
+from cocoop.training.image import looks
 from cocoop.training.loop import Epoch, OnEpoch, train
 from cocoop.training.metrics import evaluate
-from cocoop.training.prompt_file import PromptCard, save_prompt
+from cocoop.training.prompt_file import PromptCard, build_method, save_prompt
 from cocoop.training.samples import Samples, Validation
 from cocoop.training.screening import approximation, predictor
 from cocoop.training.test_time import in_turn, order_of, plain_views
@@ -117,7 +119,7 @@ class Runner:
         items, names = cell.testing.choose(dataset)
         notify(cell, "testing", 0.0)
         encoder, seed = replace(self._images, decode=dataset.decode), cell.training.seed
-        fimg = encoder.looks(dataset.root, items, views_of(method), seed)
+        fimg = looks(encoder, method, dataset.root, items, seed)
         order = order_of(method, len(items), seed)
         start = time.perf_counter()
         classifier = Classifier(self._backbone, method, names, self._budget, card.class_names)
@@ -197,10 +199,22 @@ class Runner:
     ) -> tuple[Method, PromptCard, tuple[Item, ...]]:
         training = cell.training
         dataset, items, names = self._data(cell)
-        images = replace(self._images, decode=dataset.decode)
+        card = PromptCard(
+            method=training.method,
+            config=training.config,
+            backbone=training.backbone,
+            weights=training.weights,
+            template=dataset.template,
+            class_names=names,
+            other_names=_other_names(training, dataset, names),
+            seed=training.seed,
+            notes={"training": training.model_dump()},
+        )
+        cut = cut_of(build_method(card, self._backbone))
+        images = replace(self._images, decode=dataset.decode, cut=cut)
         recipe = from_dict(Recipe, training.recipe) if training.recipe else None
 
-        def views(epoch: int) -> Tensor:
+        def views(epoch: int) -> Tensor | Live:
             return images.train(dataset.root, items, epoch, training.seed, None, *training_views(recipe))
 
         def validation(selection: Selection) -> Validation:
@@ -208,17 +222,7 @@ class Runner:
             return images.test(dataset.root, held), _labels(held)
 
         method, card = train(
-            PromptCard(
-                method=training.method,
-                config=training.config,
-                backbone=training.backbone,
-                weights=training.weights,
-                template=dataset.template,
-                class_names=names,
-                other_names=_other_names(training, dataset, names),
-                seed=training.seed,
-                notes={"training": training.model_dump()},
-            ),
+            card,
             recipe,
             self._backbone,
             Samples(views, _labels(items), validation, lambda: images.test(dataset.root, items)),

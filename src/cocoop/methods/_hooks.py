@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from cocoop.backbones.block import Changes
+from cocoop.backbones.vision import Cut, VisionTower
 from cocoop.data.views import ImageViews
 from cocoop.methods._facts import Selection
 
@@ -37,6 +39,7 @@ class Output:
 
     Attributes:
         fimg: image features as the tower gives them.
+        others: further features of each image, of a method that learns inside the image tower.
         ftxt: text features under the learned prompts, as the tower gives them, of an ensemble their
             normalised mean; 1 in the first place: for all images. A method that is not conditional may
             have several samples there, which its own logits combine.
@@ -49,6 +52,7 @@ class Output:
     """
 
     fimg: Float[Tensor, "b d"]
+    others: Float[Tensor, "b k d"]
     ftxt: Float[Tensor, "s c d"]
     logit_scale: float
     text: Text
@@ -87,7 +91,7 @@ class Bank:
     """All that a method is computed from in closed form, starts from, or is selected on.
 
     Attributes:
-        fimg: v views of the n training images, as the image tower gives them.
+        fimg: v views of the n training images, as the image tower gives them, or what they are at the cut.
         labels: their classes.
         fval: test views of the validation images; there may be none.
         val_labels: their classes.
@@ -97,9 +101,9 @@ class Bank:
         seed: of everything drawn at random.
     """
 
-    fimg: Float[Tensor, "v n d"]
+    fimg: Float[Tensor, "v n *l d"]
     labels: Int[Tensor, " n"]
-    fval: Float[Tensor, "m d"]
+    fval: Float[Tensor, "m *l d"]
     val_labels: Int[Tensor, " m"]
     logit_scale: float
     text: Text
@@ -163,6 +167,42 @@ class WithDerived(Protocol):
 
     def derive(self, text: Text, rows: Int[Tensor, " c"] | None) -> Text:
         """Return what is to be found in `Output.text` beside the features of templates."""
+        ...
+
+
+@runtime_checkable
+class WithImage(Protocol):
+    """A method that learns inside the image tower, which must be CLIP's vision transformer.
+
+    Parameters are its own; the tower is frozen and an argument. A deterministic function of the images once
+    it is trained; in training it may draw from torch's own generators, which are seeded anew for every step.
+
+    Attributes:
+        cut: where the tower stops being frozen; what images are there is computed once.
+    """
+
+    cut: Cut
+
+    def image(self, state: Float[Tensor, "b *n w"], tower: VisionTower) -> Float[Tensor, "b kd"]:
+        """Return k features of every image, one behind the other, of d numbers each.
+
+        The first is compared with the texts; `Output.others` has the rest. Each depends on its own image
+        alone.
+        """
+        ...
+
+
+def cut_of(method: object) -> Cut:
+    """Return where the image tower stops being frozen; most methods leave all of it as it is."""
+    return method.cut if isinstance(method, WithImage) else "feature"
+
+
+@runtime_checkable
+class WithTextChanges(Protocol):
+    """A method that learns inside the blocks of the text tower, which must have a token tree."""
+
+    def text_changes(self) -> Changes:
+        """Return what it changes there; may draw in training, as `WithImage`."""
         ...
 
 

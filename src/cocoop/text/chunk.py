@@ -13,9 +13,11 @@ from cocoop.text.prompt import Prompt, Slot
 from cocoop.text.tower import TextTower
 from cocoop.text.tree import Stage, TokenTree, build_stages, origins
 
+_Past = list[Tensor]  # keys and values of the constant nodes (n, 2w) in each block
+
 
 class Chunk:
-    """The token tree of some classes, with the states of its constant nodes.
+    """The token tree of some classes, with what its constant nodes are in the frozen tower.
 
     Args:
         tower: the frozen text tower.
@@ -46,17 +48,29 @@ class Chunk:
             positions = tower.positional_embedding[first.depth.to(device)]
             self._embedded = (embedded + positions)[first.constant :]
             self._positions = positions[first.constant :][self._stages[0].learned]
-            constant = (embedded + positions)[: first.constant]
-            self._past, final = self._run_constant(constant, first.parent.tolist())
-            self._fixed = tower.project(final[tree.leaves.to(device)]) if not tree.varying else None
+            self._constant = (embedded + positions)[: first.constant]
+            self._constant_mask = block_mask(first.parent.tolist(), range(first.constant)).to(device)
+            self._ends = tree.leaves.to(device)
+            self._past, self._fixed = self._run_constant(tower)
 
-    def __call__(self, contexts: Float[Tensor, "b classes m w"]) -> Float[Tensor, "b c d"]:
-        """Return the text features; the argument is that of `TextEncoder`."""
-        features = self._fixed[None] if self._fixed is not None else self._tower.project(self._run(contexts))
+    def __call__(
+        self, contexts: Float[Tensor, "b classes m w"], tower: TextTower | None = None
+    ) -> Float[Tensor, "b c d"]:
+        """Return the text features.
+
+        Args:
+            contexts: those of `TextEncoder`.
+            tower: the same with a method's changes, in which no state is constant; None without any.
+        """
+        past, fixed = self._run_constant(tower) if tower else (self._past, self._fixed)
+        tower = tower or self._tower
+        features = fixed[None] if fixed is not None else tower.project(self._run(tower, past, contexts))
         features = F.normalize(features, dim=-1) if self._normalise else features
         return features[:, self._prompt_of]
 
-    def _run(self, contexts: Float[Tensor, "b classes m w"]) -> Float[Tensor, "b u w"]:
+    def _run(
+        self, tower: TextTower, past: _Past, contexts: Float[Tensor, "b classes m w"]
+    ) -> Float[Tensor, "b u w"]:
         """Put the learned vectors at their nodes, run these through all blocks; return the states at EOT."""
         first, *others = contexts.split(self._n_ctx, dim=2)
         deeper = dict(zip(self._deeper or range(1, len(others) + 1), others, strict=True))
@@ -68,34 +82,31 @@ class Chunk:
             for number in stage.blocks:
                 if number in deeper:
                     x = x.index_copy(1, stage.learned, stage.pick(deeper[number]))
-                if number < len(self._past) - 1:
-                    x = self._block(number, x, stage.mask)
-        return self._last(x)
+                if number < len(past) - 1:
+                    x = _block(tower, number, x, past[number], stage.mask)
+        last, ends = tower.blocks[-1], x[:, self._leaves]  # the last block runs for EOT alone
+        kv = _join(past[-1], last.kv(x))
+        return last.finish(ends, attend(last.q(ends), kv, self._last_mask, tower.heads))
 
-    def _block(self, number: int, x: Float[Tensor, "b n w"], mask: BlockMask) -> Float[Tensor, "b n w"]:
-        block = self._tower.blocks[number]
-        q, kv = block.qkv(x).split((x.shape[-1], 2 * x.shape[-1]), dim=-1)
-        return block.finish(x, attend(q, _join(self._past[number], kv), mask, self._tower.heads))
-
-    def _last(self, x: Float[Tensor, "b n w"]) -> Float[Tensor, "b u w"]:
-        """Run the last block for EOT alone."""
-        last, ends = self._tower.blocks[-1], x[:, self._leaves]
-        kv = _join(self._past[-1], last.kv(x))
-        return last.finish(ends, attend(last.q(ends), kv, self._last_mask, self._tower.heads))
-
-    def _run_constant(
-        self, x: Float[Tensor, "n w"], parent: Sequence[int]
-    ) -> tuple[list[Float[Tensor, "n w2"]], Float[Tensor, "n w"]]:
-        """Run the constant nodes alone; return their keys and values in each block and their last state."""
+    def _run_constant(self, tower: TextTower) -> tuple[_Past, Float[Tensor, "u d"] | None]:
+        """Run the constant nodes; return their keys and values, and the features if all are constant."""
+        x = self._constant
         if not len(x):  # nothing stands before the first learned vector, not even SOT
-            return [x.new_empty(0, 2 * x.shape[-1]).to(self._tower.dtype)] * len(self._tower.blocks), x
-        mask = block_mask(parent, range(len(x))).to(x.device)
+            return [x.new_empty(0, 2 * x.shape[-1]).to(tower.dtype)] * len(tower.blocks), None
         past = []
-        for block in self._tower.blocks:
+        for block in tower.blocks:
             q, kv = block.qkv(x).split((x.shape[-1], 2 * x.shape[-1]), dim=-1)
             past.append(kv)
-            x = block.finish(x, attend(q[None], kv[None], mask, self._tower.heads)[0])
-        return past, x
+            x = block.finish(x, attend(q[None], kv[None], self._constant_mask, tower.heads)[0])
+        return past, None if self.varying else tower.project(x[self._ends])
+
+
+def _block(
+    tower: TextTower, number: int, x: Float[Tensor, "b n w"], past: Float[Tensor, "m w2"], mask: BlockMask
+) -> Float[Tensor, "b n w"]:
+    block = tower.blocks[number]
+    q, kv = block.qkv(x).split((x.shape[-1], 2 * x.shape[-1]), dim=-1)
+    return block.finish(x, attend(q, _join(past, kv), mask, tower.heads))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,14 +6,16 @@ token is computed once, and the tower's own forward over padded prompts for all 
 
 from collections.abc import Callable, Sequence
 from copy import copy
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from cocoop.backbones.block import UNCHANGED, Changes
 from cocoop.backbones.clip import Backbone
-from cocoop.backbones.device import DTYPES
+from cocoop.backbones.device import DTYPES, LEARNED
 from cocoop.errors import UsageError
 from cocoop.text.fp16 import scaled
 from cocoop.text.padded import PaddedEncoder
@@ -35,6 +37,7 @@ class TextEncoder:
             the machine has free. Where all activations do not fit, the work is cut into chunks of
             images and classes that are recomputed in the backward pass.
         normalised: whether features have unit length; an ensemble's always have.
+        changed: whether a method changes the tower's blocks, which fp16 has too small a range for.
 
     Raises:
         UsageError: bad class names, a budget too small for one class, or vectors for a block the tower lacks.
@@ -47,11 +50,13 @@ class TextEncoder:
         class_names: Sequence[str],
         memory_budget: int | None = None,
         normalised: bool = True,
+        changed: bool = False,
     ) -> None:
         normalise = normalised or len(prompts) > 1
         self.class_names = tuple(class_names)
         self.memory_budget = memory_budget
-        self._half = (DTYPES.get(backbone.precision) or backbone.dtype) == torch.float16
+        self._dtype = (LEARNED if changed else DTYPES).get(backbone.precision)
+        self._half = (self._dtype or backbone.dtype) == torch.float16
         self._tower: TextTower | None = None
         blocks = len(backbone.text.blocks)
         for prompt in prompts:
@@ -72,18 +77,25 @@ class TextEncoder:
         if not backbone.text.transformer:
             return PaddedEncoder(backbone, prompt, slots, self.memory_budget, normalise)
         if self._tower is None:
-            self._tower = TextTower(backbone.text, DTYPES.get(backbone.precision))
+            self._tower = TextTower(backbone.text, self._dtype)
         return TreeEncoder(self._tower, prompt, slots, self.memory_budget, normalise)
 
-    def __call__(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
+    def __call__(
+        self, contexts: Float[Tensor, "#b #c m w"], changes: Changes = UNCHANGED
+    ) -> Float[Tensor, "#b c d"]:
         """Return the text feature of every class, for every image's contexts.
 
         Args:
             contexts: the learned vectors; 1 in the first place means the same for all images, 1 in the
                 second the same for all classes. Of J M vectors the first M enter the tower, and the
                 next M each overwrite the states at their nodes before one of the prompt's `deeper` blocks.
+            changes: what a method changes in the tower; gradients go into it.
+
+        Raises:
+            UsageError: the tower has no token tree, so that its blocks cannot be changed.
         """
-        return scaled(self._encode, contexts) if self._half else self._encode(contexts)
+        encode = partial(self._encode, changes=changes)
+        return scaled(encode, contexts) if self._half else encode(contexts)
 
     def some(self, contexts: Float[Tensor, "b 1 m w"], classes: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
         """Return the text features of a few classes of each image, others for every image.
@@ -122,8 +134,8 @@ class TextEncoder:
         whole = [encoder.in_one_piece() for encoder in self._encoders]
         return lambda contexts: _average([each(contexts) for each in whole])
 
-    def _encode(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
-        return _average([encoder(contexts) for encoder in self._encoders])
+    def _encode(self, contexts: Float[Tensor, "#b #c m w"], changes: Changes) -> Float[Tensor, "#b c d"]:
+        return _average([encoder(contexts, changes) for encoder in self._encoders])
 
 
 def _average(features: Sequence[Float[Tensor, "b c d"]]) -> Float[Tensor, "b c d"]:

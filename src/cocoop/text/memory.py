@@ -41,6 +41,7 @@ def choose_chunking(
     budget: int,
     grad: bool,
     shared_blocks: int = 0,
+    changed: bool = False,
 ) -> Chunking:
     """Choose the largest chunks whose activations stay within `budget` bytes.
 
@@ -56,7 +57,8 @@ def choose_chunking(
     @cache
     def need(count: int) -> int:  # of the costliest chunk, for one image
         starts = range(0, len(ordered), count)
-        return max(tree_bytes(ordered[start : start + count], tower, grad, shared_blocks) for start in starts)
+        parts = (ordered[start : start + count] for start in starts)
+        return max(tree_bytes(part, tower, grad, shared_blocks, changed) for part in parts)
 
     return cut(need, len(ordered), images, budget, grad, tower.token_embedding.device)
 
@@ -91,16 +93,24 @@ def _most(classes: int, need: Callable[[int], int], budget: int) -> int:
 
 
 def tree_bytes(
-    slots: Sequence[tuple[Slot, ...]], tower: TextTower, grad: bool, shared_blocks: int = 0
+    slots: Sequence[tuple[Slot, ...]],
+    tower: TextTower,
+    grad: bool,
+    shared_blocks: int = 0,
+    changed: bool = False,
 ) -> int:
-    """Bytes of activations of one image: kept over all blocks for a backward pass, else of one block."""
+    """Bytes of activations of one image: kept over all blocks for a backward pass, else of one block.
+
+    In a tower that a method changes no node is constant.
+    """
     kept = working = 0
     for tree, blocks in build_stages(slots, len(tower.blocks), shared_blocks):
-        keys = tree.nodes + tree.varying // BLOCK * int(tree.depth.max())  # gathered block by block
-        residual = RESIDUAL_PER_NODE * tree.varying * tower.token_embedding.element_size()
-        cost = (KEPT_PER_NODE * tree.varying + KEPT_PER_KEY * keys) * tower.dtype.itemsize
+        varying = tree.nodes if changed else tree.varying
+        keys = tree.nodes + varying // BLOCK * int(tree.depth.max())  # gathered block by block
+        residual = RESIDUAL_PER_NODE * varying * tower.token_embedding.element_size()
+        cost = (KEPT_PER_NODE * varying + KEPT_PER_KEY * keys) * tower.dtype.itemsize
         kept += len(blocks) * (residual + cost)
-        cost = (WORKING_PER_NODE * tree.varying + WORKING_PER_KEY * keys) * tower.dtype.itemsize
+        cost = (WORKING_PER_NODE * varying + WORKING_PER_KEY * keys) * tower.dtype.itemsize
         working = max(working, residual + cost)
     used = (kept * grad + working) * tower.width
     return int(used * held_per_used(tower.token_embedding.device))

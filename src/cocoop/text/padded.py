@@ -16,9 +16,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from cocoop.backbones.block import UNCHANGED, Changes
 from cocoop.backbones.clip import Backbone
 from cocoop.backbones.device import DTYPES
 from cocoop.backbones.text_model import Placed, TextModel, placed
+from cocoop.errors import UsageError
 from cocoop.text.memory import Chunking, available_memory, cut, held_per_used
 from cocoop.text.pieces import in_pieces
 from cocoop.text.prompt import PLACEHOLDER, Prompt, Slot, own_slots
@@ -59,8 +61,15 @@ class PaddedEncoder:
         self._back = torch.tensor([place[each] for each in slots], device=self._backbone.device)
         self._chunks: dict[tuple[int, int], _Chunk] = {}
 
-    def __call__(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
-        """Return the text feature of every class, for every image's contexts."""
+    def __call__(
+        self, contexts: Float[Tensor, "#b #c m w"], changes: Changes = UNCHANGED
+    ) -> Float[Tensor, "#b c d"]:
+        """Return the text feature of every class, for every image's contexts; UsageError with changes."""
+        if changes is not UNCHANGED:
+            raise UsageError(
+                f"the blocks of the text tower of {self._backbone.name} cannot be changed: "
+                f"{self._backbone.text.reason}"
+            )
         layout = self.chunking(len(contexts), torch.is_grad_enabled() and contexts.requires_grad)
         return in_pieces(contexts, layout, len(self._rows), self._chunk)[:, self._back]
 

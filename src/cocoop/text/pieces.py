@@ -13,7 +13,11 @@ Piece = Callable[[Tensor], Tensor]
 
 
 def in_pieces(
-    contexts: Float[Tensor, "b classes m w"], layout: Chunking, count: int, piece: Callable[[int, int], Piece]
+    contexts: Float[Tensor, "b classes m w"],
+    layout: Chunking,
+    count: int,
+    piece: Callable[[int, int], Piece],
+    draws: bool = False,
 ) -> Float[Tensor, "b c d"]:
     """Return the text features of all prompts.
 
@@ -22,6 +26,7 @@ def in_pieces(
         layout: how the work is cut.
         count: of prompts.
         piece: gives the function of contexts for so many prompts from one on.
+        draws: whether it may draw at random, so that a recomputation has to draw the same.
     """
     parts = []
     for images in contexts.split(layout.images):
@@ -30,7 +35,7 @@ def in_pieces(
             run = piece(start, layout.classes)
             if layout.recompute:
                 run = _compact(getattr(run, "eager", run), layout.limit)
-                columns.append(checkpoint(run, images, use_reentrant=False, preserve_rng_state=False))
+                columns.append(checkpoint(run, images, use_reentrant=False, preserve_rng_state=draws))
             else:
                 columns.append(run(images))
         parts.append(torch.cat(columns, dim=1))

@@ -29,7 +29,7 @@ class Replayed:
         column: bytes of one column of its activations for one row of the argument; 0 if it computes nothing.
     """
 
-    def __init__(self, eager: Callable[[Tensor], Tensor], column: int) -> None:
+    def __init__(self, eager: Callable[..., Tensor], column: int) -> None:
         self.eager = eager
         self._column = column
         self._calls: dict[tuple[Any, ...], int] = {}

@@ -8,11 +8,13 @@ and every gradient, is that of encoding each prompt of each image on its own.
 
 from collections.abc import Callable, Sequence
 from copy import copy
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cocoop.backbones.block import UNCHANGED, Changes
 from cocoop.text.chunk import Chunk
 from cocoop.text.memory import Chunking, available_memory, choose_chunking
 from cocoop.text.pieces import in_pieces
@@ -43,7 +45,7 @@ class TreeEncoder:
     ) -> None:
         self._tower, self._prompt = tower, prompt
         self._memory_budget, self._normalise = memory_budget, normalise
-        self._chunkings: dict[tuple[int, int, bool], Chunking] = {}
+        self._chunkings: dict[tuple[int, int, bool, bool], Chunking] = {}
         self._take(slots)
 
     def _take(self, slots: Sequence[tuple[Slot, ...]]) -> None:
@@ -53,10 +55,19 @@ class TreeEncoder:
         self._back = torch.tensor(self._order, device=self._tower.token_embedding.device).argsort()
         self._chunks: dict[tuple[int, int], Replayed] = {}
 
-    def __call__(self, contexts: Float[Tensor, "#b #c m w"]) -> Float[Tensor, "#b c d"]:
-        """Return the text feature of every class, for every image's contexts."""
-        layout = self.chunking(len(contexts), torch.is_grad_enabled() and contexts.requires_grad)
-        return in_pieces(contexts, layout, len(self._order), self._chunk)[:, self._back]
+    def __call__(
+        self, contexts: Float[Tensor, "#b #c m w"], changes: Changes = UNCHANGED
+    ) -> Float[Tensor, "#b c d"]:
+        """Return the text feature of every class, for every image's contexts, in the tower with changes."""
+        tower = None if changes is UNCHANGED else self._tower.changed(changes)
+        grad = torch.is_grad_enabled() and (contexts.requires_grad or tower is not None)
+        layout = self.chunking(len(contexts), grad, tower is not None)
+
+        def piece(start: int, size: int) -> Callable[[Tensor], Tensor]:
+            chunk = self._chunk(start, size)
+            return partial(chunk.eager, tower=tower) if tower else chunk
+
+        return in_pieces(contexts, layout, len(self._order), piece, draws=tower is not None)[:, self._back]
 
     def some(self, contexts: Float[Tensor, "b 1 m w"], classes: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
         """Return the text features of a few classes of each image: one tree of all, see `own_slots`."""
@@ -74,14 +85,14 @@ class TreeEncoder:
         """Return the same function without chunks: one tree of all classes, a fixed graph for export."""
         return Chunk(self._tower, self._prompt, self._slots, self._normalise)
 
-    def chunking(self, images: int, grad: bool) -> Chunking:
-        """Return how the work of so many images is cut."""
-        key = (len(self._slots), images, grad)
+    def chunking(self, images: int, grad: bool, changed: bool = False) -> Chunking:
+        """Return how the work of so many images is cut, in a tower with changes or without."""
+        key = (len(self._slots), images, grad, changed)
         if key not in self._chunkings:
             device = self._tower.token_embedding.device
             budget = self._memory_budget or available_memory(device) // 2
             self._chunkings[key] = choose_chunking(
-                self._slots, self._tower, images, budget, grad, self._prompt.shared_blocks
+                self._slots, self._tower, images, budget, grad, self._prompt.shared_blocks, changed
             )
         return self._chunkings[key]
 

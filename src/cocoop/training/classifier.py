@@ -21,9 +21,11 @@ from cocoop.methods._hooks import (
     WithAdapt,
     WithAssign,
     WithDerived,
+    WithImage,
     WithLogits,
     WithObserve,
     WithSentences,
+    WithTextChanges,
     WithTexts,
     views_of,
 )
@@ -31,6 +33,7 @@ from cocoop.text import TextEncoder
 from cocoop.text.phrases import Phrases
 from cocoop.text.prompt import Prompt
 from cocoop.text.scripts import warn_of_other_scripts
+from cocoop.training.image import above
 from cocoop.utils.display import some
 
 IMAGES_AT_ONCE = 1000  # contexts held at a time when predicting
@@ -91,7 +94,8 @@ class Classifier:
         self.rows = _rows(method, self.class_names, tuple(trained_names or class_names), self.device)
         self.phrases = Phrases(self.class_names, phrases) if phrases else None
         called = self.phrases.texts if self.phrases else class_names
-        self.encode_text = TextEncoder(backbone, method.prompts, called, memory_budget, normalised=False)
+        changed = isinstance(method, WithTextChanges)
+        self.encode_text = TextEncoder(backbone, method.prompts, called, memory_budget, False, changed)
         self.text = _frozen_text(backbone, method, called, memory_budget)
         if self.phrases:
             self.text = {name: self.phrases.average(each) for name, each in self.text.items()}
@@ -100,23 +104,35 @@ class Classifier:
         self._derived: Text | None = None
         self._constant: Tensor | None = None  # text features of prompts in which nothing is learned
 
-    def __call__(self, fimg: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
+    def __call__(self, fimg: Float[Tensor, "b *n d"]) -> Float[Tensor, "b c"]:
         """Return the logits of image features: by default exp(logit scale) * cosine.
 
         A method that sees test images has not adapted itself to these; `predict` lets it.
         """
         return self.output(fimg).logits
 
-    def output(self, fimg: Float[Tensor, "b d"]) -> Output:
-        """Return image features and candidates, encoded, with their logits."""
-        fimg = fimg.to(self.device)
-        return self.pair(fimg, self.encode(self.contexts(fimg)))
+    def output(self, fimg: Float[Tensor, "b *n d"]) -> Output:
+        """Return image features and candidates, encoded, with their logits.
+
+        Args:
+            fimg: image features; of a method that learns inside the image tower, what images are at its cut.
+        """
+        seen = self.see(fimg)
+        return self.pair(seen, self.encode(self.contexts(seen)))
+
+    def see(self, state: Float[Tensor, "b *n d"]) -> Float[Tensor, "b kd"]:
+        """Return the features of what images are at the method's cut, in pieces where memory asks for it."""
+        state = state.to(self.device, non_blocking=True)
+        if not isinstance(self.method, WithImage):
+            return state
+        return above(self.method, self.backbone.vision, state, self.encode_text.memory_budget)
 
     def predict(self, fimg: Float[Tensor, "n *v d"]) -> Float[Tensor, "n c"]:
         """Return the logits of many images on the CPU, computed in pieces that keep memory bounded.
 
         Args:
-            fimg: of their test views. For a method that looks at several views of an image, of all of these,
+            fimg: of their test views, with all that is learned inside the image tower, as `encoder_of` makes
+                them. For a method that looks at several views of an image, of all of these,
                 (n, v, d), with the test views first. A stream has the images in this order.
 
         Raises:
@@ -198,12 +214,17 @@ class Classifier:
 
     def contexts(self, fimg: Float[Tensor, "b d"]) -> Float[Tensor, "s k m w"]:
         """Return the method's context vectors: 1, as many as images, or as many as it has samples."""
-        return self.method(torch.nn.functional.normalize(fimg, dim=-1), self.text)
+        own = fimg[:, : self.backbone.embed_dim]
+        return self.method(torch.nn.functional.normalize(own, dim=-1), self.text)
 
     def encode(self, contexts: Float[Tensor, "s k m w"]) -> Float[Tensor, "s c d"]:
         """Return the text features under context vectors; with none in a prompt they are computed once."""
-        encode = self.phrases.wrap(self.encode_text) if self.phrases else self.encode_text
-        if contexts.shape[2]:
+        changed = isinstance(self.method, WithTextChanges)
+        encode: Callable[[Tensor], Tensor] = self.encode_text
+        if isinstance(self.method, WithTextChanges):
+            encode = partial(self.encode_text, changes=self.method.text_changes())
+        encode = self.phrases.wrap(encode) if self.phrases else encode
+        if contexts.shape[2] or changed:
             return encode(contexts)
         if self._constant is None:
             with torch.no_grad():
@@ -212,20 +233,21 @@ class Classifier:
 
     def pair(
         self,
-        fimg: Float[Tensor, "b d"],
+        fimg: Float[Tensor, "b kd"],
         ftxt: Float[Tensor, "s c d"],
         approximate: Float[Tensor, "b c"] | None = None,
     ) -> Output:
         """Return what logits and losses are computed from, of image and text features.
 
         Args:
-            fimg: image features.
+            fimg: image features, k of each image one behind the other.
             ftxt: text features; none of any class with `approximate`.
             approximate: the similarities, where they were computed in another way.
         """
-        method = self.method
+        method, size = self.method, self.backbone.embed_dim
         return Output(
-            fimg=fimg,
+            fimg=fimg[:, :size],
+            others=fimg[:, size:].unflatten(1, (-1, size)),
             ftxt=ftxt,
             logit_scale=self.logit_scale,
             text=self._known(),

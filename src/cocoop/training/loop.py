@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -12,14 +13,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cocoop.backbones.clip import Backbone
+from cocoop.backbones.features import BATCH
+from cocoop.data.live import Live, in_batches
 from cocoop.methods import Method
-from cocoop.methods._hooks import WithFinish, WithFit, WithHidden, WithSearch
+from cocoop.methods._hooks import WithFinish, WithFit, WithHidden, WithImage, WithSearch, WithTextChanges
 from cocoop.methods._recipe import Recipe
 from cocoop.training.bank import Banks
 from cocoop.training.candidates import candidates
 from cocoop.training.checkpoint import Snapshot, restore, take
 from cocoop.training.checks import check_finite, check_fit, check_fitted
-from cocoop.training.classifier import Classifier
+from cocoop.training.classifier import Classifier, evaluating
 from cocoop.training.distributed import SINGLE, Group
 from cocoop.training.keep import Kept
 from cocoop.training.linearised import hidden_statistics
@@ -29,6 +32,7 @@ from cocoop.training.prompt_file import PromptCard, build_method
 from cocoop.training.samples import Samples, of_sentences
 from cocoop.training.start import start_from
 from cocoop.training.step import descend, losses
+from cocoop.utils.seeding import seeded
 
 
 @dataclass(frozen=True)
@@ -166,23 +170,25 @@ def _steps(
         log = restore(resume, method, optimizer, kept)
     epochs, steps = recipe.all_epochs(images), recipe.all_steps(images)
     for epoch in range(len(log.lr), epochs):
-        features = banks.views if recipe.from_views else samples.views(epoch)
+        features: Tensor | Live = banks.views if recipe.from_views else samples.views(epoch)
         labels = samples.labels.repeat(len(features) // max(1, images)).to(classifier.device)
         start, first = time.perf_counter(), len(log.loss)
         count = min(recipe.steps_an_epoch(images), steps - first)
-        for batch in islice(batches(len(labels), recipe.batch_size, seed, epoch), count):
+        order = list(islice(batches(len(labels), recipe.batch_size, seed, epoch), count))
+        parts = [group.part(batch) for batch in order]
+        for batch, part, seen in zip(order, parts, in_batches(features, parts), strict=True):
             rate = _set_rate(optimizer, recipe, epoch, len(log.loss), steps)
             log.lr += [rate] * (len(log.lr) == epoch)
-            part = group.part(batch)
             share = len(part) / len(batch) if len(batch) else 1.0
             some = candidates(classifier, labels[batch], recipe, seed, len(log.loss))
             optimizer.zero_grad(set_to_none=True)
-            terms = descend(some, features[part], group.part(some.labels), share)
+            with _generators(classifier, seed, len(log.loss), group):
+                terms = descend(some, seen, group.part(some.labels), share)
             values = group.sum(torch.stack(list(terms.values())), list(method.parameters()))
             *each, loss = torch.cat([values, values.sum()[None]]).tolist()  # one wait for the device
             check_finite(loss, classifier, labels[batch], epoch, len(log.loss))
             if isinstance(method, WithSearch):
-                method.search(partial(_loss, classifier, features[part], labels[part]))
+                method.search(partial(_loss, classifier, seen, labels[part]))
             else:
                 if recipe.clip:
                     torch.nn.utils.clip_grad_norm_(method.parameters(), recipe.clip)
@@ -190,11 +196,12 @@ def _steps(
             log.add(loss, dict(zip(terms, each, strict=True)))
         log.seconds += time.perf_counter() - start
         if isinstance(method, WithHidden) and epoch + 1 == epochs:
-            seen = samples.plain() if samples.plain else features
-            log.hidden = hidden_statistics(method, seen.to(classifier.device))
-        if recipe.keep == "best" and len(banks.bank.fval):
-            held = classifier.predict_unadapted(banks.bank.fval)
-            log.accuracy.append(accuracy(held, banks.bank.val_labels.cpu()))
+            plain = samples.plain() if samples.plain else features
+            assert isinstance(plain, Tensor)  # image features: nothing is learned inside the tower
+            log.hidden = hidden_statistics(method, plain.to(classifier.device))
+        if recipe.keep == "best" and len(banks.validation[1]):
+            held, truth = banks.validation
+            log.accuracy.append(accuracy(classifier.predict_unadapted(_seen(classifier, held)), truth.cpu()))
         kept.add(method, epoch, log.accuracy)
         snapshot = partial(take, method, optimizer, kept, log)
         on_epoch(Epoch(epoch + 1, epochs, log.lr[-1], float(np.mean(log.loss[first:])), snapshot))
@@ -209,8 +216,23 @@ def batches(count: int, size: int, seed: int, epoch: int) -> Iterator[Int[Tensor
     yield from order[:last].split(size or count)
 
 
+def _generators(classifier: Classifier, seed: int, step: int, group: Group) -> AbstractContextManager[None]:
+    """Seed torch's own generators for a step of a method that may draw inside the towers."""
+    if not isinstance(classifier.method, WithImage | WithTextChanges):
+        return nullcontext()
+    state = int(np.random.SeedSequence((seed, step, group.rank)).generate_state(1)[0])
+    return seeded(state, classifier.device)
+
+
 @torch.no_grad()
-def _loss(classifier: Classifier, fimg: Float[Tensor, "b d"], labels: Int[Tensor, " b"]) -> float:
+def _seen(classifier: Classifier, state: Float[Tensor, "m *n d"]) -> Float[Tensor, "m kd"]:
+    """Return the features of images, with what is learned so far."""
+    with evaluating(classifier.method):
+        return torch.cat([classifier.see(part) for part in state.split(BATCH)])
+
+
+@torch.no_grad()
+def _loss(classifier: Classifier, fimg: Float[Tensor, "b *n d"], labels: Int[Tensor, " b"]) -> float:
     return sum(term.item() for term in losses(classifier, fimg, labels).values())
 
 

@@ -7,11 +7,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cocoop.data.live import Live
 from cocoop.methods._facts import Selection
 from cocoop.methods._hooks import Sentences
 
-Views = Callable[[int], Float[Tensor, "n d"]]  # epoch -> features of that epoch's augmented views
-Validation = tuple[Float[Tensor, "m d"], Int[Tensor, " m"]]  # features and classes
+# epoch -> features of that epoch's augmented views, or what they are at the cut of the image tower
+Views = Callable[[int], Float[Tensor, "n *l d"] | Live]
+Validation = tuple[Float[Tensor, "m *l d"], Int[Tensor, " m"]]  # features and classes
 
 
 def no_validation(selection: Selection) -> Validation:
@@ -33,7 +35,7 @@ class Samples:
     views: Views
     labels: Int[Tensor, " n"]
     validation: Callable[[Selection], Validation] = no_validation
-    plain: Callable[[], Float[Tensor, "n d"]] | None = None
+    plain: Callable[[], Float[Tensor, "n *l d"]] | None = None
 
 
 def of_sentences(

@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cocoop.methods import Method
-from cocoop.methods._hooks import Output, WithGradientRule, WithLoss, WithSearch
+from cocoop.methods._hooks import Output, WithGradientRule, WithImage, WithLoss, WithSearch
 from cocoop.training.candidates import Candidates, Shift
 from cocoop.training.classifier import Classifier
 
 
 def losses(
-    classifier: Classifier, fimg: Float[Tensor, "b d"], labels: Int[Tensor, " b"]
+    classifier: Classifier, fimg: Float[Tensor, "b *n d"], labels: Int[Tensor, " b"]
 ) -> dict[str, Float[Tensor, ""]]:
     """Return the terms of the loss by name: the method's own, or cross-entropy alone."""
     return _losses(classifier.method, classifier.output(fimg), labels)
@@ -30,7 +30,7 @@ def _losses(
 
 
 def descend(
-    some: Candidates, fimg: Float[Tensor, "b d"], labels: Int[Tensor, " b"], share: float
+    some: Candidates, state: Float[Tensor, "b *n d"], labels: Int[Tensor, " b"], share: float
 ) -> dict[str, Float[Tensor, ""]]:
     """Put the gradients of all that is learned in place, and return the terms of the loss by name.
 
@@ -40,12 +40,12 @@ def descend(
 
     Args:
         some: the classes that are compared.
-        fimg: image features.
+        state: image features, or what images are at the method's cut.
         labels: the class of each, among these.
         share: of the batch that these images are; losses and gradients are scaled by it.
     """
     classifier, method = some.classifier, some.classifier.method
-    fimg = fimg.to(classifier.device)
+    fimg = classifier.see(state)
     count = len(fimg)
     size = classifier.encode_text.images_at_once(count) if count > 1 and _is_mean(method) else count
     contexts = classifier.contexts(fimg)
@@ -84,4 +84,5 @@ def backward(method: Method, terms: Mapping[str, Tensor], share: float) -> Float
 def _is_mean(method: Method) -> bool:
     """Whether the loss of a batch is the mean of its images' losses, each with contexts of its own."""
     own = isinstance(method, WithLoss | WithGradientRule | WithSearch)
-    return method.facts.conditional and (method.facts.by_image or not own)
+    alone = not isinstance(method, WithImage)  # gradients of the tower go through the whole batch at once
+    return method.facts.conditional and alone and (method.facts.by_image or not own)

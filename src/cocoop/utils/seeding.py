@@ -7,6 +7,7 @@ import torch
 
 from cocoop.errors import UsageError
 
+CPU = torch.device("cpu")
 MOST = 2**63  # torch takes smaller numbers
 
 
@@ -18,9 +19,17 @@ def checked(seed: int) -> int:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Run a block under torch's CPU generator seeded with `seed`, and put the caller's state back."""
-    with torch.random.fork_rng(devices=[]):
+def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
+    """Run a block under torch's own generators, of the CPU and a device, and put the caller's states back.
+
+    Args:
+        seed: of the generators.
+        device: where else than on the CPU something is drawn.
+    """
+    others = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(others, device_type=device.type if others else "cuda"):
         # torch.manual_seed would seed accelerators too, and note the traceback for each that may come
         torch.default_generator.manual_seed(checked(seed))
+        if others:
+            torch.get_device_module(device).manual_seed(seed)
         yield

@@ -48,6 +48,23 @@ def _parts(model: Any) -> Any:
     )
 
 
+def vision(model: Any) -> Any:
+    """The vision transformer by its parts."""
+    from cocoop.backbones.vision import VisionTransformer
+
+    tower, config = model.vision_model, model.config.vision_config
+    return VisionTransformer(
+        patches=tower.embeddings.patch_embedding,
+        class_token=tower.embeddings.class_embedding,
+        positions=tower.embeddings.position_embedding.weight,
+        norm_pre=tower.pre_layrnorm,
+        layers=tuple(_layer(layer, config.hidden_act == "quick_gelu") for layer in tower.encoder.layers),
+        heads=int(config.num_attention_heads),
+        norm=tower.post_layernorm,
+        projection=model.visual_projection.weight.T,
+    )
+
+
 def _layer(layer: Any, quick: bool) -> Any:
     import torch
     from torch import nn
@@ -91,5 +108,6 @@ FAMILIES.register("hf_clip")(
         text=text,
         scale=lambda model: float(model.logit_scale.detach().exp()),
         pixels=clip_pixels,
+        vision=vision,
     )
 )

@@ -95,6 +95,7 @@ def parts(model: Any, text_config: dict[str, Any] | None = None, folder: Path | 
     """
     from cocoop.backbones.image_models import FirstOutput
     from cocoop.backbones.open_clip_text import text_model
+    from cocoop.backbones.open_clip_vision import vision_parts
 
     text_config = text_config or {}
     bias = getattr(model, "logit_bias", None)
@@ -108,6 +109,7 @@ def parts(model: Any, text_config: dict[str, Any] | None = None, folder: Path | 
         logit_scale=lambda: float(model.logit_scale.detach().exp()),
         logit_bias=None if bias is None else lambda: float(bias.detach()),
         languages=_languages(text_config),
+        vision=lambda: vision_parts(model.visual),
     )
 
 
