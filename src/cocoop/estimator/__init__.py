@@ -9,8 +9,9 @@ from cocoop.backbones.clip import Backbone
 from cocoop.backbones.device import AUTO, choose_device, choose_precision
 from cocoop.errors import CocoopError
 from cocoop.estimator.backbone import shared_backbone
-from cocoop.estimator.estimator import SAVED, PromptClassifier
+from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.folder import read_model
+from cocoop.estimator.params import SAVED
 from cocoop.training.modes import checked_mode
 from cocoop.training.prompt_file import trained_method
 from cocoop.training.screening import check_mode

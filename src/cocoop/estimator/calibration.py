@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from cocoop.errors import CocoopError
+from cocoop.errors import CocoopError, UsageError
+from cocoop.utils.display import some
 
 Score = Literal["confidence", "energy", "similarity"]
 SCORES: tuple[Score, ...] = ("confidence", "energy", "similarity")
@@ -104,6 +105,28 @@ class Answers:
     def among(self, columns: Int[Tensor, " k"], rows: Bool[Tensor, " n"]) -> "Answers":
         """Return what it would say of some of the images among some of the candidates."""
         return Answers(self.logits[rows][:, columns], self.cosines[rows][:, columns])
+
+
+def calibrate_answers(
+    known: Answers, labels: Sequence[str], names: Sequence[str], others: Answers | None, source: str
+) -> tuple[Calibration, Threshold]:
+    """Fit the temperature and the threshold of a model to what it says of held-out images.
+
+    Args:
+        known: of images of the classes.
+        labels: the class name of each.
+        names: of the classes.
+        others: of images of none of them, if there are any.
+        source: which these are, in words.
+
+    Raises:
+        UsageError: an image is of another class.
+    """
+    if strange := sorted(set(labels) - set(names)):
+        raise UsageError(f"images to calibrate on are of classes without training images: {some(strange)}")
+    truth = torch.tensor([names.index(label) for label in labels])
+    found = calibrate(known.logits, truth)
+    return found, choose_threshold(known, truth, names, found.temperature, others, source)
 
 
 def calibrate(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> Calibration:

@@ -4,10 +4,9 @@ Composition over the methods, the training loop and the features. scikit-learn i
 is installed, `clone`, `cross_val_score` and the like take these objects.
 """
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,54 +14,43 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cocoop.backbones.cache import FeatureCache
 from cocoop.backbones.clip import EMBEDDED, Backbone
 from cocoop.backbones.device import AUTO
-from cocoop.backbones.features import encode_images, encode_views
+from cocoop.backbones.features import encode_images
 from cocoop.data.own.source import TEMPLATE
 from cocoop.data.views import training_view
-from cocoop.errors import UsageError, unknown
+from cocoop.errors import UsageError
 from cocoop.estimator.backbone import backbone_name, shared_backbone, warn_unnamed
-from cocoop.estimator.calibration import Answers, calibrate, choose_threshold
+from cocoop.estimator.calibration import Answers, calibrate_answers
 from cocoop.estimator.card import ModelInfo, Result
 from cocoop.estimator.folder import write_model
+from cocoop.estimator.inference import Inference, Kept
 from cocoop.estimator.inputs import (
     Classes,
     Images,
     Names,
     NotFittedError,
-    check_distinct,
     check_pairs,
     labels_of,
     listed,
     texts,
 )
-from cocoop.estimator.train import train_model
+from cocoop.estimator.params import SAVED, params_of, set_params, shown, tags
+from cocoop.estimator.train import Labelled, samples_of, train_model
 from cocoop.methods import DEFAULT, Method
-from cocoop.methods._facts import Selection
-from cocoop.methods._hooks import views_of
 from cocoop.methods._recipe import training_views
 from cocoop.methods._settings import MethodChoice, resolve
 from cocoop.training.classifier import Classifier
 from cocoop.training.loop import OnEpoch
-from cocoop.training.modes import TestingMode, checked_mode
-from cocoop.training.samples import Samples, Validation, Views, no_validation
-from cocoop.training.screening import Predictor, predictor, quickest
-from cocoop.training.test_time import in_turn, plain_views
-from cocoop.utils.display import some
-from cocoop.utils.files import default_cache
+from cocoop.training.modes import TestingMode
+from cocoop.training.samples import Samples, Views
+from cocoop.training.screening import Predictor
 
-SAVED = (
-    "method",
-    "preset",
-    "epochs",
-    "settings",
-    "template",
-    "phrases",
-    "seed",
-)  # what a folder tells of the params
+Features = Float[Tensor, "n *v d"]  # of the test view of each image, or of all views that a method looks at
+Scores = Float[Tensor, "n c"]
 
 
+@dataclass(eq=False, repr=False)
 class PromptClassifier:
     """An image classifier: a method of prompt learning on a frozen CLIP.
 
@@ -106,42 +94,24 @@ class PromptClassifier:
         (4, 3)
     """
 
-    classes_: np.ndarray
-    info_: ModelInfo
-    backbone_: Backbone
-    method_: Method
-    _last: Classifier | None = None  # the one that was asked for last
-    _last_phrases: Mapping[str, Sequence[str]] = MappingProxyType({})
-    _predictors: Mapping[TestingMode, Predictor] = MappingProxyType({})  # of the last classifier
-
-    def __init__(
-        self,
-        method: str = DEFAULT,
-        backbone: str | Backbone | None = None,
-        *,
-        preset: str | None = None,
-        epochs: int | None = None,
-        settings: Mapping[str, Any] | None = None,
-        template: str = TEMPLATE,
-        phrases: Mapping[str, str | Sequence[str]] | None = None,
-        seed: int = 1,
-        device: str = AUTO,
-        precision: str = AUTO,
-        memory_budget: int | None = None,
-        testing: str = AUTO,
-    ) -> None:
-        self.method = method
-        self.backbone = backbone
-        self.preset = preset
-        self.epochs = epochs
-        self.settings = settings
-        self.template = template
-        self.phrases = phrases
-        self.seed = seed
-        self.device = device
-        self.precision = precision
-        self.memory_budget = memory_budget
-        self.testing = testing
+    method: str = DEFAULT
+    backbone: str | Backbone | None = None
+    _: KW_ONLY
+    preset: str | None = None
+    epochs: int | None = None
+    settings: Mapping[str, Any] | None = None
+    template: str = TEMPLATE
+    phrases: Mapping[str, str | Sequence[str]] | None = None
+    seed: int = 1
+    device: str = AUTO
+    precision: str = AUTO
+    memory_budget: int | None = None
+    testing: str = AUTO
+    classes_: np.ndarray = field(init=False)
+    info_: ModelInfo = field(init=False)
+    backbone_: Backbone = field(init=False)
+    method_: Method = field(init=False)
+    _kept: Kept = field(init=False)  # from the last question
 
     def fit(
         self, images: Images, labels: Names | None = None, on_epoch: OnEpoch = lambda epoch: None
@@ -165,14 +135,15 @@ class PromptClassifier:
             view = training_view(self.seed, epoch, len(images), *training_views(recipe))
             return encode_images(clip, images, view)
 
-        return self._fit(views, labels, on_epoch, None, lambda: encode_images(clip, images))
+        names, samples = samples_of(views, labels, None, lambda: encode_images(clip, images))
+        return self._train(names, samples, on_epoch)
 
     def fit_features(
         self,
         views: Views,
         labels: Names,
         on_epoch: OnEpoch = lambda epoch: None,
-        validation: Callable[[], tuple[Float[Tensor, "m d"], Names]] | None = None,
+        validation: Labelled | None = None,
         plain: Callable[[], Float[Tensor, "n d"]] | None = None,
     ) -> "PromptClassifier":
         """Learn from image features, as the image tower gives them; return self.
@@ -189,30 +160,7 @@ class PromptClassifier:
         """
         if self._is_embedded():
             warn_unnamed(None, stacklevel=2)
-        return self._fit(views, labels, on_epoch, validation, plain)
-
-    def _fit(
-        self,
-        views: Views,
-        labels: Names,
-        on_epoch: OnEpoch,
-        validation: Callable[[], tuple[Float[Tensor, "m d"], Names]] | None,
-        plain: Callable[[], Float[Tensor, "n d"]] | None,
-    ) -> "PromptClassifier":
-        names = sorted(set(texts(labels)))
-        check_distinct(names)
-        place = {name: index for index, name in enumerate(names)}
-
-        def selected_on(selection: Selection) -> Validation:
-            if validation is None:
-                return no_validation(selection)
-            fval, held = validation()
-            if others := sorted(set(texts(held)) - set(names)):
-                raise UsageError(f"validation images of classes without training images: {some(others)}")
-            return fval, torch.tensor([place[str(label)] for label in held], dtype=torch.long)
-
-        truth = torch.tensor([place[str(label)] for label in labels])
-        return self._train(names, Samples(views, truth, selected_on, plain), on_epoch)
+        return self._train(*samples_of(views, labels, validation, plain), on_epoch)
 
     def predict(
         self, images: Images, classes: Classes | None = None, unknown: str | None = None
@@ -230,18 +178,9 @@ class PromptClassifier:
         Raises:
             UsageError: `unknown` is given and there is no threshold for these classes, see `calibrate`.
         """
-        classifier = self.classifier(classes)
+        names = self.classifier(classes).class_names
         answers = self.answers(self.looks(images, classes), classes)
-        names = np.array(classifier.class_names)[answers.logits.argmax(1).numpy()]
-        if unknown is None:
-            return names
-        sure = self.sure_of(answers, classifier.class_names)
-        if sure is None:
-            raise UsageError(
-                "there is no threshold for images of none of these classes; fit with cocoop fit, or call "
-                "calibrate with held-out images, and ask for the classes of the fit"
-            )
-        return np.where(sure.numpy(), names, unknown)
+        return self._inference.names(answers, names, unknown)
 
     def predict_proba(self, images: Images, classes: Classes | None = None) -> np.ndarray:
         """Return the probabilities (n, c) of `classes`, in their order, or of `classes_`.
@@ -284,35 +223,26 @@ class PromptClassifier:
 
     def calibrate_features(
         self,
-        features: Float[Tensor, "n *v d"],
+        features: Features,
         labels: Names,
         unknown: Float[Tensor, "m *v d"] | None = None,
         source: str = "",
     ) -> "PromptClassifier":
         """Calibrate as `calibrate` does, by image features; `source` says which the unknown images are."""
-        names = self.classes_.tolist()
-        if others := sorted(set(texts(labels)) - set(names)):
-            raise UsageError(f"images to calibrate on are of classes without training images: {some(others)}")
-        truth = torch.tensor([names.index(label) for label in texts(labels)])
-        known = self.answers(features)
-        found = calibrate(known.logits, truth)
+        known = self.answers(features)  # before those of the others: a stream would see these
         away = None if unknown is None else self.answers(unknown)
-        limit = choose_threshold(known, truth, names, found.temperature, away, source)
+        names = self.classes_.tolist()
+        found, limit = calibrate_answers(known, texts(labels), names, away, source)
         self.info_ = self.info_.model_copy(update={"calibration": found, "unknown": limit})
         return self
 
-    def answers(self, features: Float[Tensor, "n *v d"], classes: Classes | None = None) -> Answers:
+    def answers(self, features: Features, classes: Classes | None = None) -> Answers:
         """Return logits and cosines of image features, computed as `testing` says."""
-        plain = plain_views(features)
-        logits, cosines = self.predictor(plain, classes).similarities(plain)
-        adapts = self.method_.facts.sees_test_images
-        return Answers(self.logits(features, classes) if adapts else logits, cosines)
+        return self._asked(classes).answers(features, classes)
 
-    def probabilities(
-        self, features: Float[Tensor, "n *v d"], classes: Classes | None = None
-    ) -> Float[Tensor, "n c"]:
+    def probabilities(self, features: Features, classes: Classes | None = None) -> Scores:
         """Return the calibrated probabilities of image features."""
-        return (self.logits(features, classes) / self.temperature).softmax(1)
+        return self._asked(classes).probabilities(features, classes)
 
     def sure(
         self, features: Float[Tensor, "n d"], classes: Classes | None = None
@@ -322,15 +252,12 @@ class PromptClassifier:
 
     def sure_of(self, answers: Answers, names: Sequence[str]) -> Bool[Tensor, " n"] | None:
         """Return which answers among some names reach the threshold; None where there is none for these."""
-        limit = self.info_.unknown
-        if limit is None or limit.names != list(names):
-            return None
-        return answers.score(limit.score, self.temperature) >= limit.value
+        return self._inference.sure_of(answers, names)
 
     @property
     def temperature(self) -> float:
         """What logits are divided by before they become probabilities."""
-        return self.info_.calibration.temperature if self.info_.calibration else 1.0
+        return self._inference.temperature
 
     def score(self, images: Images, labels: Names | None = None, classes: Classes | None = None) -> float:
         """Return the accuracy on labelled images."""
@@ -342,23 +269,16 @@ class PromptClassifier:
         """Encode images to features of the frozen CLIP, of any length, the same before and after training."""
         return encode_images(self.load_backbone(), listed(images))
 
-    def looks(self, images: Images, classes: Classes | None = None) -> Float[Tensor, "n *v d"]:
+    def looks(self, images: Images, classes: Classes | None = None) -> Features:
         """Encode what the method looks at to answer: test views, or several views of every image.
 
         The views of an image are those that it has alone.
         """
-        looks = views_of(self.classifier(classes).method)
-        each = listed(images)
-        if looks.count == 1 or not len(each):
-            return encode_images(self.load_backbone(), each)
-        clip, views = self.load_backbone(), looks.of(self.seed, 1)
-        return torch.cat([encode_views(clip, [image], views) for image in each])
+        return self._asked(classes).looks(images, classes)
 
-    def logits(
-        self, features: Float[Tensor, "n *v d"], classes: Classes | None = None
-    ) -> Float[Tensor, "n c"]:
+    def logits(self, features: Features, classes: Classes | None = None) -> Scores:
         """Return the logits of image features, or of the features of all views that the method looks at."""
-        return in_turn(self.predictor(plain_views(features), classes), features)
+        return self._asked(classes).logits(features, classes)
 
     def predictor(self, features: Float[Tensor, "n d"], classes: Classes | None = None) -> Predictor:
         """Return what computes the logits of image features as `testing` says; the last ones are kept.
@@ -366,18 +286,11 @@ class PromptClassifier:
         Raises:
             UsageError: the method can only be tested exactly.
         """
-        mode, classifier = self.testing_mode(len(features), classes), self.classifier(classes)
-        if mode not in self._predictors:
-            cache = FeatureCache(default_cache())
-            made = predictor(classifier, mode, features, self.info_.hidden, cache)
-            self._predictors = {**self._predictors, mode: made}
-        return self._predictors[mode]
+        return self._asked(classes).predictor(features, classes)
 
     def testing_mode(self, images: int, classes: Classes | None = None) -> TestingMode:
         """Return how the logits of so many images are computed."""
-        if self.testing != AUTO:
-            return checked_mode(self.testing)
-        return quickest(self.classifier(classes), images)
+        return self._asked(classes).testing_mode(images, classes)
 
     def classifier(self, classes: Classes | None = None) -> Classifier:
         """Return the `Classifier` over `classes` or those of the fit; the last one is kept.
@@ -386,30 +299,7 @@ class PromptClassifier:
             NotFittedError: it is not fitted.
             UsageError: there are no classes, or others are asked of vectors that belong to theirs.
         """
-        if not self.__sklearn_is_fitted__() and classes is not None and not self.choice.facts.learns:
-            if self._is_embedded():
-                warn_unnamed(None, stacklevel=3)  # where `predict` is called
-            nothing = Samples(lambda epoch: torch.empty(0), torch.empty(0).long())
-            self._train(sorted(set(texts(classes))), nothing)
-        self._check_fitted()
-        names = tuple(self.classes_.tolist() if classes is None else texts(classes))
-        check_distinct(names)
-        phrases = self._phrases(names, classes)
-        if classes is None and not names:
-            raise UsageError(
-                "this model has no class names of its own; give some: classes=[...], or --classes"
-            )
-        if self._last is None or self._last.class_names != names or self._last_phrases != phrases:
-            trained, budget = self.info_.prompt.class_names, self.memory_budget
-            self._last = Classifier(self.backbone_, self.method_, names, budget, trained, phrases)
-            self._last_phrases, self._predictors = phrases, {}
-        return self._last
-
-    def _phrases(self, names: Sequence[str], classes: Classes | None) -> dict[str, tuple[str, ...]]:
-        """Return what candidates are called: as `classes` says, else as at the fit, else by their names."""
-        given = {**self.info_.prompt.phrases, **(classes if isinstance(classes, Mapping) else {})}
-        listed = {name: (each,) if isinstance(each, str) else tuple(each) for name, each in given.items()}
-        return {name: listed[name] for name in names if name in listed and listed[name] != (name,)}
+        return self._asked(classes).classifier(classes)
 
     def save(self, folder: str | Path, results: Sequence[Result] = (), overwrite: bool = False) -> None:
         """Write a model folder for `load`, with what the model scored where that was measured.
@@ -426,14 +316,11 @@ class PromptClassifier:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return what it was made with, by name."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        return params_of(self)
 
     def set_params(self, **params: Any) -> "PromptClassifier":
         """Change what it was made with and return self. Raises UsageError for an unknown name."""
-        for name, value in params.items():
-            if name not in self.get_params():
-                raise unknown("parameter", name, self.get_params())
-            setattr(self, name, value)
+        set_params(self, params)
         return self
 
     def load_backbone(self) -> Backbone:
@@ -474,17 +361,31 @@ class PromptClassifier:
         """Take over what was learned; return self."""
         self.backbone_, self.method_, self.info_ = clip, method, info
         self.classes_ = np.array(info.prompt.class_names, dtype=str)
-        self._last = None
+        self._kept = Kept()
         return self
+
+    def _asked(self, classes: Classes | None) -> Inference:
+        """Return what was learned, to be asked among `classes`; what learns nothing needs no fit for it."""
+        if not self.__sklearn_is_fitted__() and classes is not None and not self.choice.facts.learns:
+            if self._is_embedded():
+                warn_unnamed(None, stacklevel=4)  # where `predict` is called
+            nothing = Samples(lambda epoch: torch.empty(0), torch.empty(0).long())
+            self._train(sorted(set(texts(classes))), nothing)
+        self._check_fitted()
+        return self._inference
+
+    @property
+    def _inference(self) -> Inference:
+        """What was learned, asked as the parameters say now."""
+        asked = (self.seed, self.memory_budget, self.testing)
+        return Inference(self.backbone_, self.method_, self.info_, self._kept, *asked)
 
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
             raise NotFittedError("this classifier has learned nothing yet; call fit(images, labels) first")
 
     def __repr__(self) -> str:
-        defaults = inspect.signature(type(self)).parameters
-        given = {k: v for k, v in self.get_params().items() if k == "method" or v != defaults[k].default}
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in given.items())})"
+        return shown(self)
 
     def __sklearn_clone__(self) -> "PromptClassifier":
         return type(self)(**self.get_params())  # a loaded backbone is frozen, so it is shared
@@ -493,7 +394,4 @@ class PromptClassifier:
         return hasattr(self, "info_")
 
     def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
-
-        target, inputs = TargetTags(required=True), InputTags(two_d_array=False)
-        return Tags("classifier", target, classifier_tags=ClassifierTags(), input_tags=inputs)
+        return tags()

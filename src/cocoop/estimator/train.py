@@ -1,17 +1,61 @@
 """From the views of labelled images to a trained method, and everything that a model folder tells of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from cocoop.backbones.clip import Backbone
+from cocoop.errors import UsageError
 from cocoop.estimator.card import ModelInfo
+from cocoop.estimator.inputs import Names, check_distinct, texts
 from cocoop.methods import Method
+from cocoop.methods._facts import Selection
 from cocoop.methods._settings import MethodChoice
 from cocoop.training.loop import OnEpoch, train
 from cocoop.training.prompt_file import PromptCard
-from cocoop.training.samples import Samples
+from cocoop.training.samples import Samples, Validation, Views, no_validation
+from cocoop.utils.display import some
 from cocoop.utils.environment import environment
+
+Labelled = Callable[[], tuple[Float[Tensor, "m d"], Names]]  # gives features and class names
+
+
+def samples_of(
+    views: Views,
+    labels: Names,
+    validation: Labelled | None = None,
+    plain: Callable[[], Float[Tensor, "n d"]] | None = None,
+) -> tuple[list[str], Samples]:
+    """Return the class names of labelled image features, sorted, and the samples of a fit to them.
+
+    Args:
+        views: gives the features (n, d) of the views of an epoch, counted from 0.
+        labels: the class name of each image.
+        validation: gives the images to select on, if the method does.
+        plain: gives the features of the test views, to describe what the method saw by.
+
+    Raises:
+        UsageError: two names are one to CLIP; or, in the fit, a validation image is of a class without
+            training images.
+    """
+    names = sorted(set(texts(labels)))
+    check_distinct(names)
+    place = {name: index for index, name in enumerate(names)}
+
+    def selected_on(selection: Selection) -> Validation:
+        if validation is None:
+            return no_validation(selection)
+        fval, held = validation()
+        if others := sorted(set(texts(held)) - set(names)):
+            raise UsageError(f"validation images of classes without training images: {some(others)}")
+        return fval, torch.tensor([place[str(label)] for label in held], dtype=torch.long)
+
+    truth = torch.tensor([place[str(label)] for label in labels])
+    return names, Samples(views, truth, selected_on, plain)
 
 
 def train_model(
