@@ -80,6 +80,7 @@ def test_links_are_not_made_and_not_followed(tmp_path: Path) -> None:
         tar({"images": b"a file", "images/1.jpg": b"in it"}),
         tar({f"images/{'x' * 300}": b"1"}),
     ],
+    ids=["empty", "page", "cut tar", "cut gzip", "changed zip", "file for a folder", "long name"],
 )
 def test_what_is_no_whole_archive(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(data)
