@@ -1,7 +1,7 @@
 """Images to features of the frozen image tower, in batches; with a cache each list is encoded once."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -83,14 +83,7 @@ class ImageEncoder:
 
     def keeps(self, images: int) -> bool:
         """Whether a view of so many images is kept at the cut: pixels never are."""
-        return self.cut in ("feature", "projection") or 0 < self.bytes_of(images) <= self.limit
-
-    def bytes_of(self, images: int) -> int:
-        """Return the bytes of a view of so many images at the cut; 0 for pixels."""
-        if self.cut == "feature":
-            return images * self.backbone.embed_dim * 4
-        tower = self.backbone.vision
-        return images * tower.state_numbers(self.cut) * tower.dtype.itemsize
+        return keeps(self.backbone, self.cut, images, self.limit)
 
     def looks(
         self, root: Root, items: Sequence[Item], views: ImageViews, seed: int
@@ -147,17 +140,45 @@ class ImageEncoder:
         ways = [f"{self._decoder} {path}" for path in paths]
         read = self.decoded.reader(ways, partial(open_image, root, decode=self.decode))
 
-        def make(places: Sequence[int]) -> Tensor:
-            pairs = [(paths[place], ways[place]) for place in places]
-            with all_or_nothing(root, items, self.decode):
-                pixels = self.backbone.preprocess.batch(pairs, view.at(places), read)
-            return pixels.pin_memory() if self.backbone.device.type == "cuda" else pixels
+        views = live(self.backbone, list(zip(paths, ways, strict=True)), view, read, self._see)
 
-        return Live(len(items), make, self._see)
+        def make(places: Sequence[int]) -> Tensor:
+            with all_or_nothing(root, items, self.decode):
+                return views.make(places)
+
+        return replace(views, make=make)
 
     @property
     def _decoder(self) -> str:
         return self.decode.__name__ if self.decode else ""
+
+
+def bytes_at(backbone: Backbone, cut: Cut, images: int) -> int:
+    """Return the bytes of one view of so many images at a cut; 0 for pixels, which are not kept."""
+    if cut == "feature":
+        return images * backbone.embed_dim * 4
+    return images * backbone.vision.state_numbers(cut) * backbone.vision.dtype.itemsize
+
+
+def keeps(backbone: Backbone, cut: Cut, images: int, limit: int = LIMIT) -> bool:
+    """Whether one view of so many images is kept at a cut."""
+    return cut in ("feature", "projection") or 0 < bytes_at(backbone, cut, images) <= limit
+
+
+def live(
+    backbone: Backbone,
+    images: Sequence[Source],
+    view: View,
+    read: Callable[[Source], Image.Image] = to_image,
+    then: Encode = lambda pixels: pixels,
+) -> Live:
+    """Return one view of each image that is read when its step comes, and what is done to it then."""
+
+    def make(places: Sequence[int]) -> Tensor:
+        pixels = backbone.preprocess.batch([images[place] for place in places], view.at(places), read)
+        return pixels.pin_memory() if backbone.device.type == "cuda" else pixels
+
+    return Live(len(images), make, then)
 
 
 def encode_images(

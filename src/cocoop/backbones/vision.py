@@ -164,7 +164,8 @@ class VisionTower:
     def embed(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b l w"]:
         """Return the class token and the patches of images, with their positions."""
         patches = self._parts.patches(pixels).flatten(2).transpose(1, 2)
-        token = self._parts.class_token.to(patches.dtype).expand(len(patches), 1, -1)
+        images = patches.shape[0]  # as a length it would be fixed in an exported graph
+        token = self._parts.class_token.to(patches.dtype).expand(images, 1, -1)
         return torch.cat([token, patches], dim=1) + self._parts.positions.to(patches.dtype)
 
     def check(self, block: Cut) -> None:
@@ -209,4 +210,4 @@ def _placed(
     if prompts is None:
         return x, size
     rest = x[:, : x.shape[1] - size]
-    return torch.cat([rest, prompts.to(x.dtype).expand(len(x), -1, -1)], dim=1), prompts.shape[1]
+    return torch.cat([rest, prompts.to(x.dtype).expand(x.shape[0], -1, -1)], dim=1), prompts.shape[1]

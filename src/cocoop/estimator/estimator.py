@@ -6,6 +6,7 @@ is installed, `clone`, `cross_val_score` and the like take these objects.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from cocoop.backbones.clip import EMBEDDED, Backbone
 from cocoop.backbones.device import AUTO
-from cocoop.backbones.features import encode_images
+from cocoop.backbones.features import encode_images, keeps, live
+from cocoop.data.live import Live
 from cocoop.data.own.source import TEMPLATE
 from cocoop.data.views import training_view
 from cocoop.errors import UsageError
@@ -36,7 +38,7 @@ from cocoop.estimator.inputs import (
     texts,
 )
 from cocoop.estimator.params import SAVED, params_of, set_params, shown, tags
-from cocoop.estimator.train import Labelled, samples_of, train_model
+from cocoop.estimator.train import Labelled, cut_for, samples_of, train_model
 from cocoop.methods import DEFAULT, Method
 from cocoop.methods._recipe import training_views
 from cocoop.methods._settings import MethodChoice, resolve
@@ -45,6 +47,7 @@ from cocoop.training.loop import OnEpoch
 from cocoop.training.modes import TestingMode
 from cocoop.training.samples import Samples, Views
 from cocoop.training.screening import Predictor
+from cocoop.training.test_time import plain_views
 
 Features = Float[Tensor, "n *v d"]  # of the test view of each image, or of all views that a method looks at
 Scores = Float[Tensor, "n c"]
@@ -130,10 +133,14 @@ class PromptClassifier:
         if self._is_embedded():
             warn_unnamed(images, stacklevel=2)
         clip, recipe = self.load_backbone(), self.choice.recipe
+        cut = cut_for(self.choice, clip, self.template)
+        encode = partial(clip.encode_image, cut=cut)
 
-        def views(epoch: int) -> Tensor:
+        def views(epoch: int) -> Tensor | Live:
             view = training_view(self.seed, epoch, len(images), *training_views(recipe))
-            return encode_images(clip, images, view)
+            if not keeps(clip, cut, len(images)):
+                return live(clip, images, view, then=encode)
+            return encode_images(clip, images, view, encode=encode)
 
         names, samples = samples_of(views, labels, None, lambda: encode_images(clip, images))
         return self._train(names, samples, on_epoch)
@@ -199,7 +206,8 @@ class PromptClassifier:
 
         They are comparable between lists of names, and not probabilities.
         """
-        return self.classifier(classes).similarities(self.features(images))[1].numpy()
+        seen = plain_views(self.looks(images, classes))
+        return self.classifier(classes).similarities(seen)[1].numpy()
 
     def calibrate(
         self, images: Images, labels: Names | None = None, unknown: Images | None = None
@@ -268,6 +276,10 @@ class PromptClassifier:
     def features(self, images: Images) -> Float[Tensor, "n d"]:
         """Encode images to features of the frozen CLIP, of any length, the same before and after training."""
         return encode_images(self.load_backbone(), listed(images))
+
+    def encode(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b kd"]:
+        """Encode what `backbone_.preprocess` makes of images, with all that is learned in the image tower."""
+        return self._inference.encode(pixels)
 
     def looks(self, images: Images, classes: Classes | None = None) -> Features:
         """Encode what the method looks at to answer: test views, or several views of every image.

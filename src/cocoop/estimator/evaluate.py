@@ -20,7 +20,7 @@ from cocoop.errors import UsageError
 from cocoop.estimator import ZeroShot
 from cocoop.estimator.calibration import SCORES, Answers, Score, Separation, calibration_error, separation
 from cocoop.estimator.estimator import PromptClassifier
-from cocoop.estimator.features import answered, encode
+from cocoop.estimator.features import answered, encode, seen_by
 from cocoop.training.metrics import evaluate as measure
 from cocoop.training.modes import in_words
 from cocoop.training.screening import approximation
@@ -57,8 +57,9 @@ def evaluate(
         raise UsageError(f"the split {split!r} of {data.name} has no images")
     zimg = encode(model.load_backbone(), data, items, console)
     truth = torch.tensor([item.label for item in items])
-    predictor = model.predictor(zimg, names)
-    logits, cosines = predictor.similarities(zimg)
+    seen = seen_by(model, data, items, zimg)
+    predictor = model.predictor(seen, names)
+    logits, cosines = predictor.similarities(seen)
     if model.method_.facts.sees_test_images:
         logits = answered(model, names, data, items, zimg)
     answers, zeroshot = Answers(logits, cosines), _zeroshot(model)
@@ -78,7 +79,7 @@ def evaluate(
         tested["unknown"] = {"data": unknown.name} | {
             who: {score: each.model_dump() for score, each in found.items()} for who, found in apart.items()
         }
-    rough = approximation(predictor, zimg)
+    rough = approximation(predictor, seen)
     write_json(out / "metrics.json", tested | values | ({"approximation": rough} if rough else {}))
     safe = [harmless(name) for name in names]
     write_text(out / "per_class.csv", classes.map(_harmless).to_csv(index=False))
@@ -115,7 +116,8 @@ def _apart(
     zimg = encode(next(iter(models.values())).load_backbone(), unknown, items, console)
     found = {}
     for (name, model), one in zip(models.items(), known, strict=True):
-        other, heat = model.answers(zimg, names), model.temperature if model.info_.calibration else 1.0
+        seen = seen_by(model, unknown, items, zimg)
+        other, heat = model.answers(seen, names), model.temperature if model.info_.calibration else 1.0
         found[name] = {each: separation(one.score(each, heat), other.score(each, heat)) for each in SCORES}
     return found
 

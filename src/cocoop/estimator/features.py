@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,8 +19,9 @@ from cocoop.data import Dataset, Item
 from cocoop.errors import UsageError
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.progress import progress
-from cocoop.methods._hooks import views_of
-from cocoop.training.test_time import in_turn, order_of
+from cocoop.methods._hooks import WithImage, views_of
+from cocoop.training.image import looks
+from cocoop.training.test_time import in_turn, order_of, plain_views
 from cocoop.utils.files import default_cache, write_bytes
 
 
@@ -43,16 +45,33 @@ def answered(
     items: Sequence[Item],
     fimg: Float[Tensor, "n d"],
 ) -> Float[Tensor, "n c"]:
-    """Return a model's logits for images of a dataset, whose test views are encoded already.
+    """Return a model's logits for images of a dataset, whose test views the frozen tower has encoded already.
 
     What else the model sees is drawn from its seed: further views of every image, or the order of a stream.
     """
-    method, answers = model.classifier(names).method, model.predictor(fimg, names)
-    views, order = views_of(method), order_of(method, len(items), model.seed)
-    if views.count == 1:
-        return in_turn(answers, fimg, order)
-    looks = encoder(model.load_backbone(), dataset).looks(dataset.root, items, views, model.seed)
-    return in_turn(answers, looks, order)
+    method, images = model.classifier(names).method, encoder(model.load_backbone(), dataset)
+    seen = fimg[:, None]
+    if views_of(method).count > 1 or isinstance(method, WithImage):
+        seen = looks(images, method, dataset.root, items, model.seed)
+    answers = model.predictor(plain_views(seen), names)
+    return in_turn(answers, seen, order_of(method, len(items), model.seed))
+
+
+def seen_by(
+    model: PromptClassifier, dataset: Dataset, items: Sequence[Item], fimg: Float[Tensor, "n d"]
+) -> Float[Tensor, "n kd"]:
+    """Return the features of test views with all that a model has learned in the image tower.
+
+    Args:
+        model: trained.
+        dataset: of the images.
+        items: the images.
+        fimg: their features by the frozen tower, which are these where nothing is learned inside.
+    """
+    if not isinstance(model.method_, WithImage):
+        return fimg
+    images = replace(encoder(model.backbone_, dataset), encode=model.encode)
+    return images.test(dataset.root, items)
 
 
 def write_features(backbone: Backbone, data: Dataset, out: Path, console: Console) -> None:

@@ -22,11 +22,12 @@ from cocoop.estimator.backbone import AUTO, backbone_for, planned
 from cocoop.estimator.calibration import FEWEST
 from cocoop.estimator.card import Result
 from cocoop.estimator.estimator import PromptClassifier
-from cocoop.estimator.features import answered, encode, encoder
+from cocoop.estimator.features import answered, encode, encoder, seen_by
 from cocoop.estimator.fit_output import say_plan, say_results, say_start
 from cocoop.estimator.folder import check_place
 from cocoop.estimator.inputs import read_classes
 from cocoop.estimator.progress import progress
+from cocoop.estimator.train import cut_for
 from cocoop.methods import baseline
 from cocoop.methods._hooks import views_of
 from cocoop.methods._recipe import training_views
@@ -127,7 +128,9 @@ def fit(options: FitOptions, console: Console) -> PromptClassifier:
     if len(spare) >= FEWEST:  # then the held-out images judge the calibration too
         held = replace(held, items=spare, zimg=encode(model.backbone_, data, spare, console))
     if len(held.items) >= FEWEST and views_of(model.method_).count == 1:
-        model.calibrate_features(held.zimg, held.truth, away, f"the images of {options.unknown}")
+        seen = seen_by(model, held.data, held.items, held.zimg)
+        others = None if away is None else seen_by(model, unknown, unknown_items, away)
+        model.calibrate_features(seen, held.truth, others, f"the images of {options.unknown}")
     model.save(options.out, results, options.overwrite)
     say_results(model, results, options.out, console)
     return model
@@ -175,7 +178,7 @@ def _train(
 ) -> None:
     """Fit the model to the shots; `held` are what it may select on."""
     clip = model.load_backbone()
-    images = encoder(clip, data)
+    images = replace(encoder(clip, data), cut=cut_for(model.choice, clip, model.template))
     encode(clip, data, items, console)  # a bad image is named before the training
     recipe = model.choice.recipe
     steps = recipe.all_steps(len(items)) if recipe else 0

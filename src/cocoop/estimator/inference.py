@@ -19,6 +19,7 @@ from cocoop.estimator.inputs import Classes, Images, check_distinct, listed, tex
 from cocoop.methods import Method
 from cocoop.methods._hooks import views_of
 from cocoop.training.classifier import Classifier
+from cocoop.training.image import encoder_of
 from cocoop.training.modes import TestingMode, checked_mode
 from cocoop.training.screening import Predictor, predictor, quickest
 from cocoop.training.test_time import in_turn, plain_views
@@ -106,14 +107,18 @@ class Inference:
             self.kept.predictors[mode] = made
         return self.kept.predictors[mode]
 
+    def encode(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b kd"]:
+        """Encode pixels with all that is learned in the image tower."""
+        return encoder_of(self.backbone, self.method)(pixels)
+
     def looks(self, images: Images, classes: Classes | None = None) -> Float[Tensor, "n *v d"]:
         """Encode what the method looks at to answer: test views, or several views of every image."""
         looks = views_of(self.classifier(classes).method)
         each = listed(images)
         if looks.count == 1 or not len(each):
-            return encode_images(self.backbone, each)
+            return encode_images(self.backbone, each, encode=self.encode)
         views = looks.of(self.seed, 1)
-        return torch.cat([encode_views(self.backbone, [image], views) for image in each])
+        return torch.cat([encode_views(self.backbone, [image], views, encode=self.encode) for image in each])
 
     def logits(
         self, features: Float[Tensor, "n *v d"], classes: Classes | None = None

@@ -116,9 +116,9 @@ class Job:
 
     def columns(self, views: Float[Tensor, "b 3 s s"]) -> Columns:
         """Return the columns of answers, or of features, for the views of some images."""
-        fimg = self.clip.encode_image(views)
         if not self.model:
-            return {"feature": F.normalize(fimg, dim=-1).tolist()}
+            return {"feature": F.normalize(self.clip.encode_image(views), dim=-1).tolist()}
+        fimg = self._loaded.encode(views)
         names = self._loaded.classifier(self.classes).class_names
         answers = self._loaded.answers(fimg, self.classes)
         shares = (answers.logits / self._loaded.temperature).softmax(1)

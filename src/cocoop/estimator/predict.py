@@ -130,7 +130,7 @@ def _encoded(
                 err.print(f"warning: {unknown_to_it()}", style="yellow", highlight=False, soft_wrap=True)
             looked = looked or bool(drawn)
             if read:
-                yield read, clip.encode_image(torch.cat(pixels)).view(len(read), len(views), -1)
+                yield read, model.encode(torch.cat(pixels)).view(len(read), len(views), -1)
             advance(len(some))
     if bad == len(paths):
         raise CocoopError("none of the files can be read as an image")

@@ -9,11 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cocoop.backbones.clip import Backbone
+from cocoop.backbones.vision import Cut
 from cocoop.errors import UsageError
 from cocoop.estimator.card import ModelInfo
 from cocoop.estimator.inputs import Names, check_distinct, texts
-from cocoop.methods import Method
+from cocoop.methods import Method, build
 from cocoop.methods._facts import Selection
+from cocoop.methods._hooks import cut_of
 from cocoop.methods._settings import MethodChoice
 from cocoop.training.loop import OnEpoch, train
 from cocoop.training.prompt_file import PromptCard
@@ -22,6 +24,11 @@ from cocoop.utils.display import some
 from cocoop.utils.environment import environment
 
 Labelled = Callable[[], tuple[Float[Tensor, "m d"], Names]]  # gives features and class names
+
+
+def cut_for(choice: MethodChoice, backbone: Backbone, template: str) -> Cut:
+    """Return where the image tower stops being frozen under a method with its settings."""
+    return cut_of(build(choice.method, choice.config, backbone, template=template, n_classes=1, seed=0))
 
 
 def samples_of(

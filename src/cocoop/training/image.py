@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cocoop.backbones.clip import Backbone
@@ -45,16 +45,40 @@ def above(
     return torch.cat([checkpoint(run, part, use_reentrant=False) for part in state.split(size)])
 
 
+class LearnedTower(nn.Module):
+    """An image tower with what a method has learned inside it, as a module from pixels to features.
+
+    Args:
+        backbone: the frozen CLIP.
+        method: that learns inside.
+    """
+
+    def __init__(self, backbone: Backbone, method: WithImage) -> None:
+        super().__init__()
+        self.frozen, self.learned = backbone.image, method
+        self._tower = backbone.vision
+
+    def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b kd"]:
+        """Return the features of images."""
+        return self.learned.image(self._tower.below(pixels, self.learned.cut), self._tower)
+
+
+def image_tower(backbone: Backbone, method: Method) -> nn.Module:
+    """Return the image tower as a module, with what a method has learned inside it."""
+    return LearnedTower(backbone, method) if isinstance(method, WithImage) else backbone.image
+
+
 def encoder_of(backbone: Backbone, method: Method) -> Encode:
     """Return what makes features of pixels, on the CPU in fp32, with all that a method has learned."""
     if not isinstance(method, WithImage):
         return backbone.encode_image
 
+    tower = LearnedTower(backbone, method)
+
     def encode(pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b kd"]:
-        tower = backbone.vision
         with torch.no_grad():
-            state = tower.below(pixels.to(backbone.device, backbone.dtype), method.cut)
-            return method.image(state, tower).float().cpu()
+            features: Tensor = tower(pixels.to(backbone.device, backbone.dtype))
+        return features.float().cpu()
 
     return encode
 

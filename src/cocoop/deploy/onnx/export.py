@@ -58,7 +58,7 @@ def export(
         raise UsageError("an export of one class would answer with 100% whatever the image; give two or more")
     images = embedded_images(classifier.class_names)
     linear = model.testing == "linear" and classifier.method.facts.conditional
-    answers = model.predictor(features(clip, images), classes) if linear else classifier
+    answers = model.predictor(features(clip, images, clip.encode_image), classes) if linear else classifier
     assert isinstance(answers, Classifier | Linearised)
     limit = model.info_.unknown
     limit = limit if limit and limit.names == list(classifier.class_names) else None

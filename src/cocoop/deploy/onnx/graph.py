@@ -15,6 +15,7 @@ from cocoop.errors import UsageError
 from cocoop.estimator.calibration import Score
 from cocoop.methods._hooks import Output
 from cocoop.training.classifier import Classifier
+from cocoop.training.image import encoder_of, image_tower
 from cocoop.training.linearised import Linearised
 
 LIMIT = 2 * 1000**3  # bytes of one ONNX file, which is one protobuf message
@@ -42,7 +43,7 @@ class ImageClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.temperature, self.score = temperature, score
-        self.image = backbone.image
+        self.image = image_tower(backbone, classifier.method)
         self.classifier, self.output = classifier, output
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -85,10 +86,11 @@ def to_onnx(
         )
     if (size := sum(p.nbytes for p in backbone.image.parameters())) > LIMIT:
         raise UsageError(f"an ONNX file holds 2 GB, the image tower of {backbone.name} has {size / 1e9:.1f}")
-    answers.predict(torch.zeros(1, backbone.embed_dim))  # what is computed once must not be traced
+    edges = backbone.preprocess.edges
+    seen = encoder_of(backbone, classifier.method)(torch.zeros(1, 3, *edges))
+    answers.predict(seen)  # what is computed once must not be traced
     output = answers.output if isinstance(answers, Linearised) else _exact(backbone, answers)
     model = ImageClassifier(backbone, classifier, output, temperature, score)
-    edges = backbone.preprocess.edges
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         program = torch.onnx.export(
             model.eval(),  # a module in training mode makes the exporter warn

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cocoop.backbones.clip import Backbone
+from cocoop.backbones.features import Encode
 from cocoop.data import Dataset, open_dataset
 from cocoop.data.datasets.emoji import GROUPS
 from cocoop.data.decode import open_image
@@ -19,6 +20,7 @@ from cocoop.data.storage import read_bytes
 from cocoop.deploy.onnx.standalone import pixels
 from cocoop.errors import CocoopError
 from cocoop.training.classifier import Classifier
+from cocoop.training.image import encoder_of
 from cocoop.training.linearised import Linearised
 
 TOLERANCE = 1e-4  # of a probability
@@ -76,10 +78,11 @@ def compare(
         data: images to compare on; their labels do not matter.
         temperature: of the probabilities.
     """
-    items, views, fimg = data.items("test"), views_of(backbone, data), features(backbone, data)
+    classifier = answers.classifier if isinstance(answers, Linearised) else answers
+    encode = encoder_of(backbone, classifier.method)
+    items, views, fimg = data.items("test"), views_of(backbone, data), features(backbone, data, encode)
     expected, exact = (
-        (each.predict(fimg) / temperature).softmax(1).numpy()
-        for each in (answers, answers.classifier if isinstance(answers, Linearised) else answers)
+        (each.predict(fimg) / temperature).softmax(1).numpy() for each in (answers, classifier)
     )
     inputs = [pixels(io.BytesIO(read_bytes(data.root, item.path)), spec) for item in items]
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
@@ -99,10 +102,10 @@ def compare(
     )
 
 
-def features(backbone: Backbone, data: Dataset) -> Float[Tensor, "n d"]:
-    """Encode the test images of a dataset."""
+def features(backbone: Backbone, data: Dataset, encode: Encode) -> Float[Tensor, "n kd"]:
+    """Encode the test images of a dataset with what makes features of pixels."""
     batches = torch.stack(views_of(backbone, data)).split(BATCH)
-    return torch.cat([backbone.encode_image(batch) for batch in batches])
+    return torch.cat([encode(batch) for batch in batches])
 
 
 def views_of(backbone: Backbone, data: Dataset) -> list[Float[Tensor, "3 s s"]]:
