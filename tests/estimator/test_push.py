@@ -141,6 +141,18 @@ def test_a_revision(hub: Hub, model: Path, tmp_path: Path) -> None:
         model_folder("hf:ada/colours@v3")
 
 
+def test_a_branch_is_looked_at_as_it_is(hub: Hub, model: Path) -> None:
+    old = "prompt-0123456789abcdef.safetensors"
+    repository = hub.put("ada/colours", {**files_of(model), old: b"old"})
+    repository.commit({"README.md": b""}, "v2")
+    assert prepare(model, replace(PLACE, revision="v2")).there == ("README.md",)
+    plan = prepare(model, replace(PLACE, revision="v3"))  # as the main one
+    assert plan.removed == [old]
+    upload(plan)
+    assert set(repository.files("v3")) == set(files_of(model))
+    assert old in repository.files()
+
+
 def test_work_in_pieces_is_of_one_commit(hub: Hub, model: Path) -> None:
     upload(prepare(model, PLACE))
     first = Job(pinned("hf:ada/colours"))

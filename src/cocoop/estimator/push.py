@@ -140,11 +140,17 @@ def _api() -> Any:
 
 
 def _look(place: Address) -> Any:
-    """Return what the Hub says of a repository; None where there is none yet. Raises CocoopError."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    """Return what the Hub says of a repository, at its branch where there is one; None where it is not there.
+
+    Raises:
+        CocoopError: the Hub refuses or does not answer.
+    """
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        return _api().model_info(place.repository)
+        return _api().model_info(place.repository, revision=place.revision)
+    except RevisionNotFoundError:  # a new branch starts as the main one
+        return _look(Address(place.repository))
     except GatedRepoError as error:
         raise refused(place, error) from error
     except RepositoryNotFoundError:
