@@ -382,6 +382,15 @@ def test_the_readme_is_its_owners(hub: Hub, model: Path, tmp_path: Path) -> None
         prepare(folder, PLACE)
 
 
+def test_a_card_that_the_hub_does_not_take(hub: Hub, model: Path) -> None:
+    hub.plans["/validate-yaml"] = ["400"]
+    with pytest.raises(
+        CocoopError, match=r"the front matter of README\.md is not as the Hub takes it: .*error"
+    ):
+        upload(prepare(model, PLACE))
+    assert hub.repositories == {}
+
+
 PATHS = {
     "/home/ada/w.pt": "w.pt",
     "ViT-B-16@/home/ada/w.pt": "ViT-B-16@w.pt",

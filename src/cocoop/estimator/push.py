@@ -99,6 +99,7 @@ def upload(plan: Upload, message: str = "Upload a model of cocoop") -> str:
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
+    _validate(plan.files[README].decode())  # before a repository is made for it
     api, place = _api(), plan.place
     changes: list[Any] = [CommitOperationAdd(name, data) for name, data in plan.files.items()]
     changes += [CommitOperationDelete(name) for name in plan.removed]
@@ -137,6 +138,19 @@ def _api() -> Any:
     from huggingface_hub import HfApi
 
     return HfApi(library_name="cocoop", library_version=importlib.metadata.version("cocoop"))
+
+
+def _validate(readme: str) -> None:
+    """Have the Hub look at the front matter. Raises CocoopError."""
+    from huggingface_hub import ModelCard
+
+    try:
+        ModelCard(readme).validate()
+    except ValueError as error:
+        why = reason(ValueError(" ".join(str(error).split())))
+        raise CocoopError(f"the front matter of {README} is not as the Hub takes it: {why}") from error
+    except Exception:  # whatever keeps it from answering: the next request says it
+        return
 
 
 def _look(place: Address) -> Any:
