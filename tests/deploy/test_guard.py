@@ -23,7 +23,7 @@ from starlette.middleware import Middleware
 
 from cocoop import CoCoOp
 from cocoop.deploy.serve.answers import SideBySide
-from cocoop.deploy.serve.app import Watch, make_app
+from cocoop.deploy.serve.app import Room, Watch, make_app
 from cocoop.deploy.serve.guard import Guard
 from cocoop.deploy.serve.server import LOOPBACK, _is_local
 from tests.deploy.test_serve import IMAGES, LABELS, LIMITS, RED, post
@@ -148,6 +148,9 @@ def test_every_answer_tells_browsers_what_to_trust(client: TestClient, method: s
     assert response.headers["cache-control"] == "no-store"
     assert response.headers["x-content-type-options"] == "nosniff"
     assert "default-src 'self'" in response.headers["content-security-policy"]
+    allowed = response.headers["permissions-policy"].split(", ")
+    assert [each for each in allowed if not each.endswith("=()")] == ["camera=(self)"]
+    assert {"microphone=()", "geolocation=()", "display-capture=()"} <= set(allowed)
     assert "access-control-allow-origin" not in response.headers
     if method == "HEAD":
         assert response.content == b""
@@ -310,6 +313,19 @@ def test_what_still_comes_in_is_read_before_the_answer(models: SideBySide) -> No
     start, _ = asyncio.run(asked(guarded(models)[0], coming, method="PUT"))
     assert start["status"] == 405
     assert coming == []
+
+
+def test_where_too_many_connections_are_open(models: SideBySide) -> None:
+    open_ = [object()] * 2
+    room = Room(make_app(models, LOOPBACK), 3, open_)
+    client = TestClient(room, base_url=f"http://{HOST}")
+    assert client.get("/api/models").status_code == 200
+    open_.append(object())
+    response = client.get("/api/models")
+    assert (response.status_code, set(response.json())) == (503, {"error"})
+    assert response.headers["connection"] == "close"
+    assert response.headers["retry-after"]
+    assert response.headers["x-content-type-options"] == "nosniff"
 
 
 def test_silent_connections_are_cut() -> None:

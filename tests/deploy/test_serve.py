@@ -83,10 +83,11 @@ def test_an_image_seen_before_is_not_encoded_again(
     models: SideBySide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = models.answer([upload("a", RED)], ["red", "green"], 1)
-    monkeypatch.setattr("cocoop.deploy.serve.answers.decode_photo", None)
+    monkeypatch.setattr("cocoop.deploy.serve.uploads.decode_photo", None)
     assert models.answer([upload("b", RED)], ["red", "green"], 1)[0].tops == first[0].tops
 
 
+REFUSED = ("400", "403", "408", "413", "415", "422", "429", "500", "503")
 HUGE = png(Image.new("L", (200, 200)))
 WRONG = {
     "no image": ([], {}, 415, "multipart/form-data"),
@@ -198,12 +199,61 @@ def test_a_zero_shot_model_stands_once() -> None:
     assert list(SideBySide({"zeroshot": model}).models) == ["zeroshot"]
 
 
+def test_what_a_model_started_from_need_not_be_there() -> None:
+    model = CoOp("toy", epochs=1).fit(IMAGES, LABELS)
+    model.set_params(settings={"starts_from": "gone.safetensors#sha256:0"})
+    assert list(SideBySide({"coop": model}).models) == ["zero-shot", "coop"]
+
+
 def test_vectors_of_classes_do_not_move_to_others() -> None:
     model = CoOp("toy", epochs=1, settings={"class_specific": True}).fit(IMAGES, LABELS)
     client = TestClient(make_app(SideBySide({"coop": model}), None))
     assert post(client, RED).status_code == 200
-    response = post(client, RED, classes="violin")
-    assert (response.status_code, "each of its own classes" in response.json()["error"]) == (422, True)
+    (answer,) = post(client, RED, classes="violin").json()["images"]
+    assert list(answer["answers"]) == list(answer["sure"]) == ["zero-shot"]
+    assert "each of its own classes" in answer["refused"]["coop"]
+    page = post(client, RED, GREEN, to="/results", classes="violin,tuba").text
+    assert page.count("No answer: ") == 2
+    assert "By zero-shot." in page
+
+
+def test_one_image_that_cannot_be_read_does_not_cost_the_others(client: TestClient) -> None:
+    response = post(client, RED, b"hello", GREEN, classes="red,green")
+    assert response.status_code == 200
+    whole = post(client, RED, GREEN, classes="red,green").json()["images"]
+    first, bad, last = response.json()["images"]
+    assert [first, last] == whole
+    assert set(first) == {"file", "answers", "sure"}  # as ever
+    assert (bad["answers"], bad["sure"]) == ({}, {})
+    assert bad["error"].startswith("a.png is no image that can be read")
+    assert "more than 10,000 pixels" in post(client, HUGE, RED).json()["images"][0]["error"]
+    page = post(client, RED, b"hello", GREEN, to="/results").text
+    assert (page.count("<article>"), page.count("a.png is no image")) == (3, 1)
+    assert "Least certain" in page
+    assert "Least certain" not in post(client, RED, b"hello", to="/results").text
+    for to in ("/api/predict", "/results"):
+        response = post(client, b"hello", HUGE, to=to)  # none can be: the first one's reason
+        assert (response.status_code, "is no image" in response.json()["error"]) == (415, True)
+
+
+def test_the_description_of_the_api_is_true(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()
+    asked = described["paths"]["/api/predict"]["post"]
+    form = asked["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    assert set(form) == {"images", "classes", "top_k"}
+    shapes = described["components"]["schemas"]
+    refused = {asked["responses"][code]["content"]["application/json"]["schema"]["$ref"] for code in REFUSED}
+    assert refused == {"#/components/schemas/Problem"}
+    assert "HTTPValidationError" not in shapes
+    for image in (
+        *post(client, RED, b"hello").json()["images"],
+        *post(client, RED, classes="red").json()["images"],
+    ):
+        assert (
+            set(shapes["ImageAnswer"]["required"]) <= set(image) <= set(shapes["ImageAnswer"]["properties"])
+        )
+        for top in image["answers"].values():
+            assert all({"name"} < set(each) < set(shapes["Named"]["properties"]) for each in top)
 
 
 def test_split_names() -> None:

@@ -19,6 +19,7 @@ from open_clip.pretrained import get_pretrained_cfg
 from torch import nn
 
 from cocoop.backbones.checkpoint import BARE, RELEASED, UNREADABLE, fill, load_file
+from cocoop.backbones.hub import HUB as TRANSFORMERS
 from cocoop.backbones.pretrained import EMBEDDED
 from cocoop.backbones.state import weights_file
 from cocoop.errors import CocoopError, UsageError, unknown
@@ -141,13 +142,28 @@ def weights_to_fetch(name: str) -> tuple[str, int] | None:
     """
     if ":" in name or cached(name) is not False:  # a repository of the Hub says at loading what it has
         return None
-    architecture, tag = _architecture(name)
-    repository, _ = os.path.split(_tag_config(architecture, _default(architecture, tag)).get("hf_hub", ""))
-    if not repository:
+    architecture, _ = _architecture(name)
+    if not (place := hub_repository(name)):
         return None
     with quiet(), torch.device("meta"):
         model = open_clip.create_model(architecture, pretrained=None, **BARE)
-    return repository, 4 * sum(parameter.numel() for parameter in model.parameters())
+    return place, 4 * sum(parameter.numel() for parameter in model.parameters())
+
+
+def hub_repository(name: str) -> str | None:
+    """Return the repository of the Hub that the weights of a name come from; None where there is none."""
+    for prefix in (HUB, TRANSFORMERS):
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
+    head, _, file = name.partition("@")
+    try:
+        architecture, tag = _architecture(head)
+        if file and not tag:
+            return None
+        found = _tag_config(architecture, _default(architecture, tag)).get("hf_hub", "")
+    except UsageError:  # a folder, a file, or weights of no known tag
+        return None
+    return os.path.split(found)[0] or None
 
 
 def _embedded(name: str) -> Path:

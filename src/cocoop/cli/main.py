@@ -18,6 +18,7 @@ from cocoop.cli.data import app as data_app
 from cocoop.cli.export import app as export_app
 from cocoop.cli.options import Overwrite, parse_bytes
 from cocoop.cli.own import app as own_app
+from cocoop.cli.push import app as push_app
 from cocoop.cli.reproduce import app as reproduce_app
 from cocoop.cli.run import app as run_app
 from cocoop.cli.run import called
@@ -36,6 +37,7 @@ app.add_typer(run_app)
 app.add_typer(reproduce_app)
 app.add_typer(own_app)
 app.add_typer(export_app)
+app.add_typer(push_app)
 app.add_typer(serve_app)
 app.add_typer(data_app, name="data")
 app.add_typer(backbones_app, name="backbones")

@@ -40,7 +40,10 @@ LabelsFrom = Annotated[
     str | None,
     typer.Option("--labels-from", help="Of a folder: folders, names (of the files), or a table in it."),
 ]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `cocoop fit` wrote.")]
+Model = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="A folder that `cocoop fit` wrote, or hf:OWNER/NAME of the Hub."),
+]
 Names = Annotated[
     Path | None,
     typer.Option("--names", help="JSON, CSV or a list: what the data call a class, and its name; or auto."),

@@ -152,9 +152,10 @@ def predict(
     if place := engines.check_engine(engine, out, workers):
         with loading():
             from cocoop.estimator.many import Job
+            from cocoop.estimator.pull import pinned
 
         asked = Job(
-            model,
+            pinned(model),
             classes=class_names(classes, classes_file),
             top_k=top_k,
             min_confidence=min_confidence,

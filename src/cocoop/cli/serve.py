@@ -14,7 +14,10 @@ app = typer.Typer()
 @app.command()
 def serve(
     models: Annotated[
-        list[Path], typer.Argument(metavar="MODEL...", help="Folders that `cocoop fit` wrote.")
+        list[Path],
+        typer.Argument(
+            metavar="MODEL...", help="Folders that `cocoop fit` wrote, or hf:OWNER/NAME of the Hub."
+        ),
     ],
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,

@@ -12,6 +12,7 @@ from cocoop.estimator.backbone import shared_backbone
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.folder import read_model
 from cocoop.estimator.params import SAVED
+from cocoop.estimator.pull import check_backbone, model_folder
 from cocoop.training.modes import checked_mode
 from cocoop.training.prompt_file import trained_method
 from cocoop.training.screening import check_mode
@@ -74,7 +75,8 @@ def load(
     """Read a model folder back.
 
     Args:
-        folder: what `PromptClassifier.save`, `cocoop fit` or `cocoop import-official` wrote.
+        folder: what `PromptClassifier.save`, `cocoop fit` or `cocoop import-official` wrote; or what
+            `cocoop push` put on the Hub, "hf:OWNER/NAME" or "hf:OWNER/NAME@REVISION".
         backbone: the loaded CLIP it was trained on; None loads it by the name in the folder.
         device: where to put that; "auto" takes an accelerator where there is one.
         precision: of that; see `load_backbone`.
@@ -83,7 +85,8 @@ def load(
 
     Raises:
         UsageError: no such device, precision or way of testing, or the method has only the exact one.
-        CocoopError: a file is missing, edited or cut off, or the backbone is another or not to be had.
+        CocoopError: a file is missing, edited or cut off, or the backbone is another or not to be had; or a
+            repository of the Hub is not there, or no model.
 
     Examples:
         >>> import cocoop
@@ -96,8 +99,10 @@ def load(
         ['amphora', 'avocado']
     """
     choose_precision(precision, choose_device(device))  # a wrong one is not the backbone's fault
-    info, tensors = read_model(Path(folder))
+    info, tensors = read_model(model_folder(folder))
     name = info.prompt.backbone
+    if backbone is None:
+        check_backbone(folder, name)
     try:
         clip = backbone or shared_backbone(name, device, precision)
     except CocoopError as error:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from huggingface_hub import EvalResult, ModelCardData
 from pydantic import BaseModel, ConfigDict, Field
 
+from cocoop.backbones.names import hub_repository
 from cocoop.estimator.calibration import Calibration, Threshold
 from cocoop.methods import facts_of
 from cocoop.methods._recipe import Recipe
@@ -102,7 +103,7 @@ def markdown(info: ModelInfo, name: str, transferable: bool = True) -> str:
     use = "".join(f"print(model.{call})\n" for call in calls)
     weights = f"weights `{prompt.weights[:16]}`" if prompt.weights else "weights not recorded"
     parts = [
-        f"---\n{_front_matter(info, name)}\n---",
+        f"---\n{front_matter(info, name).to_yaml()}\n---",
         f"# {plain(name)}",
         f"An image classifier made with cocoop: {_method(info)} It {_classes(info, transferable)}.",
         f"## Use it\n\n```python\nimport cocoop\n\nmodel = cocoop.load({name!r})\n{use}```",
@@ -117,7 +118,8 @@ def markdown(info: ModelInfo, name: str, transferable: bool = True) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(info: ModelInfo, name: str) -> str:
+def front_matter(info: ModelInfo, name: str) -> ModelCardData:
+    """Return what the Hub reads of a model called `name`."""
     scores = [
         EvalResult(
             task_type="image-classification",
@@ -128,14 +130,17 @@ def _front_matter(info: ModelInfo, name: str) -> str:
         )
         for result in info.results
     ]
-    data = ModelCardData(
+    base = hub_repository(info.prompt.backbone)
+    return ModelCardData(
         library_name="cocoop",
         pipeline_tag="zero-shot-image-classification",
         tags=["clip", "few-shot", "prompt-learning", info.prompt.method],
+        base_model=base,
+        base_model_relation="adapter" if base else None,
+        metrics=["accuracy"] if scores else None,
         model_name=name,
         eval_results=scores or None,
     )
-    return data.to_yaml()
 
 
 def _method(info: ModelInfo) -> str:

@@ -24,7 +24,8 @@ from cocoop.training.prompt_file import prompt_bytes
 from cocoop.utils.files import checked_json, data_digest, read_checked_json, write_bytes, write_text
 
 INFO, README = "model.json", "README.md"
-PARTS = (INFO, README, "prompt-*.safetensors")
+PROMPTS = "prompt-*.safetensors"
+PARTS = (INFO, README, PROMPTS)
 
 
 def write_model(
@@ -47,16 +48,22 @@ def write_model(
         UsageError: the folder holds a model or something else, or is a file.
     """
     check_place(folder, overwrite=overwrite)
-    prompt = prompt_bytes(learned, info.prompt)
-    info = info.model_copy(update={"learned": data_digest(prompt)})
-    path = _prompt_path(folder, info)
+    files = model_files(learned, info)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        write_bytes(path, prompt)
-        write_text(folder / INFO, checked_json(info))
+        for name, data in files.items():
+            write_bytes(folder / name, data)
         write_text(folder / README, markdown(info, folder.resolve().name, transferable))
-        for old in set(folder.glob("prompt-*.safetensors")) - {path}:
-            old.unlink()
+        for old in folder.glob(PROMPTS):
+            if old.name not in files:
+                old.unlink()
+
+
+def model_files(learned: Mapping[str, Tensor], info: ModelInfo) -> dict[str, bytes]:
+    """Return the files of a model but its card, by name, in the order in which they are to be written."""
+    prompt = prompt_bytes(learned, info.prompt)
+    info = info.model_copy(update={"learned": data_digest(prompt)})
+    return {prompt_name(info): prompt, INFO: checked_json(info).encode()}
 
 
 def check_place(
@@ -105,7 +112,7 @@ def read_model(folder: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
     try:
         content = path.read_bytes()
         info = read_checked_json(ModelInfo, content)
-        path = _prompt_path(folder, info)
+        path = folder / prompt_name(info)
         prompt = path.read_bytes() if path.is_file() else b""
         if data_digest(prompt) != info.learned:
             if (folder / INFO).read_bytes() != content:  # the model was replaced meanwhile
@@ -116,5 +123,6 @@ def read_model(folder: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
     return info, load(prompt)
 
 
-def _prompt_path(folder: Path, info: ModelInfo) -> Path:
-    return folder / f"prompt-{info.learned[:16]}.safetensors"
+def prompt_name(info: ModelInfo) -> str:
+    """Return the name of the prompt file of a model."""
+    return f"prompt-{info.learned[:16]}.safetensors"

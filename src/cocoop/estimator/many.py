@@ -28,8 +28,9 @@ from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator import load
 from cocoop.estimator.backbone import shared_backbone
 from cocoop.estimator.estimator import PromptClassifier
-from cocoop.estimator.folder import read_model
+from cocoop.estimator.folder import INFO, read_model
 from cocoop.estimator.inputs import Classes
+from cocoop.estimator.pull import model_folder
 from cocoop.methods import facts_of
 from cocoop.utils.files import data_digest, file_digest, sweep, write_bytes, write_json
 
@@ -44,7 +45,7 @@ class Job:
     """What is asked of every image, in plain values that other processes can be given.
 
     Attributes:
-        model: a model folder, for answers; None for features.
+        model: a model folder, or one of the Hub, pinned to a commit, for answers; None for features.
         backbone: name for `load_backbone`, for features.
         classes: candidates; None for the model's.
         top_k: names an image.
@@ -87,7 +88,7 @@ class Job:
 
     def check(self) -> None:
         """Check that images can be answered in pieces, by one view each. Raises UsageError."""
-        facts = facts_of(read_model(self.model)[0].prompt.method) if self.model else None
+        facts = facts_of(read_model(model_folder(self.model))[0].prompt.method) if self.model else None
         if facts and facts.sees_test_images:
             raise UsageError(
                 f"{facts.name} adapts itself to {facts.adaptation}, and pieces are answered by one view of "
@@ -101,7 +102,7 @@ class Job:
         if not self.model:
             return {"features": self.backbone, **same}
         return {
-            "model": file_digest(self.model / "model.json"),
+            "model": file_digest(model_folder(self.model) / INFO),
             "classes": self._called(),
             "top_k": self.top_k,
             "min_confidence": self.min_confidence,

@@ -3,52 +3,30 @@
 Whatever a stranger sends is checked here, and refused with the status of HTTP that says why.
 """
 
-import hashlib
-import io
 import math
 import re
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, cast
 
 import torch
-from PIL import Image
-from torch import Tensor
 
-from cocoop.data.decode import FORMATS, decode_photo
-from cocoop.data.storage import UNREADABLE
 from cocoop.deploy.serve.limits import DEFAULT, Limits, Refused
+from cocoop.deploy.serve.uploads import EncodedImage, Encoder, Unusable, Upload
 from cocoop.errors import UsageError
 from cocoop.estimator import PromptClassifier, ZeroShot
 from cocoop.estimator.calibration import Answers
 from cocoop.estimator.inputs import distinct, with_phrases
-from cocoop.methods import baseline
+from cocoop.methods import baseline, facts_of
 
-KEPT = 512  # images whose features are kept, so that editing names does not encode them again
-THUMBNAIL = 240  # pixels; shown at half of that on fine screens
 POLL = 0.05  # seconds between two looks whether somebody still waits for the answer
 TEXTS_AT_ONCE = 1 << 10  # images times names between two looks at the clock
 ZERO_SHOT = "zero-shot"
-
-
-@dataclass(frozen=True)
-class Upload:
-    """One file as it was sent: the name its sender gave it, and its bytes, read when its turn comes."""
-
-    name: str
-    read: Callable[[], bytes]
-
-
-@dataclass(frozen=True)
-class EncodedImage:
-    """What is kept of an image: a small JPEG to show, and its features (1, d) by backbone."""
-
-    thumbnail: bytes
-    features: Mapping[str, Tensor]
+Top = tuple[tuple[str, float], ...]  # names with their probabilities
 
 
 @dataclass(frozen=True)
@@ -57,18 +35,22 @@ class Answer:
 
     Attributes:
         file: the name its sender gave it.
-        thumbnail: a small JPEG of it.
+        thumbnail: a small JPEG of it; none where it cannot be read.
         tops: by model, its likeliest names with their probabilities, the likeliest first; of one name alone
             with its cosine.
         sure: by model, whether the image reaches its threshold; None where it has none for these names.
         candidates: how many names there were.
+        refused: by model that takes none of these names, why.
+        problem: why there is no answer at all: the image cannot be read, or is too large.
     """
 
     file: str
     thumbnail: bytes
-    tops: Mapping[str, tuple[tuple[str, float], ...]]
+    tops: Mapping[str, Top]
     sure: Mapping[str, bool | None]
     candidates: int
+    refused: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
 
     def confidence(self, model: str) -> float:
         """The probability of a model's likeliest name."""
@@ -90,7 +72,7 @@ class SideBySide:
 
     def __init__(self, models: Mapping[str, PromptClassifier], limits: Limits = DEFAULT) -> None:
         for label, model in models.items():
-            if (facts := model.choice.facts).sees_test_images:
+            if (facts := facts_of(model.method)).sees_test_images:
                 raise UsageError(
                     f"{label}: {facts.name} adapts itself to {facts.adaptation}; an answer on the page is "
                     "about one view of one image. Use cocoop predict for it"
@@ -100,7 +82,7 @@ class SideBySide:
         self.classes = next(
             (names for model in models.values() if (names := tuple(model.classes_.tolist()))), ()
         )
-        self._encoded: OrderedDict[str, EncodedImage] = OrderedDict()  # by the digest of the file
+        self._encoder = Encoder(limits.pixels)
         self._turn = threading.Lock()
         self._places = threading.BoundedSemaphore(limits.waiting)
 
@@ -111,7 +93,7 @@ class SideBySide:
         top_k: int,
         wanted: Callable[[], bool] = lambda: True,
     ) -> list[Answer]:
-        """Return an answer for every image.
+        """Return an answer for every image, in their order; of some that cannot be read it says why.
 
         Args:
             uploads: image files.
@@ -120,25 +102,44 @@ class SideBySide:
             wanted: whether somebody still waits for the answer, asked now and then.
 
         Raises:
-            Refused: too much of something, an image or name that cannot be used, or too many at once.
+            Refused: too much of something, or too many at once; no image can be read, or no model takes the
+                names.
         """
         classes = self._checked(uploads, names)
-        names = list(classes)
-        with self._computing(len(uploads), len(names), wanted) as check:
+        with self._computing(len(uploads), len(classes), wanted) as check:
             images = [self._encode(upload, check) for upload in uploads]
-            columns = {
-                label: _tops(model, images, classes, top_k, check) for label, model in self.models.items()
-            }
-        return [
-            Answer(
-                upload.name,
-                image.thumbnail,
-                {label: column[row][0] for label, column in columns.items()},
-                {label: column[row][1] for label, column in columns.items()},
-                len(names),
-            )
-            for row, (upload, image) in enumerate(zip(uploads, images, strict=True))
-        ]
+            read = [image for image in images if isinstance(image, EncodedImage)]
+            if not read:
+                raise next(image for image in images if isinstance(image, Unusable))
+            columns, refused = self._columns(read, classes, top_k, check)
+        answers, rows = [], count()
+        for upload, image in zip(uploads, images, strict=True):
+            if isinstance(image, Unusable):
+                answers.append(Answer(upload.name, b"", {}, {}, len(classes), problem=image.message))
+                continue
+            row = next(rows)
+            tops = {label: column[row][0] for label, column in columns.items()}
+            sure = {label: column[row][1] for label, column in columns.items()}
+            answers.append(Answer(upload.name, image.thumbnail, tops, sure, len(classes), refused))
+        return answers
+
+    def _columns(
+        self,
+        images: Sequence[EncodedImage],
+        classes: Sequence[str] | Mapping[str, Any],
+        top_k: int,
+        check: Callable[[], None],
+    ) -> tuple[dict[str, list[tuple[Top, bool | None]]], dict[str, str]]:
+        """Return by model what it says about every image, and by each that says nothing, why."""
+        columns, refused = {}, {}
+        for label, model in self.models.items():
+            try:
+                columns[label] = _tops(model, images, classes, top_k, check)
+            except UsageError as error:  # a name that CLIP cannot read, or that this model cannot take
+                refused[label] = str(error)
+        if not columns:
+            raise Refused(422, next(iter(refused.values())))
+        return columns, refused
 
     def _checked(self, uploads: Sequence[Upload], names: Sequence[str]) -> Sequence[str] | Mapping[str, Any]:
         limits = self.limits
@@ -188,38 +189,14 @@ class SideBySide:
         finally:
             self._places.release()
 
-    def _encode(self, upload: Upload, check: Callable[[], None]) -> EncodedImage:
-        """Decode and encode an image that is not known yet; one at a time, since photographs are large."""
+    def _encode(self, upload: Upload, check: Callable[[], None]) -> EncodedImage | Unusable:
+        """Decode and encode an image; one at a time, since photographs are large."""
         check()
-        data = upload.read()
-        key = hashlib.sha256(data).hexdigest()
-        if key not in self._encoded:
-            image = self._open(upload.name, data)
-            backbones = {
-                clip.name: clip for clip in (model.load_backbone() for model in self.models.values())
-            }
-            features = {
-                name: clip.encode_image(clip.preprocess.test(image)[None]) for name, clip in backbones.items()
-            }
-            self._encoded[key] = EncodedImage(_thumbnail(image), features)
-        self._encoded.move_to_end(key)
-        if len(self._encoded) > KEPT:
-            self._encoded.popitem(last=False)
-        return self._encoded[key]
-
-    def _open(self, name: str, data: bytes) -> Image.Image:
-        """Decode an image whose size is allowed."""
+        backbones = {model.load_backbone().name: model.load_backbone() for model in self.models.values()}
         try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                pixels = image.width * image.height
-            if pixels <= self.limits.pixels:
-                return decode_photo(data)
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            pass
-        except UNREADABLE:
-            kinds = ", ".join(FORMATS)
-            raise Refused(415, f"{name} is no image that can be read; send one of {kinds}") from None
-        raise Refused(413, f"{name} has more than {self.limits.pixels:,} pixels; make it smaller")
+            return self._encoder.encode(upload, backbones.values())
+        except Unusable as error:
+            return error
 
 
 def split_names(text: str) -> tuple[str, ...]:
@@ -251,17 +228,14 @@ def _tops(
     classes: Sequence[str] | Mapping[str, Any],
     top_k: int,
     check: Callable[[], None],
-) -> list[tuple[tuple[tuple[str, float], ...], bool | None]]:
+) -> list[tuple[Top, bool | None]]:
     """Return the likeliest names of every image with their probabilities, and whether it is sure."""
     names = list(classes)
     zimg = torch.cat([image.features[model.load_backbone().name] for image in images])
     parts = []
     for part in zimg.split(max(1, TEXTS_AT_ONCE // len(names))):
         check()
-        try:
-            parts.append(model.answers(part, classes))
-        except UsageError as error:  # a name CLIP cannot read, or one this model cannot take
-            raise Refused(422, str(error)) from None
+        parts.append(model.answers(part, classes))
     answers = Answers(torch.cat([part.logits for part in parts]), torch.cat([part.cosines for part in parts]))
     shares = (answers.logits / model.temperature).softmax(1) if len(names) > 1 else answers.cosines
     values, places = shares.topk(max(1, min(top_k, len(names))))
@@ -270,11 +244,3 @@ def _tops(
     rows = zip(values.tolist(), places.tolist(), strict=True)
     tops = [tuple((names[i], chance) for chance, i in zip(*row, strict=True)) for row in rows]
     return list(zip(tops, flags, strict=True))
-
-
-def _thumbnail(image: Image.Image) -> bytes:
-    small = image.copy()
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
-    file = io.BytesIO()
-    small.save(file, "JPEG", quality=85)
-    return file.getvalue()

@@ -1,4 +1,4 @@
-"""The HTTP API: POST /api/predict and GET /api/models; refusals are 4xx with {"error": ...}."""
+"""The HTTP API: POST /api/predict and GET /api/models; refusals are 4xx or 5xx with {"error": ...}."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -31,6 +31,42 @@ class Question(BaseModel):
     top_k: int = Field(TOP_K, ge=1, description="Names an image.")
 
 
+class Named(BaseModel):
+    """A name, with its probability; of one name alone with its similarity, the cosine of image and text."""
+
+    name: str
+    probability: float | None = None
+    similarity: float | None = None
+
+
+class ImageAnswer(BaseModel):
+    """What is said about one image: every model either answers or is among those that refused."""
+
+    file: str = Field(description="The name that was sent with it.")
+    answers: dict[str, list[Named]] = Field(description="By model, the likeliest names.")
+    sure: dict[str, bool | None] = Field(
+        description="By model, whether the image reaches its threshold; null without one for these names."
+    )
+    refused: dict[str, str] | None = Field(
+        None, description="By model that cannot take these names, why; absent where there is none."
+    )
+    error: str | None = Field(
+        None, description="Why there is no answer: no image, or too large; absent where there is one."
+    )
+
+
+class ImageAnswers(BaseModel):
+    """An answer for every image, in the order in which they were sent."""
+
+    images: list[ImageAnswer]
+
+
+class Problem(BaseModel):
+    """Why a request is refused."""
+
+    error: str = Field(description="What is wrong, and what would be right.")
+
+
 async def read_form(request: Request) -> AsyncIterator[Question]:
     """Read a form no further than is allowed; its files are gone when it has been answered."""
     content, options = parse_options_header(request.headers.get("content-type"))
@@ -58,13 +94,19 @@ BODY: dict[str, Any] = {
 }
 
 
+# of requests that are refused, also where FastAPI would say something else of 422
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem} for status in (400, 403, 408, 413, 415, 422, 429, 500, 503)
+}
+
+
 def add_api(app: FastAPI, models: SideBySide) -> None:
     """Put the API over some models into an application."""
 
-    @app.post("/api/predict", openapi_extra=BODY)
-    def predict(request: Request, question: Form) -> dict[str, Any]:
-        """Name images with every model."""
-        return {"images": [_described(answer) for answer in ask(models, question, request)]}
+    @app.post("/api/predict", openapi_extra=BODY, responses=REFUSALS, response_model_exclude_unset=True)
+    def predict(request: Request, question: Form) -> ImageAnswers:
+        """Name images with every model; one that cannot be read has an error, where others can."""
+        return ImageAnswers(images=[_described(answer) for answer in ask(models, question, request)])
 
     @app.get("/api/models")
     def describe() -> dict[str, Any]:
@@ -125,10 +167,13 @@ def _checked(form: FormData) -> Question:
         raise RequestValidationError(error.errors()) from None
 
 
-def _described(answer: Answer) -> dict[str, Any]:
-    """Return an answer for programs; `sure` is null for a model without a threshold for these names."""
+def _described(answer: Answer) -> ImageAnswer:
+    """Return an answer for programs, of which what is not there is not set."""
     by = "probability" if answer.candidates > 1 else "similarity"
     answers = {
-        label: [{"name": name, by: chance} for name, chance in top] for label, top in answer.tops.items()
+        label: [Named.model_validate({"name": name, by: chance}) for name, chance in top]
+        for label, top in answer.tops.items()
     }
-    return {"file": answer.file, "answers": answers, "sure": dict(answer.sure)}
+    more: dict[str, Any] = {"refused": dict(answer.refused)} if answer.refused else {}
+    more |= {"error": answer.problem} if answer.problem else {}
+    return ImageAnswer(file=answer.file, answers=answers, sure=dict(answer.sure), **more)

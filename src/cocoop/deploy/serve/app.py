@@ -8,10 +8,11 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cocoop.deploy.serve.answers import SideBySide
 from cocoop.deploy.serve.api import add_api
-from cocoop.deploy.serve.guard import Guard
+from cocoop.deploy.serve.guard import HEADERS, Guard, problem
 from cocoop.deploy.serve.limits import Limits
 from cocoop.deploy.serve.page import add_page
 
@@ -39,8 +40,9 @@ def make_app(models: SideBySide, hosts: Collection[str] | None, senders: Collect
 def run(app: FastAPI, listener: socket.socket, limits: Limits) -> None:
     """Serve until interrupted."""
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what strangers send is no news
+    room = Room(app, limits.connections)
     config = uvicorn.Config(
-        app,
+        room,
         http="h11",  # the strict parser, also where another one is installed
         ws="none",
         lifespan="off",
@@ -48,13 +50,37 @@ def run(app: FastAPI, listener: socket.socket, limits: Limits) -> None:
         proxy_headers=False,
         server_header=False,
         h11_max_incomplete_event_size=HEAD,
-        limit_concurrency=limits.connections,
         timeout_graceful_shutdown=GRACE,
         timeout_notify=1,
     )
     server = uvicorn.Server(config)
-    config.callback_notify = Watch(server.server_state.connections, limits.silence)
+    room.connections = server.server_state.connections
+    config.callback_notify = Watch(room.connections, limits.silence)
     server.run(sockets=[listener])
+
+
+class Room:
+    """ASGI middleware that answers 503 where too many connections are open; uvicorn's own is no JSON.
+
+    Args:
+        app: the application behind it.
+        limit: connections.
+        connections: uvicorn's, as they come and go.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, connections: Collection[Any] = ()) -> None:
+        self.app = app
+        self.limit = limit
+        self.connections = connections
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, if there is room for it."""
+        if len(self.connections) < self.limit:
+            await self.app(scope, receive, send)
+            return
+        answer = problem(503, f"{self.limit} connections are open; try again in a few seconds")
+        answer.raw_headers += [*HEADERS, (b"connection", b"close"), (b"cache-control", b"no-store")]
+        await answer(scope, receive, send)
 
 
 class Watch:

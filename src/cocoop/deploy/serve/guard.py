@@ -21,8 +21,11 @@ POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
+DENIED = "clipboard-read display-capture geolocation hid microphone midi payment serial usb"
+PERMISSIONS = ", ".join(["camera=(self)", *(f"{each}=()" for each in DENIED.split())])
 HEADERS = [
     (b"content-security-policy", POLICY.encode()),
+    (b"permissions-policy", PERMISSIONS.encode()),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -171,7 +174,7 @@ class Exchange:
 
 def problem(status: int, message: str) -> JSONResponse:
     """Return the answer to a refused request."""
-    return JSONResponse({"error": message}, status, {"Retry-After": "5"} if status == 429 else None)
+    return JSONResponse({"error": message}, status, {"Retry-After": "5"} if status in (429, 503) else None)
 
 
 def _hostname(place: str) -> str | None:

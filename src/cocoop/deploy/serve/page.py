@@ -43,8 +43,9 @@ def add_page(app: FastAPI, models: SideBySide) -> None:
 
 def render(answers: Sequence[Answer]) -> str:
     """Return answers as HTML, the least certain ones by the last model first, where there are several."""
-    judge = list(answers[0].tops)[-1]
-    unsure = sorted(answers, key=lambda answer: answer.confidence(judge))[:UNSURE] if len(answers) > 1 else []
+    read = [answer for answer in answers if not answer.problem]
+    judge = list(read[0].tops)[-1]
+    unsure = sorted(read, key=lambda answer: answer.confidence(judge))[:UNSURE] if len(read) > 1 else []
     return _templates().get_template("results.html").render(answers=answers, unsure=unsure, judge=judge)
 
 

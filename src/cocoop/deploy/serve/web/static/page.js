@@ -35,7 +35,7 @@ async function send() {
   try {
     const answer = await fetch("results", { method: "POST", body });
     if (answer.ok) results.innerHTML = await answer.text();
-    else showProblem(answer.status === 503 ? "The server is busy; try again." : (await answer.json()).error);
+    else showProblem((await answer.json()).error);
   } catch {
     showProblem("The server did not answer; is it still running?");
   }
@@ -71,4 +71,10 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("over");
   choose(event.dataTransfer.files);
+});
+addEventListener("paste", (event) => {
+  const pasted = [...event.clipboardData.files].filter((file) => file.type.startsWith("image/"));
+  if (!pasted.length) return; // words, for the field that they are pasted into
+  event.preventDefault();
+  choose(pasted);
 });
