@@ -18,6 +18,8 @@ from cocoop.data import open_dataset
 from cocoop.data.decode import open_image
 from cocoop.data.shards import find_shards
 from cocoop.deploy.onnx.export import export
+from cocoop.deploy.serve.answers import SideBySide
+from cocoop.deploy.serve.uploads import Upload
 from cocoop.estimator import many
 from cocoop.estimator.evaluate import evaluate
 from cocoop.estimator.fit import FitOptions, fit
@@ -104,6 +106,23 @@ def test_pieces_and_exports_have_what_it_learned(
     rows = pq.read_table(part).to_pylist()
     alike = model.predict([Image.open(row["path"]) for row in rows])
     assert [row["names"][0] for row in rows] == alike.tolist()
+
+
+def test_models_side_by_side_have_towers_of_their_own(
+    model: cocoop.PromptClassifier, toy: Backbone, tmp_path: Path
+) -> None:
+    other = cocoop.PromptClassifier("coop", toy, epochs=1).fit(pictures(), list("aabbc"))  # type: ignore[arg-type]
+    both = SideBySide({"inside": model, "outside": other})
+    file = io.BytesIO()
+    pictures(1)[0].convert("RGB").save(file, "PNG")  # type: ignore[attr-defined]
+    (answer,) = both.answer([Upload("one", file.getvalue)], ["ski", "ticket"], 2)
+    picture = [Image.open(file)]
+    zero = cocoop.ZeroShot(toy, template=model.template)
+    for label, each in {"inside": model, "outside": other, "zero-shot": zero}.items():
+        expected = each.predict_proba(picture, classes=["ski", "ticket"])[0]
+        assert dict(answer.tops[label]) == pytest.approx(
+            dict(zip(["ski", "ticket"], expected, strict=True)), abs=1e-5
+        )
 
 
 def test_other_towers_are_refused_before_the_training(

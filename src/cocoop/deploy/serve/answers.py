@@ -14,7 +14,11 @@ from itertools import count
 from typing import Any, cast
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from cocoop.backbones.features import Encode
+from cocoop.data.transforms import Preprocess
 from cocoop.deploy.serve.limits import DEFAULT, Limits, Refused
 from cocoop.deploy.serve.uploads import EncodedImage, Encoder, Unusable, Upload
 from cocoop.errors import UsageError
@@ -83,6 +87,12 @@ class SideBySide:
             (names for model in models.values() if (names := tuple(model.classes_.tolist()))), ()
         )
         self._encoder = Encoder(limits.pixels)
+        self._towers: dict[str, tuple[Preprocess, Encode]] = {}
+        self._tower_of: dict[str, str] = {}  # of every model: those that learn inside have one of their own
+        for label, model in self.models.items():
+            clip, own = model.load_backbone(), facts_of(model.method).cut != "feature"
+            self._tower_of[label] = tower = label if own else clip.name
+            self._towers[tower] = (clip.preprocess, model.encode if own else clip.encode_image)
         self._turn = threading.Lock()
         self._places = threading.BoundedSemaphore(limits.waiting)
 
@@ -134,7 +144,8 @@ class SideBySide:
         columns, refused = {}, {}
         for label, model in self.models.items():
             try:
-                columns[label] = _tops(model, images, classes, top_k, check)
+                fimg = torch.cat([image.features[self._tower_of[label]] for image in images])
+                columns[label] = _tops(model, fimg, classes, top_k, check)
             except UsageError as error:  # a name that CLIP cannot read, or that this model cannot take
                 refused[label] = str(error)
         if not columns:
@@ -192,9 +203,8 @@ class SideBySide:
     def _encode(self, upload: Upload, check: Callable[[], None]) -> EncodedImage | Unusable:
         """Decode and encode an image; one at a time, since photographs are large."""
         check()
-        backbones = {model.load_backbone().name: model.load_backbone() for model in self.models.values()}
         try:
-            return self._encoder.encode(upload, backbones.values())
+            return self._encoder.encode(upload, self._towers)
         except Unusable as error:
             return error
 
@@ -224,23 +234,22 @@ def with_zero_shot(models: Mapping[str, PromptClassifier]) -> dict[str, PromptCl
 
 def _tops(
     model: PromptClassifier,
-    images: Sequence[EncodedImage],
+    fimg: Float[Tensor, "n kd"],
     classes: Sequence[str] | Mapping[str, Any],
     top_k: int,
     check: Callable[[], None],
 ) -> list[tuple[Top, bool | None]]:
     """Return the likeliest names of every image with their probabilities, and whether it is sure."""
     names = list(classes)
-    zimg = torch.cat([image.features[model.load_backbone().name] for image in images])
     parts = []
-    for part in zimg.split(max(1, TEXTS_AT_ONCE // len(names))):
+    for part in fimg.split(max(1, TEXTS_AT_ONCE // len(names))):
         check()
         parts.append(model.answers(part, classes))
     answers = Answers(torch.cat([part.logits for part in parts]), torch.cat([part.cosines for part in parts]))
     shares = (answers.logits / model.temperature).softmax(1) if len(names) > 1 else answers.cosines
     values, places = shares.topk(max(1, min(top_k, len(names))))
     sure = model.sure_of(answers, names)
-    flags = [None] * len(zimg) if sure is None else sure.tolist()
+    flags = [None] * len(fimg) if sure is None else sure.tolist()
     rows = zip(values.tolist(), places.tolist(), strict=True)
     tops = [tuple((names[i], chance) for chance, i in zip(*row, strict=True)) for row in rows]
     return list(zip(tops, flags, strict=True))

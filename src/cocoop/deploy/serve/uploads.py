@@ -3,15 +3,16 @@
 import hashlib
 import io
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from PIL import Image
 from torch import Tensor
 
-from cocoop.backbones.clip import Backbone
+from cocoop.backbones.features import Encode
 from cocoop.data.decode import FORMATS, decode_photo
 from cocoop.data.storage import UNREADABLE
+from cocoop.data.transforms import Preprocess
 from cocoop.deploy.serve.limits import Refused
 
 KEPT = 512  # images whose features are kept, so that editing names does not encode them again
@@ -32,7 +33,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """What is kept of an image: a small JPEG to show, and its features (1, d) by backbone."""
+    """What is kept of an image: a small JPEG to show, and its features (1, d) by image tower."""
 
     thumbnail: bytes
     features: Mapping[str, Tensor]
@@ -49,13 +50,20 @@ class Encoder:
         self._pixels = pixels
         self._encoded: OrderedDict[str, EncodedImage] = OrderedDict()
 
-    def encode(self, upload: Upload, backbones: Iterable[Backbone]) -> EncodedImage:
-        """Decode and encode an image that is not known yet. Raises Unusable."""
+    def encode(self, upload: Upload, towers: Mapping[str, tuple[Preprocess, Encode]]) -> EncodedImage:
+        """Decode and encode an image that is not known yet. Raises Unusable.
+
+        Args:
+            upload: the image file.
+            towers: by name, what makes pixels of an image, and features of these.
+        """
         data = upload.read()
         key = hashlib.sha256(data).hexdigest()
         if key not in self._encoded:
             image = self._open(upload.name, data)
-            features = {clip.name: clip.encode_image(clip.preprocess.test(image)[None]) for clip in backbones}
+            features = {
+                name: encode(preprocess.test(image)[None]) for name, (preprocess, encode) in towers.items()
+            }
             self._encoded[key] = EncodedImage(_thumbnail(image), features)
         self._encoded.move_to_end(key)
         if len(self._encoded) > KEPT:
