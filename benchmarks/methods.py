@@ -2,8 +2,9 @@
 
     python -m benchmarks.methods --classes 50
 
-Steps are forward and backward over random image features; weights are random too, on which time does not
-depend. Times are medians of runs in turns. A conditional method takes one image: each has its own context.
+Steps are forward and backward over random image features, or where a method learns inside the image tower
+from what images are there; weights are random too, on which time does not depend. Times are medians of runs
+in turns. A conditional method takes one image: each has its own context.
 """
 
 import statistics
@@ -17,6 +18,7 @@ from benchmarks.measure import alternate, machine, versions
 from benchmarks.text import class_names
 from cocoop.backbones.clip import Backbone, load_backbone
 from cocoop.methods import METHODS, build, ordered
+from cocoop.methods._hooks import cut_of
 from cocoop.methods._settings import resolve
 from cocoop.training.classifier import Classifier
 from cocoop.training.step import backward, losses
@@ -56,8 +58,11 @@ def _method(clip: Backbone, name: str, classes: int) -> Any:
 def _step(clip: Backbone, name: str, names: Any, batch: int) -> Any:
     method = _method(clip, name, len(names))
     classifier = Classifier(clip, method, names)
-    generator = torch.Generator().manual_seed(0)
-    images = F.normalize(torch.randn(batch, clip.embed_dim, generator=generator), dim=1).to(clip.device)
+    generator, cut = torch.Generator().manual_seed(0), cut_of(method)
+    if cut == "feature":
+        images = F.normalize(torch.randn(batch, clip.embed_dim, generator=generator), dim=1).to(clip.device)
+    else:
+        images = clip.encode_image(torch.randn(batch, 3, *clip.preprocess.edges, generator=generator), cut)
     labels = (torch.arange(batch) % len(names)).to(clip.device)
     return lambda: backward(method, losses(classifier, images, labels), share=1.0)
 
