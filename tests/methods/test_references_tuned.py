@@ -1,6 +1,8 @@
 """What is tuned inside the towers without prompts, is its formula: by open_clip's own modules, in fp64."""
 
 import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -72,6 +74,10 @@ def cross_entropy(logits: Tensor) -> tuple[Tensor, Terms]:
     return logits, {"cross-entropy": F.cross_entropy(logits, LABELS)}
 
 
+def gradients(terms: Terms, method: Any) -> list[Tensor]:
+    return list(torch.autograd.grad(sum(terms.values(), torch.tensor(0.0)), list(method.parameters())))
+
+
 def zero_shot(clip: Backbone, template: str) -> Tensor:
     images = F.normalize(clip.model.encode_image(states(Pixels(), clip)), dim=1)
     return SCALE * images @ words(clip, clip.model, template).T
@@ -87,11 +93,51 @@ def of_prolip(method: Any, clip: Backbone, cfg: Any, state: Tensor) -> tuple[Ten
     return logits, {"cross-entropy": F.cross_entropy(logits, LABELS), "penalty": distance / 3}  # three shots
 
 
-REFERENCES = {"prolip": of_prolip}
+@contextmanager
+def added(blocks: Any, terms: dict[int, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """Add a term of a block's input under its first layer norm to what the block gives."""
+
+    def hook(number: int) -> Callable[..., Tensor]:
+        return lambda block, args, out: out + terms[number](block.ln_1(args[0]))
+
+    handles = [blocks[number].register_forward_hook(hook(number)) for number in terms]
+    yield
+    for handle in handles:
+        handle.remove()
 
 
-def state_of(clip: Backbone) -> Tensor:
-    return states(Pixels(), clip)
+def adapter(method: Any, cfg: Any, tower: str, place: int, released: bool) -> Callable[[Tensor], Tensor]:
+    """By hand; as released, the gradient goes into the parameters as if the scale were 1."""
+    down, up = (getattr(method, f"{tower}_{way}")[place] for way in ("down", "up"))
+    middle = method.shared[place]
+
+    def run(normed: Tensor) -> Tensor:
+        seen = cfg.scale * normed + (1 - cfg.scale) * normed.detach() if released else normed
+        hidden = (seen @ down.weight.T + down.bias).clamp(min=0)
+        hidden = (hidden @ middle.weight.T + middle.bias).clamp(min=0)
+        term = hidden @ up.weight.T + up.bias
+        return cfg.scale * term.detach() + (term - term.detach()) if released else cfg.scale * term
+
+    return run
+
+
+def of_mma(
+    method: Any, clip: Backbone, cfg: Any, state: Tensor, released: bool = True
+) -> tuple[Tensor, Terms]:
+    model: Any = clip.model
+    last = min(len(model.visual.transformer.resblocks), len(model.transformer.resblocks))
+    first = min(cfg.frozen_blocks, last - 1)
+    of_image, of_text = (
+        {first + place: adapter(method, cfg, tower, place, released) for place in range(last - first)}
+        for tower in ("image", "text")
+    )
+    with added(model.visual.transformer.resblocks, of_image), added(model.transformer.resblocks, of_text):
+        images = F.normalize(model.encode_image(states(Pixels(), clip)), dim=1)
+        logits = SCALE * images @ words(clip, model, "a photo of a {}.").T
+    return cross_entropy(logits)
+
+
+REFERENCES = {"prolip": of_prolip, "mma": of_mma}
 
 
 @pytest.mark.parametrize(
@@ -134,10 +180,51 @@ def test_prolip_refuses_a_penalty_below_zero() -> None:
         resolve("prolip", None, {"penalty": -0.1})
 
 
-@pytest.mark.parametrize("name", ["prolip"])
+@pytest.mark.parametrize("frozen_blocks", [0, 1, 9])
+def test_mma_has_adapters_in_blocks_that_both_towers_have(frozen_blocks: int, deep: Backbone) -> None:
+    method = shaken(built("mma", deep, frozen_blocks=frozen_blocks, scale=0.5, size=3))
+    assert method.cut == min(frozen_blocks, 2)
+    assert [len(method.shared), len(method.text_up)] == [3 - method.cut] * 2
+    cfg = dataclasses.replace(resolve("mma").config, frozen_blocks=frozen_blocks, scale=0.5)
+    logits, terms = of_mma(method, deep, cfg, deep)
+    classifier = Classifier(deep, method, NAMES)
+    torch.testing.assert_close(classifier(states(method, deep)), logits, rtol=1e-9, atol=1e-9)
+    ours = gradients(losses(classifier, states(method, deep), LABELS), method)
+    torch.testing.assert_close(ours, gradients(terms, method), rtol=1e-9, atol=1e-9)
+
+
+def test_mma_learns_as_if_its_scale_were_one(deep: Backbone) -> None:
+    method, cfg = shaken(built("mma", deep, frozen_blocks=0, scale=0.01)), resolve("mma").config
+    cfg = dataclasses.replace(cfg, frozen_blocks=0, scale=0.01)
+    _, plain = of_mma(method, deep, cfg, deep, released=False)
+    ours = gradients(losses(Classifier(deep, method, NAMES), states(method, deep), LABELS), method)
+    torch.testing.assert_close([0.01 * each for each in ours], gradients(plain, method), rtol=1e-9, atol=1e-9)
+
+
+def test_mma_without_a_scale_is_zero_shot(deep: Backbone) -> None:
+    method = shaken(built("mma", deep, scale=0.0))
+    logits = Classifier(deep, method, NAMES)(states(method, deep))
+    torch.testing.assert_close(logits, zero_shot(deep, "a photo of a {}."), rtol=1e-9, atol=1e-9)
+
+
+def test_mma_starts_by_what_goes_out(deep: Backbone) -> None:
+    method = built("mma", deep, frozen_blocks=0, size=256)
+    for layers, out in ((method.shared, 256), (method.text_up, 16), (method.image_down, 256)):
+        values = torch.cat([layer.weight.flatten() for layer in layers]).detach()
+        assert values.std().item() == pytest.approx((2 / out) ** 0.5, rel=0.05)
+        assert not any(layer.bias.any() for layer in layers)
+
+
+@pytest.mark.parametrize("setting", [{"frozen_blocks": -1}, {"size": 0}, {"scale": -0.1}])
+def test_mma_refuses_settings_without_a_meaning(setting: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(setting))} must be at least"):
+        resolve("mma", None, setting)
+
+
+@pytest.mark.parametrize("name", ["prolip", "mma"])
 def test_what_is_cached_at_the_cut_gives_the_gradients_of_pixels(name: str, deep: Backbone) -> None:
     method = shaken(built(name, deep))
-    reference, _ = REFERENCES[name](method, deep, None, states(method, deep))
+    reference, _ = REFERENCES[name](method, deep, resolve(name).config, states(method, deep))
     parameters = list(method.parameters())
     ours = Classifier(deep, method, NAMES)(states(method, deep)).sin().sum()
     torch.testing.assert_close(
@@ -162,6 +249,19 @@ def test_what_is_cached_at_the_cut_gives_the_gradients_of_pixels(name: str, deep
             },
             {"penalty": None, "power": 1, "templates": ("dataset",)},
         ),
+        (
+            "mma-released",
+            {
+                "optimizer": "sgd",
+                "lr": 0.0015,
+                "epochs": 5,
+                "batch_size": 16,
+                "warmup_epochs": 0,
+                "momentum": 0.9,
+                "weight_decay": 5e-4,
+            },
+            {"frozen_blocks": 4, "size": 32, "scale": 0.001},
+        ),
         ("prolip-few-shot", {"lr": 1e-4, "eps": 1e-4, "epochs": 300}, {"penalty": None}),
     ],
 )
@@ -175,3 +275,9 @@ def test_released_values(preset: str, recipe: dict[str, Any], config: dict[str, 
 
 def test_prolip_has_the_seven_templates_on_imagenet() -> None:
     assert resolve("prolip").on("imagenet").config.templates == ("select7",)
+
+
+def test_mma_has_larger_batches_on_imagenet() -> None:
+    recipe = resolve("mma").on("imagenet").recipe
+    assert recipe is not None
+    assert recipe.batch_size == 128

@@ -53,7 +53,7 @@ BY_DATASET: Mapping[str, Mapping[str, object]] = {"imagenet": {"templates": ("se
 
 @METHODS.register("prolip")
 class Model(nn.Module):
-    """The projection and how it is changed: f = x (P + D), with λ ||D||² in the loss (equation 5)."""
+    """The projection and how it is changed: f = x (P + D), with λ ||D||² in the loss."""
 
     facts = Facts(
         name="ProLIP",
