@@ -214,7 +214,7 @@ def prepared(name: str, clip: Backbone, **settings: Any) -> tuple[Any, Any]:
     with torch.no_grad():
         for parameter in method.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator).double())
-    if any(isinstance(each, Draws) for each in method.modules()):
+    if any(isinstance(each, Draws | nn.Dropout) for each in method.modules()):
         method.eval()  # the same random numbers in every call
     return method, cfg
 

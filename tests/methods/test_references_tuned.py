@@ -137,7 +137,30 @@ def of_mma(
     return cross_entropy(logits)
 
 
-REFERENCES = {"prolip": of_prolip, "mma": of_mma}
+def lora(method: Any, cfg: Any, clip: Backbone) -> Backbone:
+    """The towers with the changes merged into their weights, differentiably."""
+    changed = deepcopy(clip)
+    model: Any = changed.model
+    for tower, blocks in (
+        ("image", model.visual.transformer.resblocks),
+        ("text", model.transformer.resblocks),
+    ):
+        a, b = getattr(method, f"{tower}_a"), getattr(method, f"{tower}_b")
+        for number, block in enumerate(blocks):
+            merged = torch.cat([b[number, part] @ a[number, part] for part in range(3)])
+            weight = block.attn.in_proj_weight.detach()
+            del block.attn.in_proj_weight
+            block.attn.in_proj_weight = weight + cfg.alpha / cfg.rank**0.5 * merged
+    return changed
+
+
+def of_clip_lora(method: Any, clip: Backbone, cfg: Any, state: Tensor) -> tuple[Tensor, Terms]:
+    changed = lora(method, cfg, clip)
+    images = F.normalize(changed.model.encode_image(states(Pixels(), clip)), dim=1)
+    return cross_entropy(SCALE * images @ words(clip, changed.model, "a photo of a {}.").T)
+
+
+REFERENCES = {"prolip": of_prolip, "mma": of_mma, "clip-lora": of_clip_lora}
 
 
 @pytest.mark.parametrize(
@@ -221,6 +244,83 @@ def test_mma_refuses_settings_without_a_meaning(setting: dict[str, Any]) -> None
         resolve("mma", None, setting)
 
 
+def test_clip_lora_is_zero_shot_at_first(deep: Backbone) -> None:
+    method = built("clip-lora", deep)
+    assert not method.text_b.any()
+    assert not method.image_b.any()
+    assert 0.9 / 4 < method.text_a.abs().max() < 1 / 4  # as torch's linear layers of width 16
+    logits = Classifier(deep, method, NAMES)(states(method, deep))
+    torch.testing.assert_close(logits, zero_shot(deep, "a photo of a {}."), rtol=1e-9, atol=1e-9)
+
+
+def test_clip_lora_has_no_tower_in_its_state(deep: Backbone) -> None:
+    state = built("clip-lora", deep).state_dict()
+    assert {name: tuple(value.shape) for name, value in state.items()} == {
+        "text_a": (4, 3, 2, 16),
+        "text_b": (4, 3, 16, 2),
+        "image_a": (3, 3, 2, 32),
+        "image_b": (3, 3, 32, 2),
+    }
+
+
+def test_clip_lora_drops_inputs_of_every_class_on_its_own(deep: Backbone) -> None:
+    """In training no two classes share a token's state; in a test they do, which changes nothing."""
+    method = shaken(built("clip-lora", deep)).train()
+    seen: list[int] = []
+    method.dropout.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    nothing = torch.empty(1, 1, 0, 16).double()
+    apart = Classifier(deep, method, NAMES)
+    drawn = apart.encode(nothing)
+    tokens = sum(len(deep.tokenize(f"a photo of a {name}.")) for name in NAMES)
+    assert set(seen) == {tokens}
+    twice = Classifier(deep, method, ["dog", "dog"])
+    first, second = twice.encode(nothing)[0]
+    assert not torch.equal(first, second)
+    method.eval()
+    seen.clear()
+    shared = Classifier(deep, method, NAMES)
+    torch.testing.assert_close(shared.encode(nothing), apart.encode(nothing))
+    assert seen[0] < seen[-1] == tokens
+    assert not torch.equal(shared.encode(nothing), drawn)
+
+
+def test_clip_loras_dropout_is_that_of_each_projection(deep: Backbone) -> None:
+    """One share of the inputs for queries, another for keys, another for values; scaled to the same mean."""
+    method = shaken(built("clip-lora", deep, dropout=0.5)).train()
+    (change,) = [method.text_changes().blocks[0].qkv]
+    a, b = method.text_a[0].detach(), method.text_b[0].detach()
+    ones = torch.ones(2000, 16).double()
+    drawn = change(ones).detach()
+    for part in range(3):
+        whole = (b[part] @ a[part] @ ones[0]) / 2**0.5
+        own = drawn[:, 16 * part : 16 * part + 16]
+        torch.testing.assert_close(own.mean(0), whole, rtol=0.2, atol=0.05 * float(whole.abs().max()))
+        kept = torch.linalg.lstsq(b[part], (own * 2**0.5).T).solution  # A x of what was kept
+        assert len(kept.T.round(decimals=6).unique(dim=0)) > 100
+    assert not torch.equal(method.text_changes().blocks[0].qkv(ones), drawn)
+    method.eval()
+    torch.testing.assert_close(change(ones)[0, :16], (b[0] @ a[0] @ ones[0]) / 2**0.5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [({"rank": 0}, "rank must be at least 1"), ({"dropout": 1.0}, "dropout must be from 0 to less than 1")],
+)
+def test_clip_lora_refuses_settings_without_a_meaning(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve("clip-lora", None, setting)
+
+
+def test_steps_are_counted_for_every_shot(deep: Backbone) -> None:
+    """Two images of one class and one of each other: two shots, so that six steps are three for each."""
+    method = built("clip-lora", deep)
+    state = states(method, deep)
+    recipe = Recipe(steps_per_shot=3, batch_size=2, schedule="step", lr=1e-3, lr_end=1e-4)
+    log = fit(Classifier(deep, method, NAMES), Samples(lambda epoch: state, LABELS), recipe, seed=1)
+    assert len(log.loss) == 6
+    assert log.lr == pytest.approx([recipe.lr_at_step(step, 6) for step in (0, 2, 4)])
+
+
 @pytest.mark.parametrize("name", ["prolip", "mma"])
 def test_what_is_cached_at_the_cut_gives_the_gradients_of_pixels(name: str, deep: Backbone) -> None:
     method = shaken(built(name, deep))
@@ -261,6 +361,20 @@ def test_what_is_cached_at_the_cut_gives_the_gradients_of_pixels(name: str, deep
                 "weight_decay": 5e-4,
             },
             {"frozen_blocks": 4, "size": 32, "scale": 0.001},
+        ),
+        (
+            "clip-lora-released",
+            {
+                "optimizer": "adamw",
+                "lr": 2e-4,
+                "lr_end": 1e-6,
+                "steps_per_shot": 500,
+                "batch_size": 32,
+                "weight_decay": 0.01,
+                "schedule": "step",
+                "crop": 0.08,
+            },
+            {"rank": 2, "alpha": 1.0, "dropout": 0.25},
         ),
         ("prolip-few-shot", {"lr": 1e-4, "eps": 1e-4, "epochs": 300}, {"penalty": None}),
     ],

@@ -156,8 +156,8 @@ def _times(x: Tensor, ahead: float, back: float) -> Tensor:
 
 def _layers(count: int, size: int, out: int) -> nn.ModuleList:
     """Return linear layers: Kaiming's normal initialisation by what goes out, and zeros for the biases."""
-    layers = nn.ModuleList(nn.Linear(size, out) for _ in range(count))
+    layers = [nn.Linear(size, out) for _ in range(count)]
     for layer in layers:
         nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         nn.init.zeros_(layer.bias)
-    return layers
+    return nn.ModuleList(layers)
