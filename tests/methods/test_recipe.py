@@ -42,6 +42,11 @@ def test_paper_presets() -> None:
         {"beta2": 1.0},
         {"crop": 1.1},
         {"steps": 3},
+        {"steps_per_shot": 3},
+        {"steps_per_shot": -3, "schedule": "step"},
+        {"steps_per_shot": 3, "steps": 3, "schedule": "step"},
+        {"lr_end": -1e-6},
+        {"lr_end": 0.1},
         {"classes_per_step": 1},
         {"classes_per_step": -5},
         {"average": (1.0, 0.0)},
@@ -52,6 +57,30 @@ def test_paper_presets() -> None:
 def test_impossible_recipes(bad: dict) -> None:
     with pytest.raises(UsageError):
         Recipe(**bad)
+
+
+def test_steps_for_every_shot() -> None:
+    recipe = Recipe(steps_per_shot=5, batch_size=4, schedule="step", epochs=7)
+    assert recipe.learns
+    assert recipe.length == "5 steps a shot"
+    assert recipe.all_steps(images=22, shots=3) == 15
+    assert recipe.all_epochs(images=22, shots=3) == 3  # of five batches each
+    assert recipe.all_epochs(images=9, shots=3) == 8
+    assert Recipe(steps=5, batch_size=4, schedule="step").all_steps(images=22, shots=3) == 5
+    assert Recipe(epochs=2, batch_size=4).all_steps(images=22, shots=3) == 10
+
+
+def test_the_cosine_ends_where_it_is_told_to() -> None:
+    """Of the released schedule: torch's own, step by step."""
+    recipe = Recipe(steps_per_shot=1, schedule="step", lr=2e-4, lr_end=1e-6)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 2e-4)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10, eta_min=1e-6)
+    for step in range(10):
+        assert recipe.lr_at_step(step, 10) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        theirs.step()
+    by_epoch = Recipe(epochs=4, warmup_epochs=0, lr=1.0, lr_end=0.5)
+    assert [by_epoch.lr_at(epoch) for epoch in (0, 2)] == [1.0, 0.75]
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])

@@ -33,6 +33,7 @@ from tests.methods import test_references_caches as caches
 from tests.methods import test_references_contexts as contexts
 from tests.methods import test_references_sentences as sentences
 from tests.methods import test_references_testtime as testtime
+from tests.methods import test_references_tuned as tuned
 from tests.methods.banks import bank, features, states
 from tests.methods.references_heads import HEADS
 
@@ -193,6 +194,7 @@ REFERENCES: dict[str, Reference] = {
     **contexts.REFERENCES,
     **sentences.REFERENCES,
     **testtime.REFERENCES,
+    **tuned.REFERENCES,
 }
 
 
@@ -212,7 +214,7 @@ def prepared(name: str, clip: Backbone, **settings: Any) -> tuple[Any, Any]:
     with torch.no_grad():
         for parameter in method.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator).double())
-    if any(isinstance(each, Draws) for each in method.modules()):
+    if any(isinstance(each, Draws | nn.Dropout) for each in method.modules()):
         method.eval()  # the same random numbers in every call
     return method, cfg
 

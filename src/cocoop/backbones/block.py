@@ -23,7 +23,7 @@ class Change:
         norm_1: in place of the layer norm before attention.
         qkv: of what this norm gives (*n, w), added to queries, keys and values side by side (*n, 3w).
         norm_2: in place of the layer norm before the MLP.
-        beside: of the block's input, added to its output.
+        beside: of what the layer norm before attention gives, added to the block's output.
     """
 
     norm_1: Step | None = None
@@ -104,7 +104,7 @@ class Block:
         y = x + self.scale_1(self.out_proj(attended))
         hidden = self.activation(self.widen(self.norm_2(y).to(self.widen.weight.dtype)))
         y = y + self.scale_2(self.narrow(hidden))
-        return y if self.beside is None else y + self.beside(x)
+        return y if self.beside is None else y + self.beside(self.norm_1(x)).to(y.dtype)
 
     def _project(self, x: Float[Tensor, "*n w"], rows: slice) -> Float[Tensor, "*n p"]:
         weight, bias = self.in_proj.weight[rows], self.in_proj.bias[rows]

@@ -31,6 +31,7 @@ from cocoop.estimator.train import cut_for
 from cocoop.methods import baseline
 from cocoop.methods._hooks import views_of
 from cocoop.methods._recipe import training_views
+from cocoop.training.samples import shots_of
 
 SEEN = 4_000  # images a training sees, repeats counted, where neither epochs nor preset were asked for
 PAIRS = 1_500_000  # images times names that it sees then, where every image has prompts of its own
@@ -109,7 +110,7 @@ def fit(options: FitOptions, console: Console) -> PromptClassifier:
     _limit_epochs(model, len(train), len(classes))
     if options.dry_run:
         backbone = ": ".join(filter(None, planned(str(asked), data)))
-        say_plan(model, backbone, options.out, automatic, len(train), console)
+        say_plan(model, backbone, options.out, automatic, _truth(train), console)
         return model
     if isinstance(asked, str):
         model.set_params(backbone=backbone_for(asked, data, model.device, model.precision, console))
@@ -181,7 +182,7 @@ def _train(
     images = replace(encoder(clip, data), cut=cut_for(model.choice, clip, model.template))
     encode(clip, data, items, console)  # a bad image is named before the training
     recipe = model.choice.recipe
-    steps = recipe.all_steps(len(items)) if recipe else 0
+    steps = recipe.all_steps(len(items), shots_of(_truth(items))) if recipe else 0
     with few_threads(clip.device, clip.width), progress("training", max(1, steps), console) as advance:
         counted = register_optimizer_step_post_hook(lambda *step: advance(1))
         try:

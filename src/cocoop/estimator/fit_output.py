@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxtyping import Int
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from cocoop.data import Dataset, Item, is_source
 from cocoop.data.own.duplicates import duplicate_warnings
@@ -13,6 +15,7 @@ from cocoop.estimator.calibration import FEWEST
 from cocoop.estimator.card import ModelInfo, Result
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.methods import baseline
+from cocoop.training.samples import shots_of
 
 FEW = 100  # below so many images, what one of them weighs is said
 
@@ -34,14 +37,19 @@ def say_start(data: Dataset, train: Sequence[Item], console: Console) -> None:
 
 
 def say_plan(
-    model: PromptClassifier, backbone: str, out: Path, automatic: bool, images: int, console: Console
+    model: PromptClassifier,
+    backbone: str,
+    out: Path,
+    automatic: bool,
+    labels: Int[Tensor, " n"],
+    console: Console,
 ) -> None:
-    """Print what would be done."""
+    """Print what would be done with images of these classes."""
     choice = model.choice
     recipe = choice.recipe
     trained = f", {recipe.length} epochs, batches of {recipe.batch_size}" if recipe and recipe.learns else ""
     if recipe and recipe.learns:
-        trained += f", {recipe.all_steps(images):,} steps, learning rate {recipe.lr:g}"
+        trained += f", {recipe.all_steps(len(labels), shots_of(labels)):,} steps, learning rate {recipe.lr:g}"
     method = "the best of the quick methods" if automatic else f"{choice.method}{trained}"
     for line in (
         f"method: {method}",

@@ -22,6 +22,8 @@ class Recipe:
     Attributes:
         epochs: passes over the shots; 0 where a method is computed in closed form.
         steps: number of all steps, in place of `epochs`; 0 for none.
+        steps_per_shot: number of all steps for every shot, in place of both: times the images of a class, the
+            most where classes differ; 0 for none.
         batch_size: images a step, 0 for all of them; a last smaller batch is dropped, unless it is the only
             one. Sentences, where a method learns from these alone.
         classes_per_step: K, classes that a step compares: those of its images and a random sample of the
@@ -31,6 +33,7 @@ class Recipe:
             sample alone, T being the classes of the batch: the sum of exponentials that softmax divides by is
             right on average then, its logarithm is not.
         lr: highest learning rate.
+        lr_end: what the cosine goes down to.
         schedule: whether the cosine goes down by "epoch" or by "step".
         warmup_epochs: first epochs at the constant `warmup_lr`, the same for all that is learned.
         warmup_steps: first steps of a schedule by step, in which the rate rises from `warmup_lr`.
@@ -55,10 +58,12 @@ class Recipe:
 
     epochs: int = 10
     steps: int = 0
+    steps_per_shot: int = 0
     batch_size: int = 1
     classes_per_step: int = 0
     class_correction: Correction = "local"
     lr: float = 0.002
+    lr_end: float = 0.0
     schedule: Literal["epoch", "step"] = "epoch"
     warmup_epochs: int = 1
     warmup_steps: int = 0
@@ -79,7 +84,8 @@ class Recipe:
     starts_from: str = ""
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 0), ("steps", 0), ("batch_size", 0), ("views", 1), ("clip", 0)):
+        whole = ("epochs", "steps", "steps_per_shot", "batch_size", "clip")
+        for name, least in (*((name, 0) for name in whole), ("views", 1)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if self.classes_per_step and self.classes_per_step < 2:
@@ -88,14 +94,18 @@ class Recipe:
             )
         if not 0 < self.lr < math.inf:
             raise UsageError(f"lr must be a positive number, not {self.lr}")
+        if not 0 <= self.lr_end <= self.lr:
+            raise UsageError(f"lr_end must be from 0 to lr, {self.lr:g}, not {self.lr_end}")
         if not 0 <= self.beta2 < 1:
             raise UsageError(f"beta2 must be from 0 to less than 1, not {self.beta2}")
         if not 0 < self.crop <= 1:
             raise UsageError(f"crop must be above 0 and at most 1, not {self.crop}")
         if self.augmentation not in AUGMENTATIONS:
             raise UsageError(f"augmentation must be one of {', '.join(AUGMENTATIONS)}")
-        if self.steps and self.schedule == "epoch":
+        if (self.steps or self.steps_per_shot) and self.schedule == "epoch":
             raise UsageError('a number of steps goes with schedule="step"')
+        if self.steps and self.steps_per_shot:
+            raise UsageError("the number of steps is that of all or that of every shot: set the other to 0")
         if self.average and not self.average[1] > 0:
             raise UsageError(f"the deviation of average must be above 0, not {self.average[1]}")
         if self.average and self.keep == "best":
@@ -108,24 +118,29 @@ class Recipe:
     @property
     def learns(self) -> bool:
         """Whether there are any steps."""
-        return bool(self.epochs or self.steps)
+        return bool(self.epochs or self.steps or self.steps_per_shot)
 
     @property
     def length(self) -> str:
         """Its epochs or its steps, as tables have them."""
+        if self.steps_per_shot:
+            return f"{self.steps_per_shot} steps a shot"
         return f"{self.steps} steps" if self.steps else str(self.epochs)
 
     def steps_an_epoch(self, images: int) -> int:
         """Return the number of batches in a pass over so many images."""
         return max(1, images // self.batch_size) if self.batch_size else 1
 
-    def all_epochs(self, images: int) -> int:
+    def all_epochs(self, images: int, shots: int) -> int:
         """Return the number of passes over so many images, the last one perhaps not to its end."""
-        return math.ceil(self.steps / self.steps_an_epoch(images)) if self.steps else self.epochs
+        steps = self.all_steps(images, shots)
+        counted = self.steps or self.steps_per_shot
+        return math.ceil(steps / self.steps_an_epoch(images)) if counted else self.epochs
 
-    def all_steps(self, images: int) -> int:
-        """Return the number of steps on so many images."""
-        return self.steps or self.epochs * self.steps_an_epoch(images)
+    def all_steps(self, images: int, shots: int) -> int:
+        """Return the number of steps on so many images, of which a class has so many at most."""
+        counted = self.steps or self.steps_per_shot * shots
+        return counted or self.epochs * self.steps_an_epoch(images)
 
     def optimizer_of(self, parameters: "Iterable[tuple[str, nn.Parameter]]") -> "torch.optim.Optimizer":
         """Return the optimiser of what is learned, given with names.
@@ -154,10 +169,10 @@ class Recipe:
         """
         if epoch < self.warmup_epochs:
             return self.warmup_lr
-        return 0.5 * self.lr * (1 + math.cos(math.pi * (epoch - self.warmup_epochs) / self.epochs))
+        return self._cosine((epoch - self.warmup_epochs) / self.epochs)
 
     def lr_at_step(self, step: int, total: int) -> float:
-        """Learning rate of a step, counted from 0: a rising warm-up, then cosine to 0 behind the last step.
+        """Learning rate of a step, counted from 0: a rising warm-up, then cosine to `lr_end` behind the last.
 
         Examples:
             >>> recipe = Recipe(schedule="step", lr=1.0, warmup_steps=2, warmup_lr=0.0)
@@ -166,8 +181,10 @@ class Recipe:
         """
         if step < self.warmup_steps:
             return self.warmup_lr + (self.lr - self.warmup_lr) * step / self.warmup_steps
-        done = (step - self.warmup_steps) / max(1, total - self.warmup_steps)
-        return 0.5 * self.lr * (1 + math.cos(math.pi * done))
+        return self._cosine((step - self.warmup_steps) / max(1, total - self.warmup_steps))
+
+    def _cosine(self, done: float) -> float:
+        return self.lr_end + 0.5 * (self.lr - self.lr_end) * (1 + math.cos(math.pi * done))
 
     def _groups(self, named: "list[tuple[str, nn.Parameter]]") -> Iterator[dict[str, Any]]:
         rest = dict(named)

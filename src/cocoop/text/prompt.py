@@ -26,7 +26,8 @@ class Slot(NamedTuple):
     Attributes:
         token: vocabulary index, or -1 where a learned vector stands.
         ctx: index of the learned vector, or -1.
-        cls: the class the learned vector belongs to, or -1 where all classes share it.
+        cls: the class that the learned vector, or the state of the token, belongs to alone; -1 where the
+            classes share it.
     """
 
     token: int = -1
@@ -52,6 +53,8 @@ class Prompt:
             on overwrite the states where vectors stand; 1, 2, 3 ... where none are given.
         shared_blocks: how many of the first blocks all classes share in spite of `class_specific`: up to
             there, the vectors of the first class are those of all.
+        own_states: whether every class has states of its own also where prompts start alike, for a tower that
+            draws at random, as dropout does in training.
     """
 
     template: str
@@ -62,6 +65,7 @@ class Prompt:
     underscores: bool = False
     deeper: tuple[int, ...] = ()
     shared_blocks: int = 0
+    own_states: bool = False
 
     def __post_init__(self) -> None:
         if self.template.count("{}") != 1:
@@ -92,7 +96,8 @@ class Prompt:
         head = tokenize.words(self.template.partition("{}")[0])[
             : max(self.places, default=self.n_ctx - 1) + 1
         ]
-        return [self._slots(tokenize, name, label, head) for label, name in enumerate(class_names)]
+        each = [self._slots(tokenize, name, label, head) for label, name in enumerate(class_names)]
+        return list(map(_own, each, range(len(each)))) if self.own_states else each
 
     def _slots(self, tokenize: Tokenizer, class_name: str, label: int, head: list[int]) -> tuple[Slot, ...]:
         name = class_name if self.underscores else _spaced(class_name)
@@ -126,6 +131,11 @@ def own_slots(slots: Sequence[tuple[Slot, ...]], classes: Int[Tensor, "b k"]) ->
         for image, labels in enumerate(classes.tolist())
         for label in labels
     ]
+
+
+def _own(slots: tuple[Slot, ...], label: int) -> tuple[Slot, ...]:
+    """Return the slots of a class apart from those of all others."""
+    return tuple(slot._replace(cls=label) for slot in slots)
 
 
 def _name(tokenize: Tokenizer, name: str, label: int) -> list[int]:

@@ -168,7 +168,7 @@ def _steps(
     optimizer = recipe.optimizer_of(method.named_parameters())
     if resume:
         log = restore(resume, method, optimizer, kept)
-    epochs, steps = recipe.all_epochs(images), recipe.all_steps(images)
+    epochs, steps = recipe.all_epochs(images, samples.shots), recipe.all_steps(images, samples.shots)
     for epoch in range(len(log.lr), epochs):
         features: Tensor | Live = banks.views if recipe.from_views else samples.views(epoch)
         labels = samples.labels.repeat(len(features) // max(1, images)).to(classifier.device)

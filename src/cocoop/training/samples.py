@@ -37,6 +37,16 @@ class Samples:
     validation: Callable[[Selection], Validation] = no_validation
     plain: Callable[[], Float[Tensor, "n *l d"]] | None = None
 
+    @property
+    def shots(self) -> int:
+        """Images of a class, the most where classes differ."""
+        return shots_of(self.labels)
+
+
+def shots_of(labels: Int[Tensor, " n"]) -> int:
+    """Return how many images of a class there are, the most where classes differ; 0 of none."""
+    return int(labels.bincount().max()) if len(labels) else 0
+
 
 def of_sentences(
     sentences: Mapping[str, Sentences], validation: Callable[[Selection], Validation]
