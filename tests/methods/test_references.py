@@ -33,6 +33,7 @@ from tests.methods import test_references_caches as caches
 from tests.methods import test_references_contexts as contexts
 from tests.methods import test_references_sentences as sentences
 from tests.methods import test_references_testtime as testtime
+from tests.methods import test_references_tokens as tokens
 from tests.methods.banks import bank, features, states
 from tests.methods.references_heads import HEADS
 
@@ -193,6 +194,7 @@ REFERENCES: dict[str, Reference] = {
     **contexts.REFERENCES,
     **sentences.REFERENCES,
     **testtime.REFERENCES,
+    **tokens.REFERENCES,
 }
 
 

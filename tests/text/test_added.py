@@ -97,7 +97,7 @@ CASES = {
 }
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(**CASES)
 def test_read_only_vectors_are_a_mask(
     tower: Callable[[str], Backbone],
@@ -115,7 +115,7 @@ def test_read_only_vectors_are_a_mask(
     assert_equal(clip, prompt, names, contexts, budget)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(**CASES, n_ctx=st.integers(1, 3), inserted=st.integers(1, 3))
 def test_inserted_vectors_are_put_in_before_a_block(
     tower: Callable[[str], Backbone],
