@@ -134,6 +134,19 @@ def test_a_mask_hides_prompts_from_all_others(clip: Backbone) -> None:
     torch.testing.assert_close(tower.project(out[:, 0]), clip.model.encode_image(pixels()))
 
 
+def test_the_last_block_runs_for_the_tokens_asked_for(clip: Backbone) -> None:
+    tower, prompts = clip.vision, {1: drawn(1, 2, 32)}
+    seen = torch.rand(tower.tokens + 2, tower.tokens + 2) < 0.9
+    seen.fill_diagonal_(True)
+    whole = tower.run(pixels(), "pixels", prompts, ends=slice(None))
+    assert tower.run(pixels(), "pixels", prompts, ends=[0, -2, -1]).shape == (3, 3, 32)
+    for ends in ([0, -2, -1], slice(-2, None), [-1]):
+        torch.testing.assert_close(tower.run(pixels(), "pixels", prompts, ends=ends), whole[:, ends])
+    masked = tower.run(pixels(), "pixels", {0: prompts[1]}, mask=seen, ends=slice(None))
+    some = tower.run(pixels(), "pixels", {0: prompts[1]}, mask=seen, ends=[0, -1])
+    torch.testing.assert_close(some, masked[:, [0, -1]])
+
+
 class Prompted(nn.Module):
     """Prompts as a method has them."""
 

@@ -73,7 +73,9 @@ def test_contract(name: str, preset: str, toy: Backbone) -> None:
     zimg = states(method, toy)
     classifier = Classifier(toy, method, NAMES)
     contexts = classifier.contexts(classifier.see(zimg))
-    assert contexts.shape[0] == (5 if cls.facts.conditional else getattr(config, "samples", 1))
+    assert contexts.shape[0] == (
+        5 if cls.facts.conditional else getattr(config, "samples", getattr(config, "pairs", 1))
+    )
     assert contexts.shape[1] in (1, 3)
     vectors, width = contexts.shape[2:]
     assert width == toy.width
@@ -95,6 +97,7 @@ def test_contract(name: str, preset: str, toy: Backbone) -> None:
     assert hasattr(config, "selects_on") <= (cls.facts.selects_on != "nothing")
     assert all(parameter.dtype == torch.float32 for parameter in learned.values())
     if learned:
+        method.train()  # it may see more of the images then
         torch.stack(list(losses(classifier, zimg, torch.tensor([0, 1, 2, 0, 1])).values())).sum().backward()
         without = [key for key, parameter in learned.items() if parameter.grad is None]
         assert not without, f"no gradient reaches {without}"

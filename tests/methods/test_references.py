@@ -34,6 +34,7 @@ from tests.methods import test_references_contexts as contexts
 from tests.methods import test_references_sentences as sentences
 from tests.methods import test_references_testtime as testtime
 from tests.methods import test_references_tuned as tuned
+from tests.methods import test_references_tokens as tokens
 from tests.methods.banks import bank, features, states
 from tests.methods.references_heads import HEADS
 
@@ -195,6 +196,7 @@ REFERENCES: dict[str, Reference] = {
     **sentences.REFERENCES,
     **testtime.REFERENCES,
     **tuned.REFERENCES,
+    **tokens.REFERENCES,
 }
 
 

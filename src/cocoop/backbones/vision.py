@@ -19,6 +19,7 @@ from cocoop.errors import UsageError
 
 # Where a tower stops being frozen: at the pixels, behind so many blocks, before or behind the projection.
 Cut = int | Literal["pixels", "projection", "feature"]
+Tokens = slice | list[int]
 CLASS_TOKEN = slice(0, 1)
 KEPT_BLOCK = (
     14  # vectors of a token that the backward pass through a block keeps, as its autograd graph has them
@@ -64,6 +65,7 @@ class VisionTower:
         heads: of attention.
         tokens: l, the class token and the patches.
         projection: the frozen projection.
+        class_token: what stands before the patches, without its position.
     """
 
     def __init__(self, parts: VisionTransformer, dtype: torch.dtype | None = None) -> None:
@@ -74,6 +76,7 @@ class VisionTower:
         self.heads = parts.heads
         self.tokens = len(parts.positions)
         self.projection = parts.projection
+        self.class_token = parts.class_token
 
     @property
     def norms(self) -> tuple[nn.Module, nn.Module]:
@@ -123,7 +126,7 @@ class VisionTower:
         prompts: Mapping[int, Float[Tensor, "#b m w"]] | None = None,
         changes: Changes = UNCHANGED,
         mask: Bool[Tensor, "n n"] | None = None,
-        ends: slice = CLASS_TOKEN,
+        ends: Tokens = CLASS_TOKEN,
     ) -> Float[Tensor, "b k w"]:
         """Run the blocks above the cut; return the last states of some tokens, before the last norm.
 
@@ -135,7 +138,8 @@ class VisionTower:
                 the states that they had become. 1 in the first place means the same for all images.
             changes: in the blocks and layer norms.
             mask: whether a token (a row) attends to another; all do where None.
-            ends: the tokens that are asked for; the last block runs for these alone.
+            ends: the tokens that are asked for, negative ones from the end; the last block runs for these
+                alone.
 
         Raises:
             UsageError: prompts or changes stand below the cut, or before a block that there is not.
@@ -184,7 +188,7 @@ class VisionTower:
         return blocks * (self.tokens + prompts) * self.width * KEPT_BLOCK * self.projection.element_size()
 
     def _attended(
-        self, block: Block, x: Float[Tensor, "b n w"], mask: Bool[Tensor, "n n"] | None, ends: slice
+        self, block: Block, x: Float[Tensor, "b n w"], mask: Bool[Tensor, "n n"] | None, ends: Tokens
     ) -> Float[Tensor, "b k w"]:
         """Run one block, for some of the tokens."""
         q, k, v = (

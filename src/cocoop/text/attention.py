@@ -1,4 +1,4 @@
-"""Attention in a token tree: a node attends to itself and its ancestors.
+"""Attention in a token tree: a node attends to itself and its ancestors, a read-only vector to those alone.
 
 Queries are cut into blocks of equal length. The nodes of a block stand close together in the tree, so
 they share most of their ancestors: a block's keys are gathered once, and a mask says which query attends to
@@ -68,6 +68,8 @@ def attend(
         heads: attention heads.
     """
     images, count, _ = q.shape
+    if not count:
+        return q
     blocks, size, _ = mask.allowed.shape
     queries = F.pad(q, (0, 0, 0, blocks * size - count)).view(images * blocks, size, heads, -1)
     k, v = _gather(kv, mask.keys).unflatten(-1, (2, heads, -1)).flatten(0, 1).unbind(2)

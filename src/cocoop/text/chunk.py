@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -11,9 +12,21 @@ from torch.nn import functional as F
 from cocoop.text.attention import BlockMask, attend, block_mask
 from cocoop.text.prompt import Prompt, Slot
 from cocoop.text.tower import TextTower
-from cocoop.text.tree import Stage, TokenTree, build_stages, origins
+from cocoop.text.tree import Stage, build_stages, origins
 
-_Past = list[Tensor]  # keys and values of the constant nodes (n, 2w) in each block
+
+class _Constant(NamedTuple):
+    """What the constant nodes are in a tower.
+
+    Attributes:
+        past: their keys and values in each block; none where no varying node sees them.
+        ends: their states behind the blocks of each stage.
+        features: of the prompts, where all nodes are constant.
+    """
+
+    past: list[Float[Tensor, "n w2"]]
+    ends: list[Float[Tensor, "n w"]]
+    features: Float[Tensor, "u d"] | None
 
 
 class Chunk:
@@ -30,7 +43,6 @@ class Chunk:
         self, tower: TextTower, prompt: Prompt, slots: Sequence[tuple[Slot, ...]], normalise: bool
     ) -> None:
         self._tower = tower
-        self._deeper = prompt.deeper
         self._normalise = normalise
         device = tower.token_embedding.device
         stages = build_stages(slots, len(tower.blocks), prompt.shared_blocks)
@@ -40,18 +52,19 @@ class Chunk:
         first, tree = stages[0].tree, stages[-1].tree
         self.varying = tree.varying
         self._n_ctx = int(tree.ctx.max()) + 1
+        self._first, self._deeper = prompt.inserted, prompt.deeper
         self._prompt_of = tree.prompt_of.to(device)
         self._leaves = (tree.leaves - tree.constant).to(device)  # among the varying nodes
-        self._last_mask = block_mask(tree.parent.tolist(), tree.leaves.tolist()).to(device)
+        self._last_mask = block_mask(tree.parent.tolist(), tree.sees[tree.leaves].tolist()).to(device)
         with torch.no_grad():
             embedded = tower.token_embedding[first.token.clamp(min=0).to(device)]
-            positions = tower.positional_embedding[first.depth.to(device)]
+            depth = first.depth.clamp(max=len(tower.positional_embedding) - 1)  # EOT may be the last there is
+            positions = tower.positional_embedding[depth.to(device)]
             self._embedded = (embedded + positions)[first.constant :]
-            self._positions = positions[first.constant :][self._stages[0].learned]
+            self._positions = positions[first.constant :][self._stages[0].learned] * (not prompt.read_only)
             self._constant = (embedded + positions)[: first.constant]
-            self._constant_mask = block_mask(first.parent.tolist(), range(first.constant)).to(device)
             self._ends = tree.leaves.to(device)
-            self._past, self._fixed = self._run_constant(tower)
+            self._known = self._run_constant(tower)
 
     def __call__(
         self, contexts: Float[Tensor, "b classes m w"], tower: TextTower | None = None
@@ -62,43 +75,48 @@ class Chunk:
             contexts: those of `TextEncoder`.
             tower: the same with a method's changes, in which no state is constant; None without any.
         """
-        past, fixed = self._run_constant(tower) if tower else (self._past, self._fixed)
+        known = self._run_constant(tower) if tower else self._known
         tower = tower or self._tower
-        features = fixed[None] if fixed is not None else tower.project(self._run(tower, past, contexts))
+        fixed = known.features
+        features = fixed[None] if fixed is not None else tower.project(self._run(tower, known, contexts))
         features = F.normalize(features, dim=-1) if self._normalise else features
         return features[:, self._prompt_of]
 
     def _run(
-        self, tower: TextTower, past: _Past, contexts: Float[Tensor, "b classes m w"]
+        self, tower: TextTower, known: _Constant, contexts: Float[Tensor, "b classes m w"]
     ) -> Float[Tensor, "b u w"]:
-        """Put the learned vectors at their nodes, run these through all blocks; return the states at EOT."""
+        """Put the learned vectors at their nodes, run these through all blocks; return the last states."""
         first, *others = contexts.split(self._n_ctx, dim=2)
-        deeper = dict(zip(self._deeper or range(1, len(others) + 1), others, strict=True))
-        start = self._stages[0]
+        deeper = self._deeper or range(self._first + 1, self._first + 1 + len(others))
+        vectors = {self._first: first, **dict(zip(deeper, others, strict=True))}
         x = self._embedded.to(contexts.dtype).expand(contexts.shape[0], -1, -1)
-        x = x.index_copy(1, start.learned, start.pick(first) + self._positions)
-        for stage in self._stages:
-            x = x if stage.origin is None else x[:, stage.origin]
+        if 0 in vectors:
+            start = self._stages[0]
+            x = x.index_copy(1, start.learned, start.pick(vectors.pop(0)) + self._positions)
+        for stage, before in zip(self._stages, [None, *known.ends], strict=False):
+            if before is not None:
+                x = _join(before.to(x.dtype), x)[:, stage.origin]
             for number in stage.blocks:
-                if number in deeper:
-                    x = x.index_copy(1, stage.learned, stage.pick(deeper[number]))
-                if number < len(past) - 1:
-                    x = _block(tower, number, x, past[number], stage.mask)
-        last, ends = tower.blocks[-1], x[:, self._leaves]  # the last block runs for EOT alone
-        kv = _join(past[-1], last.kv(x))
+                if number in vectors:
+                    x = x.index_copy(1, stage.learned, stage.pick(vectors[number]))
+                if number < len(known.past) - 1:
+                    x = _block(tower, number, x, known.past[number], stage.mask)
+        last, ends = tower.blocks[-1], x[:, self._leaves]  # the last block runs for the ends alone
+        kv = _join(known.past[-1], last.kv(x))
         return last.finish(ends, attend(last.q(ends), kv, self._last_mask, tower.heads))
 
-    def _run_constant(self, tower: TextTower) -> tuple[_Past, Float[Tensor, "u d"] | None]:
-        """Run the constant nodes; return their keys and values, and the features if all are constant."""
-        x = self._constant
-        if not len(x):  # nothing stands before the first learned vector, not even SOT
-            return [x.new_empty(0, 2 * x.shape[-1]).to(tower.dtype)] * len(tower.blocks), None
-        past = []
-        for block in tower.blocks:
-            q, kv = block.qkv(x).split((x.shape[-1], 2 * x.shape[-1]), dim=-1)
-            past.append(kv)
-            x = block.finish(x, attend(q[None], kv[None], self._constant_mask, tower.heads)[0])
-        return past, None if self.varying else tower.project(x[self._ends])
+    def _run_constant(self, tower: TextTower) -> _Constant:
+        """Run the constant nodes."""
+        x, past, ends = self._constant, [], []
+        for stage in self._stages:
+            x = x if stage.constant is None else x[stage.constant]
+            for number in stage.blocks:
+                block = tower.blocks[number]
+                q, kv = block.qkv(x).split((x.shape[-1], 2 * x.shape[-1]), dim=-1)
+                past.append(kv if stage.varying else kv.new_empty(0, kv.shape[-1]))
+                x = block.finish(x, attend(q[None], kv[None], stage.constant_mask, tower.heads)[0])
+            ends.append(x)
+        return _Constant(past, ends, None if self.varying else tower.project(x[self._ends]))
 
 
 def _block(
@@ -111,23 +129,29 @@ def _block(
 
 @dataclass(frozen=True, eq=False)
 class _Stage:
-    """The varying nodes of one tree, in the blocks that they go through.
+    """The nodes of one tree, in the blocks that they go through.
 
     Attributes:
         blocks: which these are.
-        mask: what the nodes attend to.
-        learned: the nodes where learned vectors stand.
+        varying: how many nodes vary.
+        mask: what these attend to.
+        constant_mask: what the constant nodes attend to.
+        learned: the varying nodes where learned vectors stand.
         ctx: the vector of each of these.
         cls: its class; 0 where all classes share it.
-        origin: of every node, the one of the stage before that it takes its state from; None in the first.
+        origin: of every varying node, the one of the stage before that it takes its state from.
+        constant: of every constant node the same, among those; None in the first stage.
     """
 
     blocks: range
+    varying: int
     mask: BlockMask
+    constant_mask: BlockMask
     learned: Int[Tensor, " l"]
     ctx: Int[Tensor, " l"]
     cls: Int[Tensor, " l"]
     origin: Int[Tensor, " n"] | None
+    constant: Int[Tensor, " k"] | None
 
     def pick(self, vectors: Float[Tensor, "b classes m w"]) -> Float[Tensor, "b l w"]:
         """Return the learned vector of every node where one stands."""
@@ -135,21 +159,20 @@ class _Stage:
 
 
 def _stage(stage: Stage, before: Stage | None, device: torch.device) -> _Stage:
-    tree = stage.tree
+    tree, parent = stage.tree, stage.tree.parent.tolist()
     learned = (tree.ctx >= 0).nonzero()[:, 0]
+    taken = origins(tree, before.tree).to(device) if before else None
     return _Stage(
         blocks=stage.blocks,
-        mask=block_mask(tree.parent.tolist(), range(tree.constant, tree.nodes)).to(device),
+        varying=tree.varying,
+        mask=block_mask(parent, tree.sees[tree.constant :].tolist()).to(device),
+        constant_mask=block_mask(parent, range(tree.constant)).to(device),
         learned=(learned - tree.constant).to(device),
         ctx=tree.ctx[learned].to(device),
         cls=tree.cls[learned].clamp(min=0).to(device),
-        origin=_origin(tree, before.tree).to(device) if before else None,
+        origin=None if taken is None else taken[tree.constant :],
+        constant=None if taken is None else taken[: tree.constant],
     )
-
-
-def _origin(tree: TokenTree, before: TokenTree) -> Int[Tensor, " n"]:
-    """Return the origins of the varying nodes, among the varying nodes."""
-    return origins(tree, before)[tree.constant :] - before.constant
 
 
 def _join(past: Float[Tensor, "n w2"], kv: Float[Tensor, "b m w2"]) -> Float[Tensor, "b k w2"]:

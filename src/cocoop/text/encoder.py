@@ -60,7 +60,7 @@ class TextEncoder:
         self._tower: TextTower | None = None
         blocks = len(backbone.text.blocks)
         for prompt in prompts:
-            if (deepest := max(*prompt.deeper, prompt.shared_blocks, 0)) >= blocks:
+            if (deepest := max(*prompt.deeper, prompt.shared_blocks, prompt.inserted)) >= blocks:
                 raise UsageError(
                     f"there is no block {deepest} in the text tower of {backbone.name}, of {blocks}"
                 )
@@ -75,6 +75,11 @@ class TextEncoder:
     ) -> TreeEncoder | PaddedEncoder:
         """Return the encoder of one prompt that is exact for the text tower."""
         if not backbone.text.transformer:
+            if prompt.added:
+                raise UsageError(
+                    f"vectors in place of no token are no part of the text tower of {backbone.name}: "
+                    f"{backbone.text.reason}"
+                )
             return PaddedEncoder(backbone, prompt, slots, self.memory_budget, normalise)
         if self._tower is None:
             self._tower = TextTower(backbone.text, self._dtype)

@@ -28,11 +28,13 @@ class Slot(NamedTuple):
         ctx: index of the learned vector, or -1.
         cls: the class that the learned vector, or the state of the token, belongs to alone; -1 where the
             classes share it.
+        block: the transformer block that the learned vector comes in before; 0 for with the tokens.
     """
 
     token: int = -1
     ctx: int = -1
     cls: int = -1
+    block: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,15 @@ class Prompt:
             place of the first `n_ctx`; all stand before the name.
         underscores: whether names keep theirs, which are blanks elsewhere.
         deeper: the transformer blocks, counted from 0, before which the second M vectors, the third and so
-            on overwrite the states where vectors stand; 1, 2, 3 ... where none are given.
+            on overwrite the states where vectors stand; where none are given, those from the first on.
         shared_blocks: how many of the first blocks all classes share in spite of `class_specific`: up to
             there, the vectors of the first class are those of all.
         own_states: whether every class has states of its own also where prompts start alike, for a tower that
             draws at random, as dropout does in training.
+        inserted: the block before which the first M vectors are put in behind SOT, in place of no token;
+            in the earlier ones there are none; 0 where they replace tokens.
+        read_only: whether the one vector stands behind EOT, in place of no token and without a position, and
+            the feature is read there: it attends to the prompt, and neither it nor the prompt to it.
     """
 
     template: str
@@ -66,16 +72,31 @@ class Prompt:
     deeper: tuple[int, ...] = ()
     shared_blocks: int = 0
     own_states: bool = False
+    inserted: int = 0
+    read_only: bool = False
 
     def __post_init__(self) -> None:
         if self.template.count("{}") != 1:
             raise UsageError(f"the template {brief(self.template)} needs {{}} once, for the class name")
-        if list(self.deeper) != sorted(set(self.deeper)) or min(self.deeper, default=1) < 1:
-            raise UsageError(f"deeper vectors need blocks in order, from 1 on, not {self.deeper}")
+        first = self.inserted + 1
+        if list(self.deeper) != sorted(set(self.deeper)) or min(self.deeper, default=first) < first:
+            raise UsageError(f"deeper vectors need blocks in order, from {first} on, not {self.deeper}")
         if self.shared_blocks and not self.class_specific:
             raise UsageError(
                 "shared_blocks is for class-specific vectors; all others are shared in all blocks"
             )
+        if self.read_only and self.n_ctx != 1:
+            raise UsageError(
+                f"a read-only prompt has one vector, not {self.n_ctx}; several are several samples"
+            )
+        ways = (self.read_only, self.inserted > 0, bool(self.places or self.shared_blocks))
+        if self.inserted < 0 or sum(ways) > 1:
+            raise UsageError("vectors are read-only, or inserted before a block, or in place of tokens")
+
+    @property
+    def added(self) -> bool:
+        """Whether the vectors stand in place of no token."""
+        return self.read_only or self.inserted > 0
 
     def fill(self, class_name: str) -> str:
         """Return the prompt of a class in words, as it would be with nothing learned."""
@@ -93,9 +114,8 @@ class Prompt:
         """
         if not class_names:
             raise UsageError("the list of class names is empty; give at least one")
-        head = tokenize.words(self.template.partition("{}")[0])[
-            : max(self.places, default=self.n_ctx - 1) + 1
-        ]
+        replaced = 0 if self.added else max(self.places, default=self.n_ctx - 1) + 1
+        head = tokenize.words(self.template.partition("{}")[0])[:replaced]
         each = [self._slots(tokenize, name, label, head) for label, name in enumerate(class_names)]
         return list(map(_own, each, range(len(each)))) if self.own_states else each
 
@@ -113,7 +133,9 @@ class Prompt:
                 f"the class name {brief(name)}; write the context otherwise"
             )
         cls = label if self.class_specific else -1
-        context = [Slot(ctx=index, cls=cls) for index in range(self.n_ctx)]
+        context = [Slot(ctx=index, cls=cls, block=self.inserted) for index in range(self.n_ctx)]
+        if self.added:
+            return (*sot, *words, *context) if self.read_only else (*sot, *context, *words)
         if self.places:
             for place, vector in zip(self.places, context, strict=True):
                 words[place] = vector

@@ -27,6 +27,8 @@ class ReferenceEncoder:
     def __init__(self, backbone: Backbone, prompt: Prompt, class_names: Sequence[str]) -> None:
         self._backbone = backbone
         self._prompt = prompt
+        if prompt.added:
+            raise ValueError("the released implementation of CoOp has vectors in place of tokens alone")
         slots = prompt.slots(backbone.tokenize, class_names)
         tokens = torch.zeros(len(slots), backbone.context_length, dtype=torch.long)
         learned: list[tuple[int, int, int, int]] = []  # row, column, class, vector

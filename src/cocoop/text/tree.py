@@ -27,7 +27,7 @@ class TokenTree:
         depth: position in the prompt, 0 for SOT.
         parent: the node before each node in its prompts, -1 for SOT.
         constant: how many nodes are constant; they are the first ones.
-        leaves: the EOT node of every distinct prompt.
+        leaves: the last node of every distinct prompt: EOT, or a read-only vector behind it.
         prompt_of: the place in `leaves` of every class; equal names share one.
     """
 
@@ -50,9 +50,15 @@ class TokenTree:
         """How many nodes have a learned vector at or before them."""
         return self.nodes - self.constant
 
+    @property
+    def sees(self) -> Int[Tensor, " n"]:
+        """The node that each attends to with its ancestors: itself; of a read-only vector the one before."""
+        reads = self.leaves[self.ctx[self.leaves] >= 0]
+        return torch.arange(self.nodes).index_copy(0, reads, self.parent[reads])
+
 
 def build_tree(prompts: Sequence[Sequence[Slot]]) -> TokenTree:
-    """Build the tree of `prompts`, each a sequence of slots that ends with EOT.
+    """Build the tree of `prompts`, each a sequence of slots that ends where the feature is read.
 
     Raises:
         ValueError: there is no prompt, or one is empty.
@@ -64,7 +70,7 @@ def build_tree(prompts: Sequence[Sequence[Slot]]) -> TokenTree:
     parents: list[int] = []
     depths: list[int] = []
     constant: list[bool] = []
-    ends: dict[int, int] = {}  # EOT node -> place among the distinct prompts
+    ends: dict[int, int] = {}  # last node -> place among the distinct prompts
     prompt_of: list[int] = []
     for prompt in prompts:
         node = -1
@@ -99,28 +105,36 @@ class Stage(NamedTuple):
 
 
 def build_stages(prompts: Sequence[tuple[Slot, ...]], blocks: int, shared_blocks: int = 0) -> list[Stage]:
-    """Return the tree of `prompts` for all blocks, or two trees: one for the blocks that the classes share.
+    """Return the tree of `prompts` for all blocks, or two trees: one for the blocks before they part.
 
-    Prompts whose learned vectors do not differ yet share the nodes behind these too. The constant nodes of
-    both trees are the same.
+    Prompts whose learned vectors do not differ yet share the nodes behind these too: the constant nodes of
+    both trees are the same. Below the block that vectors come in before, prompts are without them: all nodes
+    of that tree are constant.
     """
-    if not shared_blocks:
+    late = max(slot.block for prompt in prompts for slot in prompt)
+    if late:
+        earlier = [tuple(slot for slot in prompt if not slot.block) for prompt in prompts]
+    elif shared_blocks:
+        earlier = [_unmarked(prompt) for prompt in prompts]
+    else:
         return [Stage(build_tree(prompts), range(blocks))]
-    shared = build_tree([_unmarked(prompt) for prompt in prompts])
-    return [
-        Stage(shared, range(shared_blocks)),
-        Stage(build_tree(prompts), range(shared_blocks, blocks)),
-    ]
+    change = late or shared_blocks
+    return [Stage(build_tree(earlier), range(change)), Stage(build_tree(prompts), range(change, blocks))]
 
 
 def origins(tree: TokenTree, earlier: TokenTree) -> Int[Tensor, " n"]:
-    """Return the node of `earlier` that each node of `tree` parts from: that of the same prompt and place."""
-    found = torch.empty(tree.nodes, dtype=torch.long)
+    """Return the node of `earlier` that each node of `tree` parts from: that of the same prompt and place.
+
+    A vector that comes in parts from no node; any stands for it, as its state is overwritten.
+    """
+    found = torch.zeros(tree.nodes, dtype=torch.long)
+    comes_in = (tree.ctx >= 0) & (earlier.varying == 0)
     ours, theirs = (each.leaves[each.prompt_of] for each in (tree, earlier))
     while len(ours):
-        found[ours] = theirs
-        ours, theirs = tree.parent[ours], earlier.parent[theirs]
-        ours, theirs = ours[ours >= 0], theirs[theirs >= 0]
+        both = ~comes_in[ours]
+        found[ours[both]] = theirs[both]
+        ours, theirs = tree.parent[ours], torch.where(both, earlier.parent[theirs], theirs)
+        ours, theirs = ours[ours >= 0], theirs[ours >= 0]
     return found
 
 
