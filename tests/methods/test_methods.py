@@ -95,6 +95,7 @@ def test_contract(name: str, preset: str, toy: Backbone) -> None:
     assert hasattr(config, "selects_on") <= (cls.facts.selects_on != "nothing")
     assert all(parameter.dtype == torch.float32 for parameter in learned.values())
     if learned:
+        method.train()  # it may see more of the images then
         torch.stack(list(losses(classifier, zimg, torch.tensor([0, 1, 2, 0, 1])).values())).sum().backward()
         without = [key for key, parameter in learned.items() if parameter.grad is None]
         assert not without, f"no gradient reaches {without}"
@@ -153,6 +154,9 @@ def test_lists_of_templates() -> None:
     assert digest == "4f976686fb651bb5803d4689dcd849f75efe0ef19a3c801355bc9a6f03c8a5af", (
         "open_clip's list has changed"
     )
+    sixty = ZeroShotConfig(("imagenet60",)).texts(TEMPLATE)  # PromptSRC's own list, in another order
+    assert sixty == full[:60]
+    assert ("a photo of a {}." in sixty, sixty[-1]) == (True, "itap of the {}.")
     assert ZeroShotConfig(("dataset", "a {}.", "dataset")).texts(TEMPLATE) == (TEMPLATE, "a {}.")
 
 

@@ -1,5 +1,6 @@
 """Deep prompts of both towers are their formulas: open_clip's modules with the vectors put in, in fp64."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from cocoop import Backbone, UsageError
 from cocoop.methods import build
 from cocoop.methods._settings import resolve
 from cocoop.training.classifier import Classifier
+from cocoop.training.keep import Kept
 from cocoop.training.step import losses
 from tests.conftest import make_tower
 from tests.methods.banks import features, states
@@ -105,10 +107,25 @@ def of_maple(method: Any, clip: Backbone, cfg: Any, pixels: Tensor) -> tuple[Ten
     return compared(of_pixels(clip, pixels, coupled(method)), of_texts(clip, method.ctx))
 
 
+def of_promptsrc(method: Any, clip: Backbone, cfg: Any, pixels: Tensor) -> tuple[Tensor, Terms]:
+    logits, terms = of_ivlp(method.base, clip, cfg, pixels)
+    each = [of_texts(clip, (), template) for template in method.texts["teacher"]]
+    assert len(each) == 60
+    teacher, frozen = unit(sum(each) / len(each)), unit(of_pixels(clip, pixels)).detach()
+    ztxt, zimg = unit(of_texts(clip, method.base.ctx)), unit(of_pixels(clip, pixels, method.base.image_ctx))
+    target, ours = (SCALE * frozen @ teacher.T).softmax(1), logits.softmax(1)
+    return logits, terms | {
+        "text": 25 * (ztxt - teacher).abs().mean(),
+        "image": 10 * (zimg - frozen).abs().mean(),
+        "logits": (target * (target.log() - ours.log())).sum() / logits.numel(),
+    }
+
+
 REFERENCES: dict[str, Callable[[Any, Backbone, Any, Tensor], tuple[Tensor, Terms]]] = {
     "vpt": of_vpt,
     "ivlp": of_ivlp,
     "maple": of_maple,
+    "promptsrc": of_promptsrc,
 }
 
 
@@ -170,7 +187,7 @@ def test_couplings_that_say_nothing_put_zeros_among_the_patches(deep: Backbone) 
     assert all(each.bias.grad.abs().sum() for each in method.couplings)  # yet they learn
 
 
-@pytest.mark.parametrize("name", ["vpt", "ivlp", "maple"])
+@pytest.mark.parametrize("name", ["vpt", "ivlp", "maple", "promptsrc"])
 def test_settings_that_make_no_sense(name: str, deep: Backbone) -> None:
     for field in ("n_ctx", "depth"):
         with pytest.raises(UsageError, match=f"{field} must be at least 1, not 0"):
@@ -198,6 +215,17 @@ def test_settings_that_make_no_sense(name: str, deep: Backbone) -> None:
             {"n_ctx": 4, "depth": 9, "n_ctx_image": 4, "depth_image": 9},
         ),
         ("maple-released", ("sgd", 0.0035, 4, 5), {"n_ctx": 2, "depth": 9, "ctx_init": "a photo of a"}),
+        (
+            "promptsrc-released",
+            ("sgd", 0.0025, 4, 20),
+            {"n_ctx": 4, "depth": 9, "n_ctx_image": 4, "depth_image": 9},
+        ),
+        (
+            "promptsrc-few",
+            ("sgd", 0.0025, 4, 50),
+            {"weight_text": 25, "weight_image": 10, "weight_logits": 1},
+        ),
+        ("promptsrc-transfer", ("sgd", 0.0025, 4, 20), {"n_ctx": 4, "depth": 3, "depth_image": 3}),
         ("maple-transfer", ("sgd", 0.0026, 4, 2), {"n_ctx": 2, "depth": 3}),
     ],
 )
@@ -208,3 +236,41 @@ def test_released_values(preset: str, recipe: tuple[Any, ...], config: dict[str,
     assert values == recipe
     assert choice.recipe.augmentation == "crop"
     assert config.items() <= vars(choice.config).items()
+
+
+def test_promptsrc_without_its_terms_is_ivlp(deep: Backbone) -> None:
+    method = built("promptsrc", deep, weight_text=0.0, weight_image=0.0, weight_logits=0.0)
+    pixels = states(method, deep)
+    ivlp = built("ivlp", deep, n_ctx=4, depth=9, n_ctx_image=4, depth_image=9)
+    ivlp.load_state_dict(method.base.state_dict())
+    gradients = []
+    for each in (method, ivlp):
+        sum(losses(Classifier(deep, each, NAMES), pixels, LABELS).values()).backward()
+        gradients.append([parameter.grad for parameter in each.parameters()])
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
+    assert features(Classifier(deep, method, NAMES), pixels).shape == (5, 16)  # nothing frozen once trained
+
+
+def test_the_average_of_promptsrc_is_that_of_its_epochs(deep: Backbone) -> None:
+    """By hand: weights of a Gaussian at 1 ... N that sum to 1, times the values behind each epoch."""
+    method, recipe = built("promptsrc", deep), resolve("promptsrc").recipe
+    assert recipe is not None
+    kept = Kept(recipe)
+    for epoch in range(1, 21):
+        nn.init.constant_(method.base.ctx, epoch * epoch)
+        kept.add(method, epoch - 1, [])
+    kept.put_back(method)
+    gauss = {epoch: math.exp(-((epoch - 15) ** 2) / 2) for epoch in range(1, 21)}
+    expected = sum(share * epoch**2 for epoch, share in gauss.items()) / sum(gauss.values())
+    torch.testing.assert_close(method.base.ctx.detach(), torch.full_like(method.base.ctx, expected))
+
+
+def test_promptsrc_averages_late_on_some_datasets() -> None:
+    averages = {
+        name: resolve("promptsrc", "promptsrc-few").on(name).recipe.average for name in ("dtd", "sun397")
+    }
+    assert averages == {"dtd": (45, 5), "sun397": (30, 30)}
+    transfer = resolve("promptsrc", "promptsrc-transfer").recipe
+    assert (resolve("promptsrc").recipe.average, transfer.average) == ((15, 1), (6, 10))
+    with pytest.raises(UsageError, match="weight_image must be a number from 0 on, not -1"):
+        resolve("promptsrc", None, {"weight_image": -1.0})
