@@ -156,6 +156,9 @@ def test_lists_of_templates() -> None:
     assert digest == "4f976686fb651bb5803d4689dcd849f75efe0ef19a3c801355bc9a6f03c8a5af", (
         "open_clip's list has changed"
     )
+    sixty = ZeroShotConfig(("imagenet60",)).texts(TEMPLATE)  # PromptSRC's own list, in another order
+    assert sixty == full[:60]
+    assert ("a photo of a {}." in sixty, sixty[-1]) == (True, "itap of the {}.")
     assert ZeroShotConfig(("dataset", "a {}.", "dataset")).texts(TEMPLATE) == (TEMPLATE, "a {}.")
 
 

@@ -31,6 +31,7 @@ from tests.conftest import make_tower
 from tests.described import described
 from tests.methods import test_references_caches as caches
 from tests.methods import test_references_contexts as contexts
+from tests.methods import test_references_prompts as prompts
 from tests.methods import test_references_sentences as sentences
 from tests.methods import test_references_testtime as testtime
 from tests.methods import test_references_tuned as tuned
@@ -193,6 +194,7 @@ REFERENCES: dict[str, Reference] = {
     **caches.REFERENCES,
     **HEADS,
     **contexts.REFERENCES,
+    **prompts.REFERENCES,
     **sentences.REFERENCES,
     **testtime.REFERENCES,
     **tuned.REFERENCES,

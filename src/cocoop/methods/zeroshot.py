@@ -16,8 +16,12 @@ from cocoop.methods._parts import DATASET, own_template
 from cocoop.methods._recipe import Preset
 from cocoop.text.prompt import Prompt
 
-# the lists published with CLIP, by their names in `open_clip.zero_shot_metadata`
-LISTS = {"select7": "SIMPLE_IMAGENET_TEMPLATES", "imagenet80": "OPENAI_IMAGENET_TEMPLATES"}
+# the lists published with CLIP, by their names in `open_clip.zero_shot_metadata`, and how many are taken
+LISTS = {
+    "select7": ("SIMPLE_IMAGENET_TEMPLATES", 7),
+    "imagenet60": ("OPENAI_IMAGENET_TEMPLATES", 60),
+    "imagenet80": ("OPENAI_IMAGENET_TEMPLATES", 80),
+}
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,8 @@ class Config:
 
     Attributes:
         templates: prompts with `{}` for the class name, "dataset" for the dataset's own, or names of lists:
-            "select7" and "imagenet80". Several are an ensemble: the features of each are normalised,
-            averaged, and normalised again.
+            "select7", "imagenet80" and of this the first 60, "imagenet60". Several are an ensemble: the
+            features of each are normalised, averaged, and normalised again.
     """
 
     templates: tuple[str, ...] = (DATASET,)
@@ -50,7 +54,8 @@ class Config:
 def _listed(name: str) -> tuple[str, ...]:
     from open_clip import zero_shot_metadata
 
-    return tuple(template("{}") for template in getattr(zero_shot_metadata, LISTS[name]))
+    published, count = LISTS[name]
+    return tuple(template("{}") for template in getattr(zero_shot_metadata, published)[:count])
 
 
 @METHODS.register("zeroshot")
