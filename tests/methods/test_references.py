@@ -34,8 +34,8 @@ from tests.methods import test_references_contexts as contexts
 from tests.methods import test_references_prompts as prompts
 from tests.methods import test_references_sentences as sentences
 from tests.methods import test_references_testtime as testtime
-from tests.methods import test_references_tuned as tuned
 from tests.methods import test_references_tokens as tokens
+from tests.methods import test_references_tuned as tuned
 from tests.methods.banks import bank, features, states
 from tests.methods.references_heads import HEADS
 

@@ -103,7 +103,7 @@ class VisionTower:
 
     def above(
         self,
-        state: Float[Tensor, "b *n"],
+        state: Float[Tensor, "b *n z"],
         cut: Cut,
         prompts: Mapping[int, Float[Tensor, "#b m w"]] | None = None,
         changes: Changes = UNCHANGED,
@@ -121,7 +121,7 @@ class VisionTower:
 
     def run(
         self,
-        state: Float[Tensor, "b *n"],
+        state: Float[Tensor, "b *n z"],
         cut: Cut,
         prompts: Mapping[int, Float[Tensor, "#b m w"]] | None = None,
         changes: Changes = UNCHANGED,

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtyping import Int
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from cocoop.data import Dataset, Item, is_source
 from cocoop.data.own.duplicates import duplicate_warnings
@@ -41,7 +39,7 @@ def say_plan(
     backbone: str,
     out: Path,
     automatic: bool,
-    labels: Int[Tensor, " n"],
+    labels: Sequence[str],
     console: Console,
 ) -> None:
     """Print what would be done with images of these classes."""

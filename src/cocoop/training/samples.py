@@ -1,6 +1,7 @@
 """What a method is fitted to: views of the training images, and images that it may select on."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -40,12 +41,12 @@ class Samples:
     @property
     def shots(self) -> int:
         """Images of a class, the most where classes differ."""
-        return shots_of(self.labels)
+        return shots_of(self.labels.tolist())
 
 
-def shots_of(labels: Int[Tensor, " n"]) -> int:
+def shots_of(labels: Iterable[Hashable]) -> int:
     """Return how many images of a class there are, the most where classes differ; 0 of none."""
-    return int(labels.bincount().max()) if len(labels) else 0
+    return max(Counter(labels).values(), default=0)
 
 
 def of_sentences(
