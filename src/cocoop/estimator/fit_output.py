@@ -3,19 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtyping import Int
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from cocoop.data import Dataset, Item, is_source
 from cocoop.data.own.duplicates import duplicate_warnings
 from cocoop.data.own.names import name_warnings
+from cocoop.data.splits import shots_of
 from cocoop.estimator.calibration import FEWEST
 from cocoop.estimator.card import ModelInfo, Result
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.methods import baseline
-from cocoop.training.samples import shots_of
 
 FEW = 100  # below so many images, what one of them weighs is said
 
@@ -41,7 +39,7 @@ def say_plan(
     backbone: str,
     out: Path,
     automatic: bool,
-    labels: Int[Tensor, " n"],
+    labels: Sequence[str],
     console: Console,
 ) -> None:
     """Print what would be done with images of these classes."""

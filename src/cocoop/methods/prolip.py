@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from cocoop.backbones.clip import Backbone
 from cocoop.backbones.vision import Cut, VisionTower
+from cocoop.data.splits import shots_of
 from cocoop.errors import UsageError
 from cocoop.methods import METHODS
 from cocoop.methods._facts import Facts, Paper
@@ -110,8 +111,7 @@ class Model(nn.Module):
     def fit(self, bank: Bank) -> None:
         """Take the weight of the penalty from the number of shots."""
         if self._given is None:
-            shots = int(bank.labels.bincount().max())
-            self.penalty.fill_(float(shots) ** -self._power)
+            self.penalty.fill_(float(shots_of(bank.labels.tolist())) ** -self._power)
 
     def image(self, state: Float[Tensor, "b w"], tower: VisionTower) -> Float[Tensor, "b d"]:
         """Return the features under the changed projection."""

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cocoop.data.live import Live
+from cocoop.data.splits import shots_of
 from cocoop.methods._facts import Selection
 from cocoop.methods._hooks import Sentences
 
@@ -40,12 +41,7 @@ class Samples:
     @property
     def shots(self) -> int:
         """Images of a class, the most where classes differ."""
-        return shots_of(self.labels)
-
-
-def shots_of(labels: Int[Tensor, " n"]) -> int:
-    """Return how many images of a class there are, the most where classes differ; 0 of none."""
-    return int(labels.bincount().max()) if len(labels) else 0
+        return shots_of(self.labels.tolist())
 
 
 def of_sentences(
