@@ -3,8 +3,7 @@
 import math
 import random
 import re
-from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -145,11 +144,6 @@ def subset_labels(labels: Iterable[int], subset: Subset) -> tuple[int, ...]:
         "base": tuple(ordered[:middle]),
         "new": tuple(ordered[middle:]),
     }[subset]
-
-
-def shots_of(labels: Iterable[Hashable]) -> int:
-    """Return how many images of a class there are, the most where classes differ; 0 of none."""
-    return max(Counter(labels).values(), default=0)
 
 
 def select(items: Sequence[Item], labels: Sequence[int]) -> tuple[Item, ...]:

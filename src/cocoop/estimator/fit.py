@@ -15,7 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from cocoop.backbones.device import few_threads
 from cocoop.data import DATASETS, Dataset, Item, is_source, open_dataset
 from cocoop.data.own.reading import PLAIN, Reading
-from cocoop.data.splits import draw, select, shots_of, validation_shots
+from cocoop.data.splits import draw, select, validation_shots
 from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator import ZeroShot, auto
 from cocoop.estimator.backbone import AUTO, backbone_for, planned
@@ -31,6 +31,7 @@ from cocoop.estimator.train import cut_for
 from cocoop.methods import baseline
 from cocoop.methods._hooks import views_of
 from cocoop.methods._recipe import training_views
+from cocoop.training.samples import shots_of
 
 SEEN = 4_000  # images a training sees, repeats counted, where neither epochs nor preset were asked for
 PAIRS = 1_500_000  # images times names that it sees then, where every image has prompts of its own

@@ -9,11 +9,11 @@ from rich.table import Table
 from cocoop.data import Dataset, Item, is_source
 from cocoop.data.own.duplicates import duplicate_warnings
 from cocoop.data.own.names import name_warnings
-from cocoop.data.splits import shots_of
 from cocoop.estimator.calibration import FEWEST
 from cocoop.estimator.card import ModelInfo, Result
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.methods import baseline
+from cocoop.training.samples import shots_of
 
 FEW = 100  # below so many images, what one of them weighs is said
 

@@ -10,13 +10,14 @@ from cocoop.backbones.clip import Backbone
 from cocoop.backbones.features import ImageEncoder
 from cocoop.data import Dataset, open_dataset
 from cocoop.data.dataset import Item
-from cocoop.data.splits import draw, select, shots_of, subset_labels
+from cocoop.data.splits import draw, select, subset_labels
 from cocoop.experiments.cell import Cell, Training
 from cocoop.experiments.store import Store
 from cocoop.methods import METHODS, Method, build
 from cocoop.methods._hooks import WithSentences, WithTextChanges, cut_of, views_of
 from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import from_dict
+from cocoop.training.samples import shots_of
 from cocoop.training.screening import cost_in_images
 
 

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from cocoop.backbones.clip import Backbone
 from cocoop.backbones.vision import Cut, VisionTower
-from cocoop.data.splits import shots_of
 from cocoop.errors import UsageError
 from cocoop.methods import METHODS
 from cocoop.methods._facts import Facts, Paper
@@ -111,7 +110,8 @@ class Model(nn.Module):
     def fit(self, bank: Bank) -> None:
         """Take the weight of the penalty from the number of shots."""
         if self._given is None:
-            self.penalty.fill_(float(shots_of(bank.labels.tolist())) ** -self._power)
+            shots = float(bank.labels.bincount().max())
+            self.penalty.fill_(shots**-self._power)
 
     def image(self, state: Float[Tensor, "b w"], tower: VisionTower) -> Float[Tensor, "b d"]:
         """Return the features under the changed projection."""

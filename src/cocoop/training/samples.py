@@ -1,6 +1,7 @@
 """What a method is fitted to: views of the training images, and images that it may select on."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cocoop.data.live import Live
-from cocoop.data.splits import shots_of
 from cocoop.methods._facts import Selection
 from cocoop.methods._hooks import Sentences
 
@@ -42,6 +42,11 @@ class Samples:
     def shots(self) -> int:
         """Images of a class, the most where classes differ."""
         return shots_of(self.labels.tolist())
+
+
+def shots_of(labels: Iterable[Hashable]) -> int:
+    """Return how many images of a class there are, the most where classes differ; 0 of none."""
+    return max(Counter(labels).values(), default=0)
 
 
 def of_sentences(
