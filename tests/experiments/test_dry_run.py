@@ -121,6 +121,44 @@ def test_views_of_test_images_are_counted(tmp_path: Path, capsys: pytest.Capture
     assert re.search("test images +adapts to views of each test image alone, without labels", shown)
 
 
+def counted(method: str, folder: Path, shown: pytest.CaptureFixture[str], *settings: str) -> str:
+    """What is said of two seeds of a method on 32 base classes, two shots each, tested on 63 in all."""
+    words = [word for each in settings for word in ("--set", f"{method}.{each}")]
+    few = ("--datasets", "emoji/activities", "--shots", 2, "--seeds", "1,2", "--methods", method)
+    assert dry_run(*few, *words, "--out", folder / "runs") == 0
+    return shown.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "steps", "images", "numbers"),
+    [
+        ("prolip", ("epochs=300",), 300, 0, 32),
+        ("mma", ("epochs=3", "batch_size=16"), 12, 192, 5 * 32),  # a class token and four patches
+        ("clip-lora", ("steps_per_shot=5", "batch_size=16"), 10, 160, 0),
+    ],
+)
+def test_what_is_learned_in_towers_is_counted(
+    method: str,
+    settings: tuple[str, ...],
+    steps: int,
+    images: int,
+    numbers: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Views are kept at the cut; tests go through every trained tower again, but for the projection."""
+    shown = counted(method, tmp_path, capsys, *settings)
+    through = f", {2 * images:,} images through the image tower and back" if images else ""
+    tests = len(open_dataset("emoji/activities").items("test"))
+    texts = 32 if method == "prolip" else steps * 32
+    assert f"2 trainings, {2 * steps} steps, {2 * texts:,} text sequences{through}; tests of " in shown
+    views = 2 * 64 * int(settings[0][7:]) if numbers else 0
+    # zero-shot CLIP's features of the test images, and what the method adds
+    seen, kept = (tests, tests * 4 * 32) if method == "prolip" else (2 * tests, 0)
+    size = (views * numbers * 4 + tests * 4 * 16 + kept) / 1e6
+    assert f"images: {views + tests + seen:,} views to encode, {size:,.1f} MB in the cache" in shown
+
+
 def test_contexts_tuned_to_each_image_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["--datasets", "emoji/activities", "--methods", "tpt", "--set", "tpt.looks=3"]
     assert dry_run(*command, "--seeds", "1", "--out", tmp_path / "runs") == 0

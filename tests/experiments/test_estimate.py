@@ -31,10 +31,34 @@ def test_work_times_what_a_little_of_it_takes(
         return 2.0
 
     monkeypatch.setattr(module, "_seconds", seconds)
-    (_, coop), views = count_work(cells, store, toy, None)
-    expected = views * 2 / module.IMAGES + (coop.trained + coop.tested) * 2 / module.CLASSES
+    (_, coop), encoding = count_work(cells, store, toy, None)
+    expected = encoding.views * 2 / module.IMAGES + (coop.trained + coop.tested) * 2 / module.CLASSES
     assert estimate(cells, store, toy, None) == pytest.approx(expected)
     assert len(probed) == 3
+
+
+@pytest.mark.parametrize(("method", "probes"), [("prolip", 1), ("mma", 4)])
+def test_what_is_learned_in_towers_is_probed_from_the_cut(
+    method: str, probes: int, toy: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ProLIP the views alone take time; MMA's images and texts go forward and back in every step."""
+    choices = choose((method,), (), (f"{method}.epochs=3",))
+    settings = Settings(("emoji/food",), choices, (1,), 1, "toy", toy.weights_digest)
+    cells, store = PROTOCOLS.get("base-to-new").cells(settings), Store(tmp_path)
+    probed: list[float] = []
+
+    def seconds(job) -> float:
+        job()
+        probed.append(2.0)
+        return 2.0
+
+    monkeypatch.setattr(module, "_seconds", seconds)
+    (cost,), encoding = count_work(cells, store, toy, None)
+    expected = (encoding.views + cost.images) * 2 / module.IMAGES
+    if probes > 1:
+        expected += (cost.trained + cost.tested) * 2 / module.CLASSES
+    assert estimate(cells, store, toy, None) == pytest.approx(expected)
+    assert len(probed) == probes
 
 
 def test_it_is_said_before_the_run(tmp_path: Path) -> None:

@@ -129,19 +129,22 @@ class Model(nn.Module):
     """Vectors inside the image tower, which draws; a scale inside the text tower; and a second feature."""
     facts = Facts("Towered", "is a test", PAPER, cut="block")
     config_type = Config
-    presets = {"towered": Preset(Config(), Recipe(epochs=2, batch_size=16, lr=0.001), "a test")}
+    presets = {"towered": Preset(Config(), Recipe(epochs=2, batch_size=16, lr=0.001, schedule="step", first_stage=0.5), "a test")}
     transferable = True
     def __init__(self, cfg, backbone, *, template, n_classes, seed):
         super().__init__()
         self.width, self.prompts = backbone.width, (Prompt(template),)
         self.cut = cfg.cut if cfg.cut >= 0 else "pixels"
         self.vectors = nn.Parameter(torch.zeros(1, 2, backbone.vision.width))
+        self.register_buffer("names", torch.zeros((), dtype=torch.long))
         self.scale = nn.Parameter(torch.zeros(backbone.width))
     def forward(self, zimg, text):
         return zimg.new_empty(1, 1, 0, self.width)
     def image(self, state, tower):
         prompts = {1: F.dropout(self.vectors, 0.5, self.training)}
         return torch.cat([tower.above(state, self.cut, prompts), tower.above(state, self.cut)], 1)
+    def second_stage(self, ftxt):
+        self.names += len(ftxt)
     def text_changes(self):
         return Changes({1: Change(beside=lambda x: x * self.scale)})
     def logits(self, out):

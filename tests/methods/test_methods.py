@@ -108,8 +108,8 @@ def test_contract(name: str, preset: str, toy: Backbone) -> None:
         # logits of its own may take values of each class that it was trained on
         classes = len(NAMES) if isinstance(method, WithLogits) else 4
         again = build(cls, config, toy, classes=classes, seed=9)
-        again.eval().load_state_dict(method.state_dict(), strict=True)
-        ours, theirs = (Classifier(toy, each, OTHER_NAMES, None, NAMES) for each in (method, again))
+        again.load_state_dict(method.state_dict(), strict=True)
+        ours, theirs = (Classifier(toy, each.eval(), OTHER_NAMES, None, NAMES) for each in (method, again))
         looks, zimg = views_of(method).count, features(classifier, zimg)
         seen = zimg if looks == 1 else zimg[:, None] + 0.1 * torch.randn(5, looks, toy.embed_dim)
         assert torch.equal(ours.predict(seen), theirs.predict(seen))

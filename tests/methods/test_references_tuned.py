@@ -22,7 +22,7 @@ from cocoop.training.loop import fit
 from cocoop.training.samples import Samples
 from cocoop.training.step import losses
 from tests.conftest import make_tower
-from tests.methods.banks import states
+from tests.methods.banks import features, states
 
 NAMES = ["red apple", "green tea", "dog", "dog house"]
 TEMPLATE = "a type of pet, a photo of a {}."
@@ -160,7 +160,29 @@ def of_clip_lora(method: Any, clip: Backbone, cfg: Any, state: Tensor) -> tuple[
     return cross_entropy(SCALE * images @ words(clip, changed.model, "a photo of a {}.").T)
 
 
-REFERENCES = {"prolip": of_prolip, "mma": of_mma, "clip-lora": of_clip_lora}
+def normed(method: Any, clip: Backbone) -> Any:
+    """open_clip's towers with the learned layer norms."""
+    model: Any = deepcopy(clip.model)
+    for tower, blocks in (
+        ("image", model.visual.transformer.resblocks),
+        ("text", model.transformer.resblocks),
+    ):
+        norms = getattr(method, f"{tower}_norms")
+        for number, block in enumerate(blocks):
+            block.ln_1, block.ln_2 = norms[2 * number], norms[2 * number + 1]
+    if len(method.image_outer):
+        model.visual.ln_pre, model.visual.ln_post = method.image_outer
+        (model.ln_final,) = method.text_outer
+    return model
+
+
+def of_two_stage(method: Any, clip: Backbone, cfg: Any, state: Tensor) -> tuple[Tensor, Terms]:
+    model = normed(method, clip)
+    images = F.normalize(model.encode_image(states(Pixels(), clip)), dim=1)
+    return cross_entropy(SCALE * images @ words(clip, model, "a photo of a {}.").T)
+
+
+REFERENCES = {"prolip": of_prolip, "mma": of_mma, "clip-lora": of_clip_lora, "two-stage": of_two_stage}
 
 
 @pytest.mark.parametrize(
@@ -311,6 +333,111 @@ def test_clip_lora_refuses_settings_without_a_meaning(setting: dict[str, Any], m
         resolve("clip-lora", None, setting)
 
 
+TWO_STAGES = Recipe(
+    steps_per_shot=5,
+    first_stage=0.6,
+    batch_size=0,
+    lr=0.01,
+    lr_end=0.001,
+    schedule="step",
+    optimizer="adamw",
+    weight_decay=0.1,
+)
+
+
+@pytest.mark.parametrize("outer_norms", [False, True])
+def test_two_stages_are_two_trainings_with_optimisers_of_their_own(outer_norms: bool, deep: Backbone) -> None:
+    """Ten full-batch steps: six of the norms of open_clip's towers, then four of a classifier."""
+    method = built("two-stage", deep, outer_norms=outer_norms)
+    theirs = built("two-stage", deep, outer_norms=outer_norms)
+    state = states(method, deep)
+    classifier = Classifier(deep, method, NAMES)
+    log = fit(classifier, Samples(lambda epoch: state, LABELS), TWO_STAGES, seed=1)
+    norms = [value for name, value in theirs.named_parameters() if name != "classifier"]
+    model = normed(theirs, deep)
+    template = "a photo of a {}."
+    expected = descended(norms, 6, lambda: cosines(model, deep, words(deep, model, template)))
+    weights = words(deep, model, template).detach().requires_grad_()
+    expected += descended([weights], 4, lambda: cosines(model, deep, F.normalize(weights, dim=1)))
+    assert log.loss == pytest.approx(expected, rel=1e-9)
+    torch.testing.assert_close(method.classifier, weights, rtol=1e-9, atol=1e-9)
+    mine = [value for name, value in method.named_parameters() if name != "classifier"]
+    torch.testing.assert_close(mine, norms, rtol=1e-9, atol=1e-9)
+    assert len(norms) == 2 * (2 * 3 + 2 * 4) + 6 * outer_norms
+    answers = classifier.predict(features(classifier, state))
+    torch.testing.assert_close(answers, cosines(model, deep, F.normalize(weights, dim=1)).detach())
+    new = Classifier(deep, method, ["violin", "dog"], trained_names=NAMES)
+    rows = [deep.tokenize(template.format(name)) for name in ("violin", "dog")]
+    tokens = torch.tensor([row + [0] * (deep.context_length - len(row)) for row in rows])
+    by_text = cosines(model, deep, F.normalize(model.encode_text(tokens), dim=1))
+    torch.testing.assert_close(new.predict(features(new, state)), by_text.detach())
+    back = Classifier(deep, method, NAMES[:1:-1], trained_names=NAMES)
+    torch.testing.assert_close(back.predict(features(back, state)), answers[:, [3, 2]])
+
+
+def cosines(model: Any, clip: Backbone, texts: Tensor) -> Tensor:
+    return SCALE * F.normalize(model.encode_image(states(Pixels(), clip)), dim=1) @ texts.T
+
+
+def descended(parameters: list[Tensor], steps: int, logits: Callable[[], Tensor]) -> list[float]:
+    """The losses of some steps of torch's AdamW under torch's cosine."""
+    optimizer = torch.optim.AdamW(parameters, 0.01, weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=0.001)
+    trace = []
+    for _ in range(steps):
+        loss = F.cross_entropy(logits(), LABELS)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        trace.append(loss.item())
+    return trace
+
+
+@pytest.mark.parametrize("stop_after", [3, 6, 8])
+def test_a_training_of_two_stages_goes_on_where_it_was_interrupted(stop_after: int, deep: Backbone) -> None:
+    ends = []
+    for resume in (False, True):
+        method = built("two-stage", deep)
+        samples = Samples(lambda epoch, state=states(method, deep): state, LABELS)  # type: ignore[misc]
+        reached: list[Any] = []
+        fit(
+            Classifier(deep, method, NAMES),
+            samples,
+            TWO_STAGES,
+            1,
+            lambda epoch, reached=reached: reached.append(epoch.snapshot()),  # type: ignore[misc]
+        )
+        if resume:
+            method = built("two-stage", deep)
+            classifier = Classifier(deep, method, NAMES)
+            fit(classifier, samples, TWO_STAGES, 1, resume=reached[stop_after - 1])
+        ends.append(method.state_dict())
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_one_stage_alone_tunes_the_norms(deep: Backbone) -> None:
+    method = built("two-stage", deep)
+    state = states(method, deep)
+    recipe = dataclasses.replace(TWO_STAGES, first_stage=1.0)
+    fit(Classifier(deep, method, NAMES), Samples(lambda epoch: state, LABELS), recipe, seed=1)
+    assert not len(method.classifier)
+    logits, _ = of_two_stage(method, deep, None, state)
+    torch.testing.assert_close(Classifier(deep, method, NAMES)(state), logits)
+
+
+def test_untrained_two_stages_are_zero_shot(deep: Backbone) -> None:
+    method = built("two-stage", deep)
+    logits = Classifier(deep, method, NAMES)(states(method, deep))
+    torch.testing.assert_close(logits, zero_shot(deep, "a photo of a {}."), rtol=1e-9, atol=1e-9)
+
+
+def test_a_method_of_one_stage_has_no_second(deep: Backbone) -> None:
+    classifier = Classifier(deep, built("clip-lora", deep), NAMES)
+    with pytest.raises(UsageError, match="CLIP-LoRA has no second stage: leave first_stage at 1"):
+        fit(classifier, Samples(lambda epoch: torch.empty(0), LABELS), TWO_STAGES, seed=1)
+
+
 def test_steps_are_counted_for_every_shot(deep: Backbone) -> None:
     """Two images of one class and one of each other: two shots, so that six steps are three for each."""
     method = built("clip-lora", deep)
@@ -376,6 +503,22 @@ def test_what_is_cached_at_the_cut_gives_the_gradients_of_pixels(name: str, deep
             },
             {"rank": 2, "alpha": 1.0, "dropout": 0.25},
         ),
+        (
+            "two-stage-released",
+            {
+                "optimizer": "adamw",
+                "lr": 2e-4,
+                "lr_end": 1e-6,
+                "steps_per_shot": 300,
+                "first_stage": 0.6,
+                "batch_size": 32,
+                "weight_decay": 0.01,
+                "schedule": "step",
+                "crop": 0.08,
+            },
+            {"outer_norms": False},
+        ),
+        ("two-stage-paper", {"steps_per_shot": 300}, {"outer_norms": True}),
         ("prolip-few-shot", {"lr": 1e-4, "eps": 1e-4, "epochs": 300}, {"penalty": None}),
     ],
 )

@@ -28,17 +28,23 @@ from cocoop.training.loop import Epoch, fit
 from cocoop.training.samples import Samples
 from cocoop.training.step import descend, losses
 from tests.described import described
+from tests.methods.banks import states
 
 NAMES = ["red apple", "green tea", "dog", "violin", "red bus", "teapot", "moon"]
 OPEN = [
     "atprompt",
     "atprompt-cocoop",
+    "clip-lora",
     "cocoop",
     "cocoop-other-image",
     "coop",
     "deep-language",
+    "ivlp",
+    "maple",
+    "mma",
     "tpt-cocoop",
     "tpt-coop",
+    "vpt",
 ]
 LABELS = torch.tensor([4, 1, 4, 6])
 
@@ -111,7 +117,9 @@ def test_a_step_is_the_formula_over_its_classes(name: str, correction: str, doub
 def test_a_sample_of_all_classes_is_exact(name: str, correction: str, double: Backbone) -> None:
     classifier = built(name, double)
     method: Any = classifier.method
-    torch.stack(list(losses(classifier, images(double), LABELS).values())).sum().backward()
+    method.eval()  # without dropout
+    fimg = states(method, double, len(LABELS))
+    torch.stack(list(losses(classifier, fimg, LABELS).values())).sum().backward()
     exact = gradients(method)
     for size in (0, 7, 100):
         recipe = Recipe(classes_per_step=size, class_correction=correction)  # type: ignore[arg-type]
@@ -120,7 +128,7 @@ def test_a_sample_of_all_classes_is_exact(name: str, correction: str, double: Ba
         assert some.shift is None
     order = torch.tensor([4, 1, 6, 0, 2, 5, 3])  # as a sample of all would come
     some = module.Candidates(classifier.among(order), order.argsort()[LABELS], module.Shift(math.log(1), 3))
-    descend(some, images(double), some.labels, 1.0)
+    descend(some, fimg, some.labels, 1.0)
     same(gradients(method), exact)
 
 

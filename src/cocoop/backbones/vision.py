@@ -79,6 +79,11 @@ class VisionTower:
         self.class_token = parts.class_token
 
     @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The blocks by their parts."""
+        return self._parts.layers
+
+    @property
     def norms(self) -> tuple[nn.Module, nn.Module]:
         """The layer norms before the first block and behind the last one."""
         return self._parts.norm_pre, self._parts.norm

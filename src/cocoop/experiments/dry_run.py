@@ -66,11 +66,15 @@ def print_plan(
 
 def _work(cells: Sequence[Cell], store: Store, clip: Backbone, root: str | Path | None) -> Iterator[str]:
     """Yield lines that say what the missing cells cost."""
-    costs, views = count_work(cells, store, clip, root)
+    costs, encoding = count_work(cells, store, clip, root)
     for cost in costs:
-        trained = f"{cost.trainings:,} trainings, {cost.steps:,} steps, {cost.trained:,} text sequences; "
+        trained = f"{cost.trainings:,} trainings, {cost.steps:,} steps, {cost.trained:,} text sequences"
+        trained += f", {cost.images:,} images through the image tower and back; " if cost.images else "; "
         yield f"{cost.label}: {trained if cost.trainings else ''}tests of {cost.tested:,} text sequences"
-    yield f"images: {views:,} views to encode, fewer where cached"
+    yield (
+        f"images: {encoding.views:,} views to encode, {encoding.bytes / 1e6:,.1f} MB in the cache, "
+        "fewer where cached"
+    )
 
 
 def resolved(choice: MethodChoice, clip: Backbone) -> dict[str, str]:

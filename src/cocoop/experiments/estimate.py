@@ -5,15 +5,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from cocoop.backbones.clip import Backbone
 from cocoop.backbones.device import synchronize
 from cocoop.data import open_dataset
 from cocoop.experiments.cell import Cell, Training
-from cocoop.experiments.cost import count_work
+from cocoop.experiments.cost import count_work, learns_texts
 from cocoop.experiments.store import Store
 from cocoop.methods import METHODS, build
+from cocoop.methods._hooks import cut_of
 from cocoop.methods._settings import from_dict
 from cocoop.training.classifier import Classifier
 
@@ -30,15 +32,18 @@ def estimate(
 ) -> float:
     """Return about how many seconds one process needs for cells that have no record.
 
-    Text is counted in sequences and probed with a few classes; images are counted as views and probed
-    without reading files. What is computed in closed form is not counted, it takes seconds.
+    Text is counted in sequences and probed with a few classes; images are counted as views, and as those that
+    steps take through what is learned in the image tower, and probed without reading files. What is computed
+    in closed form is not counted, it takes seconds.
     """
-    costs, views = count_work(cells, store, clip, root)
+    costs, encoding = count_work(cells, store, clip, root)
     firsts = {cell.training.label: cell.training for cell in reversed(cells)}
-    total = views * _per_view(clip)
+    total = encoding.views * _per_view(clip)
     for cost in costs:
-        trained, tested = _per_sequence(firsts[cost.label], clip, root, memory_budget)
+        classify = _probe(firsts[cost.label], clip, root, memory_budget)
+        trained, tested = _per_sequence(classify)
         total += cost.trained * trained + cost.tested * tested
+        total += cost.images * _per_image(classify) if cost.images else 0.0
     return total
 
 
@@ -47,21 +52,44 @@ def _per_view(clip: Backbone) -> float:
     return _seconds(lambda: clip.encode_image(pixels)) / IMAGES
 
 
-def _per_sequence(
+def _probe(
     training: Training, clip: Backbone, root: str | Path | None, memory_budget: int | None
-) -> tuple[float, float]:
-    """Return the seconds of a text sequence in training and in a test; 0 where no context is learned."""
+) -> Classifier:
+    """Return a method over a few classes."""
     dataset = open_dataset(training.dataset, root)
     names = dataset.class_names[:CLASSES]
     config = from_dict(METHODS.get(training.method).config_type, training.config)
     method = build(training.method, config, clip, template=dataset.template, n_classes=len(names), seed=0)
-    if not any(prompt.n_ctx for prompt in method.prompts):
+    return Classifier(clip, method, names, memory_budget)
+
+
+def _per_sequence(classify: Classifier) -> tuple[float, float]:
+    """Return the seconds of a text sequence in training and in a test; 0 where no text feature changes."""
+    if not learns_texts(classify.method):
         return 0.0, 0.0
-    classify = Classifier(clip, method, names, memory_budget)
-    fimg = normalize(torch.ones(1, clip.embed_dim), dim=1)
-    sequences = len(method.prompts) * len(names)
-    trained = _seconds(lambda: classify(fimg).logsumexp(1).sum().backward())
-    return trained / sequences, _seconds(lambda: classify.predict(fimg)) / sequences
+    with torch.no_grad():
+        fimg = classify.see(_states(classify, 1))
+
+    def step() -> None:
+        texts = classify.encode(classify.contexts(fimg))
+        classify.pair(fimg, texts).similarity.logsumexp(1).sum().backward()
+
+    sequences = len(classify.method.prompts) * len(classify.class_names)
+    return _seconds(step) / sequences, _seconds(lambda: classify.predict(fimg)) / sequences
+
+
+def _per_image(classify: Classifier) -> float:
+    """Return the seconds of an image in training, from the cut of the image tower on and back."""
+    states = _states(classify, IMAGES)
+    return _seconds(lambda: classify.see(states).sum().backward()) / IMAGES
+
+
+def _states(classify: Classifier, images: int) -> Tensor:
+    """Return what some images are at the cut; the features of most methods are made without a tower."""
+    clip, cut = classify.backbone, cut_of(classify.method)
+    if cut == "feature":
+        return normalize(torch.ones(images, clip.embed_dim), dim=1)
+    return clip.encode_image(torch.rand(images, 3, *clip.preprocess.edges), cut)
 
 
 def _seconds(job: Callable[[], object]) -> float:

@@ -260,6 +260,21 @@ class WithSearch(Protocol):
 
 
 @runtime_checkable
+class WithSecondStage(Protocol):
+    """A method whose steps have two stages; `Recipe.first_stage` says when the second begins."""
+
+    def second_stage(self, ftxt: Float[Tensor, "c d"]) -> None:
+        """Begin the second stage.
+
+        What gets no gradient in a stage stays as it is, without weight decay too.
+
+        Args:
+            ftxt: raw text features of the training classes under what the first has learned.
+        """
+        ...
+
+
+@runtime_checkable
 class WithSelection(Protocol):
     """A method that selects on validation images of a kind that its settings say.
 

@@ -24,6 +24,8 @@ class Recipe:
         steps: number of all steps, in place of `epochs`; 0 for none.
         steps_per_shot: number of all steps for every shot, in place of both: times the images of a class, the
             most where classes differ; 0 for none.
+        first_stage: share of the steps before a method's second stage, in which the schedule begins anew; 1
+            where there is none.
         batch_size: images a step, 0 for all of them; a last smaller batch is dropped, unless it is the only
             one. Sentences, where a method learns from these alone.
         classes_per_step: K, classes that a step compares: those of its images and a random sample of the
@@ -59,6 +61,7 @@ class Recipe:
     epochs: int = 10
     steps: int = 0
     steps_per_shot: int = 0
+    first_stage: float = 1.0
     batch_size: int = 1
     classes_per_step: int = 0
     class_correction: Correction = "local"
@@ -104,6 +107,12 @@ class Recipe:
             raise UsageError(f"augmentation must be one of {', '.join(AUGMENTATIONS)}")
         if (self.steps or self.steps_per_shot) and self.schedule == "epoch":
             raise UsageError('a number of steps goes with schedule="step"')
+        if not 0 < self.first_stage <= 1:
+            raise UsageError(f"first_stage must be above 0 and at most 1, not {self.first_stage}")
+        if self.first_stage < 1 and self.schedule == "epoch":
+            raise UsageError('a second stage goes with schedule="step"')
+        if self.first_stage < 1 and (self.average or self.keep == "best"):
+            raise UsageError("weights of two stages are neither averaged nor kept from the best epoch")
         if self.steps and self.steps_per_shot:
             raise UsageError("the number of steps is that of all or that of every shot: set the other to 0")
         if self.average and not self.average[1] > 0:
@@ -142,6 +151,10 @@ class Recipe:
         counted = self.steps or self.steps_per_shot * shots
         return counted or self.epochs * self.steps_an_epoch(images)
 
+    def turn(self, total: int) -> int:
+        """Return the step, of so many and counted from 0, with which a second stage begins."""
+        return int(total * self.first_stage)
+
     def optimizer_of(self, parameters: "Iterable[tuple[str, nn.Parameter]]") -> "torch.optim.Optimizer":
         """Return the optimiser of what is learned, given with names.
 
@@ -178,7 +191,12 @@ class Recipe:
             >>> recipe = Recipe(schedule="step", lr=1.0, warmup_steps=2, warmup_lr=0.0)
             >>> [round(recipe.lr_at_step(step, 6), 3) for step in range(6)]
             [0.0, 0.5, 1.0, 0.854, 0.5, 0.146]
+            >>> recipe = Recipe(schedule="step", lr=1.0, first_stage=0.5)
+            >>> [round(recipe.lr_at_step(step, 4), 3) for step in range(4)]
+            [1.0, 0.5, 1.0, 0.5]
         """
+        turn = self.turn(total)
+        step, total = (step, turn) if step < turn else (step - turn, total - turn)
         if step < self.warmup_steps:
             return self.warmup_lr + (self.lr - self.warmup_lr) * step / self.warmup_steps
         return self._cosine((step - self.warmup_steps) / max(1, total - self.warmup_steps))

@@ -110,8 +110,8 @@ class Model(nn.Module):
     def fit(self, bank: Bank) -> None:
         """Take the weight of the penalty from the number of shots."""
         if self._given is None:
-            shots = int(bank.labels.bincount().max())
-            self.penalty.fill_(float(shots) ** -self._power)
+            shots = float(bank.labels.bincount().max())
+            self.penalty.fill_(shots**-self._power)
 
     def image(self, state: Float[Tensor, "b w"], tower: VisionTower) -> Float[Tensor, "b d"]:
         """Return the features under the changed projection."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from cocoop.errors import CocoopError, UsageError
 from cocoop.methods import Method
-from cocoop.methods._hooks import WithGradientRule, WithSearch
+from cocoop.methods._hooks import WithGradientRule, WithSearch, WithSecondStage
 from cocoop.methods._recipe import Recipe
 from cocoop.training.candidates import needs_all_classes
 from cocoop.training.classifier import Classifier
@@ -33,6 +33,8 @@ def check_fit(classifier: Classifier, samples: Samples, recipe: Recipe, group: G
             f"a batch of {size} images may hold {most} classes, and a step compares these with others: set "
             f"classes_per_step to more than {most}, or a smaller batch_size"
         )
+    if recipe.first_stage < 1 and not isinstance(classifier.method, WithSecondStage):
+        raise UsageError(f"{classifier.method.facts.name} has no second stage: leave first_stage at 1")
     if recipe.learns and group.size > size:
         raise UsageError(
             f"{group.size} processes cannot share batches of {size} image(s); "

@@ -16,7 +16,15 @@ from cocoop.backbones.clip import Backbone
 from cocoop.backbones.features import BATCH
 from cocoop.data.live import Live, in_batches
 from cocoop.methods import Method
-from cocoop.methods._hooks import WithFinish, WithFit, WithHidden, WithImage, WithSearch, WithTextChanges
+from cocoop.methods._hooks import (
+    WithFinish,
+    WithFit,
+    WithHidden,
+    WithImage,
+    WithSearch,
+    WithSecondStage,
+    WithTextChanges,
+)
 from cocoop.methods._recipe import Recipe
 from cocoop.training.bank import Banks
 from cocoop.training.candidates import candidates
@@ -177,6 +185,8 @@ def _steps(
         order = list(islice(batches(len(labels), recipe.batch_size, seed, epoch), count))
         parts = [group.part(batch) for batch in order]
         for batch, part, seen in zip(order, parts, in_batches(features, parts), strict=True):
+            if isinstance(method, WithSecondStage) and len(log.loss) == recipe.turn(steps):
+                method.second_stage(_texts(classifier, seen))
             rate = _set_rate(optimizer, recipe, epoch, len(log.loss), steps)
             log.lr += [rate] * (len(log.lr) == epoch)
             share = len(part) / len(batch) if len(batch) else 1.0
@@ -229,6 +239,13 @@ def _seen(classifier: Classifier, state: Float[Tensor, "m *n d"]) -> Float[Tenso
     """Return the features of images, with what is learned so far."""
     with evaluating(classifier.method):
         return torch.cat([classifier.see(part) for part in state.split(BATCH)])
+
+
+@torch.no_grad()
+def _texts(classifier: Classifier, state: Float[Tensor, "b *n w"]) -> Float[Tensor, "c d"]:
+    """Return the text features under what is learned so far, the same for all images."""
+    with evaluating(classifier.method):
+        return classifier.encode(classifier.contexts(classifier.see(state[:1])))[0]
 
 
 @torch.no_grad()
