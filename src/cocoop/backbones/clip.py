@@ -177,7 +177,8 @@ def load_backbone(name: str = EMBEDDED, device: str = AUTO, precision: str = AUT
     """Load a frozen image-text model.
 
     Args:
-        name: "tiny-clip" (embedded, no network), or "toy" (a few untrained layers, for tests), or
+        name: "tiny-clip" (embedded, no network), "tiny-clip-vit" (the same with a vision transformer as its
+            image tower), or "toy" (a few untrained layers, for tests), or
             an open_clip model as "ARCHITECTURE/TAG", e.g. "ViT-B-16/openai" or, in the paper's spelling,
             "ViT-B/16"; the tag "random" gives the architecture untrained; or
             "ARCHITECTURE/TAG@FILE" with a file of those weights; "ARCHITECTURE@FILE" with weights of no
