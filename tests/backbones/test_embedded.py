@@ -15,7 +15,7 @@ from cocoop.backbones.family import find
 from cocoop.backbones.names import model_config
 from cocoop.backbones.pretrained import EMBEDDED, EMBEDDED_VIT, SHIPPED
 from cocoop.data import open_image
-from cocoop.errors import CocoopError
+from cocoop.errors import CocoopError, UsageError
 from cocoop.utils import assets
 from cocoop.utils.seeding import seeded
 from tests.cli.test_cli import call
@@ -46,6 +46,12 @@ def test_it_is_a_clip_with_a_vision_transformer(vit: Backbone) -> None:
     assert {type(block.mlp.gelu) for block in model.visual.transformer.resblocks} == {QuickGELU}
     assert {value.dtype for value in model.parameters()} == {torch.float32}
     assert 1 <= vit.logit_scale <= 100.001
+
+
+def test_methods_can_learn_inside_its_image_tower(vit: Backbone, resnet: Backbone) -> None:
+    assert len(vit.vision.blocks) == 5
+    with pytest.raises(UsageError, match=r"image tower of tiny-clip: .*; choose a ViT, e\.g\. tiny-clip-vit"):
+        _ = resnet.vision
 
 
 def test_its_text_tower_is_that_of_tiny_clip(vit: Backbone, resnet: Backbone) -> None:

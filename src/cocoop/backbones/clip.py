@@ -20,6 +20,7 @@ from cocoop.backbones.device import (
 from cocoop.backbones.family import Parts
 from cocoop.backbones.interpolation import load_parts
 from cocoop.backbones.names import EMBEDDED
+from cocoop.backbones.pretrained import EMBEDDED_VIT
 from cocoop.backbones.text_model import TextModel
 from cocoop.backbones.tokenizer import Tokenizer
 from cocoop.backbones.vision import Cut, VisionTower
@@ -125,7 +126,10 @@ class Backbone:
         if self._vision is None:
             parts = self._vision_parts()
             if isinstance(parts, str):
-                raise UsageError(f"nothing can be learned inside the image tower of {self.name}: {parts}")
+                raise UsageError(
+                    f"nothing can be learned inside the image tower of {self.name}: {parts}; choose a "
+                    f"ViT, e.g. {EMBEDDED_VIT}, which is embedded"
+                )
             self._vision = VisionTower(parts, LEARNED.get(self.precision))
         return self._vision
 
