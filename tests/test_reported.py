@@ -632,6 +632,15 @@ def test_photographs_on_the_embedded_backbone(asked: list[str], capsys: pytest.C
     )
     assert call("predict", "m", "data/cat") == 0
     assert capsys.readouterr().err.startswith("warning: tiny-clip knows drawings, not photographs")
+    assert (
+        call(
+            "fit", "data", "--out", "m", "--backbone", "tiny-clip-vit", "--overwrite", "--method", "zeroshot"
+        )
+        == 0
+    )
+    assert "warning: tiny-clip-vit knows drawings" in shown(capsys)
+    assert call("predict", "m", "data/cat") == 0
+    assert capsys.readouterr().err.startswith("warning: tiny-clip-vit knows drawings, not photographs")
     assert call("data", "check", "data") == 0
     assert "knows drawings, not photographs" in shown(capsys)
     with pytest.warns(UserWarning, match="drawings, not photographs"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
@@ -19,7 +20,15 @@ import icons  # noqa: E402
 from build_emoji_styles import BuildSettings, assign_parts, member  # noqa: E402
 from captions import Look  # noqa: E402
 from names import clean_name, squash  # noqa: E402
-from tiny_clip import build_model, cut_padding, encode_short_text, multi_positive_loss  # noqa: E402
+from tiny_clip import (  # noqa: E402
+    apart,
+    build_model,
+    build_student,
+    cut_padding,
+    encode_short_text,
+    export_student,
+    multi_positive_loss,
+)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +172,27 @@ def test_cut_text_is_encoded_like_whole_text() -> None:
     assert cut.shape == (2, 6)
     with torch.no_grad():
         torch.testing.assert_close(encode_short_text(model, cut), model.encode_text(tokens, normalize=True))
+
+
+def test_features_are_apart_by_their_angle() -> None:
+    aims = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
+    assert apart(aims, aims * 7).item() == pytest.approx(0, abs=1e-6)
+    assert apart(torch.tensor([[-4.0, 3.0], [0.0, -1.0]]), aims).item() == pytest.approx(1.5)
+
+
+def test_a_student_has_the_teachers_text_tower_and_learns_the_rest(tmp_path: Path) -> None:
+    teacher = build_model(seed=1)
+    student = build_student(teacher, seed=2)
+    learned = {name for name, value in student.named_parameters() if value.requires_grad}
+    of_images = {name for name, _ in student.named_parameters() if name.startswith("visual.")}
+    assert learned == {*of_images, "logit_scale"}
+    theirs, own = teacher.state_dict(), student.state_dict()
+    assert own.keys() - of_images == {name for name in theirs if not name.startswith("visual.")}
+    assert all(torch.equal(own[name], theirs[name]) for name in own.keys() - of_images)
+    export_student(own, tmp_path)
+    stored = load_file(tmp_path / "open_clip_model.safetensors")
+    assert stored.keys() == learned
+    torch.testing.assert_close(stored["visual.proj"], own["visual.proj"].half())
 
 
 def test_renderings_stay_in_range_and_repeat() -> None:

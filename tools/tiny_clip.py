@@ -28,12 +28,20 @@ CONFIG: dict[str, Any] = {
         "resize_mode": "shortest",
     },
 }
+# The second model: tiny-clip with a vision transformer in place of its image tower.
+VIT_CONFIG: dict[str, Any] = {
+    **CONFIG,
+    "model_cfg": {
+        **CONFIG["model_cfg"],
+        "vision_cfg": {"image_size": 48, "layers": 5, "width": 128, "head_width": 32, "patch_size": 8},
+    },
+}
 MAX_LOG_SCALE = math.log(100)  # CLIP's own bound on its temperature
 
 
-def build_model(seed: int) -> CLIP:
+def build_model(seed: int, config: dict[str, Any] = CONFIG) -> CLIP:
     """An untrained model whose weights depend on the seed alone."""
-    config = CONFIG["model_cfg"]
+    config = config["model_cfg"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return CLIP(
@@ -42,6 +50,16 @@ def build_model(seed: int) -> CLIP:
             text_cfg=CLIPTextCfg(**config["text_cfg"]),
             quick_gelu=config["quick_gelu"],
         )
+
+
+def build_student(teacher: CLIP, seed: int) -> CLIP:
+    """An untrained vision transformer beside the teacher's text tower, which stays as it is."""
+    student = build_model(seed, VIT_CONFIG).requires_grad_(False)
+    kept = {name: value for name, value in teacher.state_dict().items() if not name.startswith("visual.")}
+    student.load_state_dict(student.state_dict() | kept)
+    student.visual.requires_grad_(True)
+    student.logit_scale.requires_grad_(True)
+    return student
 
 
 def encode_short_text(model: CLIP, tokens: Tensor) -> Tensor:
@@ -66,17 +84,28 @@ def multi_positive_loss(images: Tensor, texts: Tensor, names: Tensor, scale: Ten
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
+def apart(features: Tensor, aims: Tensor) -> Tensor:
+    """One minus the mean cosine of each feature and the one it should be."""
+    return 1 - F.cosine_similarity(features, aims, dim=-1).mean()
+
+
 def normaliser() -> tuple[Tensor, Tensor]:
     """Mean and deviation of the preprocessing, shaped for a batch."""
     config = CONFIG["preprocess_cfg"]
     return torch.tensor(config["mean"]).view(1, 3, 1, 1), torch.tensor(config["std"]).view(1, 3, 1, 1)
 
 
-def export(state: dict[str, Tensor], folder: Path) -> None:
+def export(state: dict[str, Tensor], folder: Path, config: dict[str, Any] = CONFIG) -> None:
     """Write the folder that open_clip loads as `local-dir:`; half precision, full when loaded."""
     folder.mkdir(parents=True, exist_ok=True)
     half = {k: v.half().contiguous() if v.is_floating_point() else v.contiguous() for k, v in state.items()}
     weights = folder / "open_clip_model.safetensors"
     save_file(half, weights)
     weights.chmod(0o644)
-    (folder / "open_clip_config.json").write_text(json.dumps(CONFIG, indent=2) + "\n", encoding="utf-8")
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def export_student(state: dict[str, Tensor], folder: Path) -> None:
+    """Write the image tower and the scale alone: the text tower is in the teacher's folder."""
+    own = {k: v for k, v in state.items() if k.startswith("visual.") or k == "logit_scale"}
+    export(own, folder, VIT_CONFIG)

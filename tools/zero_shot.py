@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import Tensor
+
+from cocoop.backbones.names import create_model
 
 ASSETS = Path(__file__).resolve().parent.parent / "src" / "cocoop" / "assets"
 TEMPLATES = (
@@ -38,6 +41,16 @@ class Group:
     classes: list[str]
     images: dict[str, Tensor]
     labels: dict[str, Tensor]
+
+
+def load(name: str) -> tuple[Any, Any, Any]:
+    """Model, preprocessing and tokenizer: an embedded model by its name, or any of open_clip's."""
+    if not (folder := ASSETS / name).is_dir():
+        model, _, preprocess = open_clip.create_model_and_transforms(name)
+        return model.eval(), preprocess, open_clip.get_tokenizer(name)
+    model = create_model(name)
+    preprocess = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
+    return model.eval(), preprocess, open_clip.get_tokenizer(f"local-dir:{folder}")
 
 
 def load_groups(folder: Path, preprocess: Any, parts: Sequence[str] = ("test", "mono")) -> list[Group]:
@@ -96,12 +109,11 @@ def markdown(found: dict[str, dict[str, dict[str, float]]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default=f"local-dir:{ASSETS / 'tiny-clip'}", help="open_clip model name")
+    parser.add_argument("--model", default="tiny-clip", help="an embedded model, or open_clip's name of one")
     parser.add_argument("--data", type=Path, default=ASSETS / "emoji-styles")
     args = parser.parse_args()
-    model, _, preprocess = open_clip.create_model_and_transforms(args.model)
-    groups = load_groups(args.data, preprocess)
-    print(markdown(accuracy(model.eval(), open_clip.get_tokenizer(args.model), groups, TEMPLATES)))
+    model, preprocess, tokenizer = load(args.model)
+    print(markdown(accuracy(model, tokenizer, load_groups(args.data, preprocess), TEMPLATES)))
 
 
 if __name__ == "__main__":

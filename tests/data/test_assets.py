@@ -117,6 +117,12 @@ def test_every_licence_is_allowed_and_its_text_shipped(vendors: dict[str, dict[s
     assert "Microsoft Corporation" in (STYLES / "LICENSES" / "MIT.txt").read_text(encoding="utf-8")
 
 
+def test_every_file_that_is_read_has_its_digest() -> None:
+    read = {path for kind in ("json", "zip", "safetensors") for path in ASSETS.rglob(f"*.{kind}")}
+    listed = [line.split("  ")[1] for line in (ASSETS / "SHA256SUMS").read_text("utf-8").splitlines()]
+    assert sorted(listed) == sorted(path.relative_to(ASSETS).as_posix() for path in read)
+
+
 def test_sizes() -> None:
     assert sum(p.stat().st_size for p in ASSETS.rglob("*") if p.is_file()) < 35e6
     assert (STYLES / "images.zip").stat().st_size < 8e6

@@ -20,6 +20,7 @@ from cocoop.backbones.device import (
 from cocoop.backbones.family import Parts
 from cocoop.backbones.interpolation import load_parts
 from cocoop.backbones.names import EMBEDDED
+from cocoop.backbones.pretrained import EMBEDDED_VIT
 from cocoop.backbones.text_model import TextModel
 from cocoop.backbones.tokenizer import Tokenizer
 from cocoop.backbones.vision import Cut, VisionTower
@@ -125,7 +126,10 @@ class Backbone:
         if self._vision is None:
             parts = self._vision_parts()
             if isinstance(parts, str):
-                raise UsageError(f"nothing can be learned inside the image tower of {self.name}: {parts}")
+                raise UsageError(
+                    f"nothing can be learned inside the image tower of {self.name}: {parts}; choose a "
+                    f"ViT, e.g. {EMBEDDED_VIT}, which is embedded"
+                )
             self._vision = VisionTower(parts, LEARNED.get(self.precision))
         return self._vision
 
@@ -177,7 +181,8 @@ def load_backbone(name: str = EMBEDDED, device: str = AUTO, precision: str = AUT
     """Load a frozen image-text model.
 
     Args:
-        name: "tiny-clip" (embedded, no network), or "toy" (a few untrained layers, for tests), or
+        name: "tiny-clip" (embedded, no network), "tiny-clip-vit" (the same with a vision transformer as its
+            image tower), or "toy" (a few untrained layers, for tests), or
             an open_clip model as "ARCHITECTURE/TAG", e.g. "ViT-B-16/openai" or, in the paper's spelling,
             "ViT-B/16"; the tag "random" gives the architecture untrained; or
             "ARCHITECTURE/TAG@FILE" with a file of those weights; "ARCHITECTURE@FILE" with weights of no

@@ -20,8 +20,8 @@ from torch import nn
 
 from cocoop.backbones.checkpoint import BARE, RELEASED, UNREADABLE, fill, load_file
 from cocoop.backbones.hub import HUB as TRANSFORMERS
-from cocoop.backbones.pretrained import EMBEDDED
-from cocoop.backbones.state import weights_file
+from cocoop.backbones.pretrained import EMBEDDED, EMBEDDED_VIT, SHIPPED
+from cocoop.backbones.state import load_into, read_state, weights_file
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.utils.assets import asset
 from cocoop.utils.seeding import seeded
@@ -50,6 +50,8 @@ def create_model(name: str) -> nn.Module:
     with quiet():
         if name == EMBEDDED:
             return _from_folder(_embedded(EMBEDDED))
+        if name == EMBEDDED_VIT:
+            return _embedded_vit()
         if name == TOY:
             with seeded(0):
                 model = open_clip.CLIP(**_TOY_CONFIG)
@@ -79,8 +81,8 @@ def model_config(name: str) -> dict[str, Any] | None:
     """
     if name == TOY:
         return dict(_TOY_CONFIG)
-    if name == EMBEDDED:
-        return _folder_config(_embedded(EMBEDDED))
+    if name in SHIPPED:
+        return _folder_config(_embedded(name))
     if name.startswith(HUB):
         described = try_to_load_from_cache(name.removeprefix(HUB), CONFIG)
         return _folder_config(Path(described).parent) if isinstance(described, str) else None
@@ -117,7 +119,7 @@ def cached(name: str) -> bool | None:
     if name.startswith(HUB):
         repository = name.removeprefix(HUB)
         return any(isinstance(try_to_load_from_cache(repository, file), str) for file in HUB_FILES)
-    if name in (EMBEDDED, TOY) or "@" in name or Path(name).exists():
+    if name in (*SHIPPED, TOY) or "@" in name or Path(name).exists():
         return None
     architecture, tag = _architecture(name)
     tag = tag or RELEASED
@@ -171,6 +173,15 @@ def _embedded(name: str) -> Path:
     return asset(f"{name}/{HUB_FILES[0]}").parent
 
 
+def _embedded_vit() -> nn.Module:
+    """Put the second image tower beside the first model's text tower, whose weights are stored once."""
+    own, shared = (read_state(weights_file(_embedded(name))) for name in (EMBEDDED_VIT, EMBEDDED))
+    text = {name: value for name, value in shared.items() if not name.startswith("visual.")}
+    model = open_clip.create_model(f"local-dir:{_embedded(EMBEDDED_VIT)}", load_weights=False, **BARE)
+    load_into(model, text | own)
+    return model
+
+
 def _architecture(name: str) -> tuple[str, str]:
     """Split "ARCHITECTURE/TAG" in open_clip's or the paper's spelling, e.g. "ViT-B/16"."""
     known = open_clip.list_models()
@@ -179,7 +190,7 @@ def _architecture(name: str) -> tuple[str, str]:
             return architecture, "/".join(words[length:])
     if os.sep in name and Path(name).suffix:
         raise UsageError(f"there is no file {name}")
-    raise unknown("backbone", name, [EMBEDDED, TOY, *known])
+    raise unknown("backbone", name, [*SHIPPED, TOY, *known])
 
 
 def _from_tag(architecture: str, tag: str) -> nn.Module:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 EMBEDDED = "tiny-clip"  # the pre-trained model inside the package; the default everywhere
+EMBEDDED_VIT = "tiny-clip-vit"  # its text tower with a vision transformer
+SHIPPED = (EMBEDDED, EMBEDDED_VIT)
 EOT_POOLS = ("argmax", "eos")  # what reading a feature at EOT is called
 STORED = Path(__file__).with_suffix(".json")  # written by tools/open_clip_names.py
 

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from cocoop.backbones.family import FAMILIES
-from cocoop.backbones.pretrained import EMBEDDED, pretrained, read_config, text_path
+from cocoop.backbones.pretrained import EMBEDDED, EMBEDDED_VIT, pretrained, read_config, text_path
 from cocoop.data.benchmark.catalog import entries
 from cocoop.methods import facts_of, ordered
 from cocoop.methods._settings import all_presets
@@ -81,6 +81,7 @@ def _backbones(full: bool) -> Table:
     for column in shown.columns:
         column.overflow = "fold"
     shown.add_row(EMBEDDED, "token tree", "48, 128, 128", "English; in the package, no network")
+    shown.add_row(EMBEDDED_VIT, "token tree", "48, 128, 128", "English; in the package, with a ViT")
     for family in FAMILIES.names():
         about = FAMILIES.get(family).about
         needs = f"; needs cocoop[{about.extra}]" if about.extra else ""

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cocoop.backbones.clip import EMBEDDED, Backbone, load_backbone
 from cocoop.backbones.names import cached
+from cocoop.backbones.pretrained import SHIPPED
 from cocoop.data import Dataset, Item
 from cocoop.data.decode import open_image, to_image
 from cocoop.data.storage import UNREADABLE, read_bytes
@@ -72,8 +73,9 @@ def backbone_for(name: str, data: Dataset, device: str, precision: str, console:
             return shared_backbone(name, device, precision)
         except CocoopError as error:
             name, why = EMBEDDED, str(error)
-    if name == EMBEDDED and not _is_embedded(data):
-        warn_of_photographs(data, data.splits.get("train", ()) or data.items("test"), console, why)
+    if name in SHIPPED and not _is_embedded(data):
+        items = data.splits.get("train", ()) or data.items("test")
+        warn_of_photographs(name, data, items, console, why)
     return shared_backbone(name, device, precision)
 
 
@@ -88,11 +90,13 @@ def _is_embedded(data: Dataset) -> bool:
     return isinstance(data.root, type(ASSETS)) and data.root.is_relative_to(ASSETS)
 
 
-def warn_of_photographs(data: Dataset, items: Sequence[Item], console: Console, why: str = "") -> None:
-    """Say that the embedded backbone is used, why, and where images look like photographs what that means."""
+def warn_of_photographs(
+    name: str, data: Dataset, items: Sequence[Item], console: Console, why: str = ""
+) -> None:
+    """Say that an embedded backbone is used, why, and where images look like photographs what that means."""
     photographs = are_photographs(data, items)
-    words = [f"{why}, so the embedded {EMBEDDED} is used."] if why else []
-    words += [unknown_to_it()] if photographs else []
+    words = [f"{why}, so the embedded {name} is used."] if why else []
+    words += [unknown_to_it(name)] if photographs else []
     if words:
         console.print(f"warning: {' '.join(words)}", style="yellow", highlight=False, soft_wrap=True)
 
@@ -100,13 +104,13 @@ def warn_of_photographs(data: Dataset, items: Sequence[Item], console: Console, 
 def photograph_warning(data: Dataset) -> str:
     """Return what to say of own data that "auto" would give to a backbone which does not know them, or ""."""
     items = data.splits.get("train", ()) or data.items("test")
-    return unknown_to_it() if chosen()[0] == EMBEDDED and are_photographs(data, items) else ""
+    return unknown_to_it(EMBEDDED) if chosen()[0] == EMBEDDED and are_photographs(data, items) else ""
 
 
-def unknown_to_it() -> str:
-    """Return what the embedded backbone does not know, and what to do."""
+def unknown_to_it(name: str) -> str:
+    """Return what an embedded backbone does not know, and what to do."""
     return (
-        f"{EMBEDDED} knows drawings, not photographs, which these look like: expect little of it. For "
+        f"{name} knows drawings, not photographs, which these look like: expect little of it. For "
         f"photographs use --backbone {REAL}, which is fetched once ({SIZE}), or a file of it: "
         f"--backbone {REAL}@FILE."
     )

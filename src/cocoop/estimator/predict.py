@@ -15,7 +15,7 @@ from jaxtyping import Float
 from rich.console import Console
 from torch import Tensor
 
-from cocoop.backbones.names import EMBEDDED
+from cocoop.backbones.pretrained import SHIPPED
 from cocoop.data.decode import to_image
 from cocoop.data.own.folder import list_images
 from cocoop.errors import CocoopError, UsageError
@@ -126,8 +126,9 @@ def _encoded(
                 except CocoopError as error:
                     bad += 1
                     err.print(f"skipped: {error}", highlight=False, soft_wrap=True)
-            if clip.name == EMBEDDED and drawn and sum(drawn) * 2 < len(drawn):
-                err.print(f"warning: {unknown_to_it()}", style="yellow", highlight=False, soft_wrap=True)
+            if clip.name in SHIPPED and drawn and sum(drawn) * 2 < len(drawn):
+                about = unknown_to_it(clip.name)
+                err.print(f"warning: {about}", style="yellow", highlight=False, soft_wrap=True)
             looked = looked or bool(drawn)
             if read:
                 yield read, model.encode(torch.cat(pixels)).view(len(read), len(views), -1)
