@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cocoop.backbones.clip import Backbone
-from cocoop.backbones.features import ImageEncoder
+from cocoop.backbones.features import bytes_at, keeps
 from cocoop.data import Dataset, open_dataset
 from cocoop.data.dataset import Item
 from cocoop.data.splits import draw, select, subset_labels
@@ -86,7 +86,7 @@ def count_work(
 
 def _count_training(training: Training, method: Method, dataset: Dataset, cost: Cost) -> None:
     """Add the steps of a training to the work of its method."""
-    recipe = from_dict(Recipe, training.recipe)
+    recipe = from_dict(Recipe, training.recipe or {})
     items, names = _shots(training, dataset)
     examples = len(items) or _sentences(method, names)
     steps = recipe.all_steps(examples, shots_of(item.label for item in items))
@@ -107,15 +107,14 @@ def _trained(
     before: dict[tuple[Any, ...], Encoding],
 ) -> dict[tuple[Any, ...], Encoding]:
     """Return the views of a training's images that are encoded, for it or for a longer one before."""
-    recipe, cut = from_dict(Recipe, training.recipe), cut_of(method)
+    recipe, cut = from_dict(Recipe, training.recipe or {}), cut_of(method)
     items, _ = _shots(training, dataset)
-    encoder = ImageEncoder(clip, cut=cut)
-    if not encoder.keeps(len(items)):  # made for each step
+    if not keeps(clip, cut, len(items)):  # made for each step
         return {}
     epochs = recipe.all_epochs(len(items), shots_of(item.label for item in items))
     views = recipe.views if recipe.from_views else max(recipe.views, epochs)
     key = ("train", training.dataset, training.subset, training.shots, training.seed, cut)
-    own = Encoding(views * len(items), views * encoder.bytes_of(len(items)))
+    own = Encoding(views * len(items), views * bytes_at(clip, cut, len(items)))
     return {key: max(own, before.get(key, Encoding()), key=lambda encoding: encoding.views)}
 
 
@@ -126,7 +125,7 @@ def _tested(cell: Cell, method: Method, clip: Backbone, images: int) -> dict[tup
     kept = cut in ("feature", "projection")
     drawn_by = () if kept and looks == 1 else (looks, training.seed) if kept else (training.key,)
     key = ("test", testing.dataset, testing.subset, testing.split, cut, *drawn_by)
-    size = ImageEncoder(clip, cut=cut).bytes_of(images) if kept else 0
+    size = bytes_at(clip, cut, images) if kept else 0
     return {key: Encoding(looks * images, looks * size)}
 
 
