@@ -133,6 +133,7 @@ def demo(
     ] = None,
     protocol: Annotated[str, typer.Option(help="See `cocoop list protocols`.")] = "base-to-new",
     datasets: Annotated[str, typer.Option(help="Names or patterns, separated by commas.")] = "emoji/*",
+    backbone: Backbone = "tiny-clip",
 ) -> None:
     """Zero-shot CLIP, CoOp and CoCoOp on the embedded data, then the table and a report."""
     with loading():
@@ -142,7 +143,7 @@ def demo(
         from cocoop.report.page import html
         from cocoop.utils.environment import cores
 
-    chosen = choose(None if methods is None else words(methods), protocol, full)
+    chosen = choose(None if methods is None else words(methods), protocol, full, backbone)
     for line in chosen.left_out:
         out.print(line, soft_wrap=True, highlight=False)
     with interruptible():
@@ -153,6 +154,7 @@ def demo(
             seeds=numbers(seeds or ("1,2,3" if full else "1,2")),
             workers=workers or str(min(4, cores())),
             presets=chosen.presets,
+            backbone=backbone,
             folder=folder,
             console=out,
             report=_show_tables if methods is None else _show_costs,

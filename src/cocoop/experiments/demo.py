@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cocoop.backbones.clip import load_backbone
+from cocoop.backbones.names import EMBEDDED
+from cocoop.errors import UsageError
 from cocoop.experiments.protocols import PAPER_METHODS, PROTOCOLS
 from cocoop.methods import facts_of, ordered, presets_of
 
@@ -25,13 +28,14 @@ class Chosen:
     left_out: tuple[str, ...] = ()
 
 
-def choose(methods: Sequence[str] | None, protocol: str, full: bool) -> Chosen:
+def choose(methods: Sequence[str] | None, protocol: str, full: bool, backbone: str = EMBEDDED) -> Chosen:
     """Choose methods and presets.
 
     Args:
         methods: registered names, or "all"; None for those of the paper.
         protocol: registered name.
         full: whether presets are the methods' own, for however long they take.
+        backbone: name for `load_backbone`; some methods learn inside a vision transformer alone.
 
     Raises:
         UsageError: there is no such method or protocol.
@@ -44,5 +48,18 @@ def choose(methods: Sequence[str] | None, protocol: str, full: bool) -> Chosen:
         names = tuple(name for name in known if not (new_names and facts_of(name).bound))
         if others := [name for name in known if name not in names]:
             left_out = (f"{protocol} tests on names that were not trained on; without: {', '.join(others)}",)
+        if reason := _closed(backbone):
+            inside = [name for name in names if facts_of(name).cut != "feature"]
+            names = tuple(name for name in names if name not in inside)
+            left_out += (f"{reason}; without: {', '.join(inside)}",)
     presets = [name for each in names for name in presets_of(each) if name.endswith(QUICK)]
     return Chosen(names, () if full else tuple(presets), left_out)
+
+
+def _closed(backbone: str) -> str:
+    """Return why nothing can be learned inside the image tower of a backbone; empty where it can."""
+    try:
+        load_backbone(backbone, "cpu").vision  # noqa: B018
+    except UsageError as error:
+        return str(error)
+    return ""
