@@ -64,7 +64,7 @@ def test_it_answers_with_what_it_learned(
     torch.testing.assert_close(model.looks(pictures()), expected.detach())  # type: ignore[arg-type]
     torch.testing.assert_close(model.features(pictures()), toy.encode_image(pixels))  # type: ignore[arg-type]
     stored = load_file(next((tmp_path / "model").glob("prompt-*.safetensors")))
-    assert sum(tensor.numel() for tensor in stored.values()) == 3 * toy.width  # no weight of the towers
+    assert stored.keys() == method.state_dict().keys()  # no weight of the towers
 
 
 def test_images_in_memory_are_the_same_training(
