@@ -20,7 +20,7 @@ from cocoop.backbones import hub
 from cocoop.backbones.family import FAMILIES, find, text_sizes
 from cocoop.backbones.tokenizer import HubVocabulary
 from cocoop.deploy.onnx.graph import to_onnx
-from cocoop.methods import ordered
+from cocoop.methods import METHODS, ordered
 from cocoop.text import TextEncoder
 from cocoop.text.prompt import Prompt
 from tests import families
@@ -100,7 +100,7 @@ def test_it_is_exported(folder: Callable[[str], str], name: str, method: str) ->
 
 
 def in_the_suite(method: str) -> bool:
-    """Whether others are like a method: prompts of every shape, heads, caches, sentences."""
+    """Whether others are like a method: prompts of every shape, heads, caches, sentences, inside towers."""
     return method in (
         "zeroshot",
         "tcp",
@@ -110,6 +110,7 @@ def in_the_suite(method: str) -> bool:
         "tip-adapter",
         "cupl",
         "prograd",
+        "rpo",
     )
 
 
@@ -119,6 +120,10 @@ def in_the_suite(method: str) -> bool:
 )
 def test_every_method_on_a_tower_without_a_tree(folder: Callable[[str], str], method: str) -> None:
     backbone = load_backbone(folder("AlignModel"), "cpu", "fp32")
+    if METHODS.get(method).facts.cut != "feature":
+        with pytest.raises(UsageError, match="nothing can be learned inside the image tower"):
+            fitted(method, backbone)
+        return
     model = fitted(method, backbone)
     np.testing.assert_allclose(model.predict_proba(IMAGES).sum(1), 1, rtol=1e-5)
 

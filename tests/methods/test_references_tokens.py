@@ -279,20 +279,3 @@ def test_towers_that_they_cannot_learn_in() -> None:
         UsageError, match="MMRL needs towers of two blocks; custom-text has one with a single"
     ):
         built("mmrl", make_tower("custom-text"))
-
-
-@pytest.mark.parametrize("name", ["rpo", "mmrl"])
-def test_a_graph_answers_as_the_method(name: str, toy: Backbone) -> None:
-    pytest.importorskip("onnxruntime")
-    import onnxruntime
-
-    from cocoop.deploy.onnx.graph import to_onnx
-
-    method: Any = build(name, resolve(name).config, toy, template=TEMPLATE, n_classes=len(NAMES), seed=0)
-    method.eval()
-    classifier = Classifier(toy, method, NAMES)
-    session = onnxruntime.InferenceSession(to_onnx(toy, classifier), providers=["CPUExecutionProvider"])
-    pixels = torch.randn(3, 3, *toy.preprocess.edges, generator=torch.Generator().manual_seed(1))
-    expected = classifier(toy.vision.below(pixels, method.cut)).softmax(-1)
-    (answers,) = session.run(["probabilities"], {"images": pixels.numpy()})
-    torch.testing.assert_close(torch.tensor(answers), expected.detach(), rtol=1e-3, atol=1e-5)

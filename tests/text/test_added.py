@@ -198,7 +198,7 @@ def test_in_a_changed_tower_no_state_is_constant(prompt: Prompt) -> None:
     features = TextEncoder(clip, [prompt], NAMES)(contexts, changes)
     blocks = clip.text_tower.transformer.resblocks
     handles = [
-        blocks[number].register_forward_hook(lambda module, args, out: out + args[0] * shift)
+        blocks[number].register_forward_hook(lambda module, args, out: out + module.ln_1(args[0]) * shift)
         for number in (0, 2)
     ]
     oracle = by_mask if prompt.read_only else by_hand

@@ -18,6 +18,7 @@ from cocoop.text.reference import ReferenceEncoder
 from cocoop.training.classifier import Classifier
 from cocoop.training.step import losses
 from tests.described import described
+from tests.methods.banks import states
 
 NAMES = ["red apple", "red car", "dog", "dog house", "xylophone", "a"]
 MOVES = {"aten::_to_copy", "aten::copy_", "aten::lift_fresh"}
@@ -58,8 +59,8 @@ def test_logits_and_gradients_of_every_method(name: str, budget: int, clip: Back
     kind = METHODS.get(name)
     config = described(kind.config_type(), NAMES)
     method = kind(config, clip, template="a photo of a {}.", n_classes=len(NAMES), seed=1)
+    images, labels = states(method, clip, 3), torch.empty(3, dtype=torch.long, device="meta")
     method.to("meta")
-    images, labels = torch.empty(3, clip.embed_dim), torch.empty(3, dtype=torch.long, device="meta")
     with OneDevice():
         classifier = Classifier(clip.to("meta"), method, NAMES, budget)
         logits = classifier(images)
