@@ -129,8 +129,8 @@ class Model(nn.Module):
     """Vectors inside the image tower, which draws; a scale inside the text tower; and a second feature."""
     facts = Facts("Towered", "is a test", PAPER, cut="block")
     config_type = Config
-    recipe = Recipe(epochs=2, batch_size=16, lr=0.001, schedule="step", first_stage=0.5)
-    presets = {"towered": Preset(Config(), recipe, "a test")}
+    presets = {"towered": Preset(Config(), Recipe(
+        epochs=2, batch_size=16, lr=0.001, schedule="step", first_stage=0.5), "a test")}
     transferable = True
     def __init__(self, cfg, backbone, *, template, n_classes, seed):
         super().__init__()
