@@ -57,7 +57,8 @@ def step(clip: Backbone, name: str, images: Tensor, budget: int | None = None) -
     learned = [parameter for parameter in method.parameters() if parameter.requires_grad]
     for _ in range(3):  # the third is replayed
         logits = classifier(images.to(clip.device, dtype))
-        gradient = torch.autograd.grad(F.cross_entropy(logits, labels), learned) if learned else ()
+        loss = F.cross_entropy(logits, labels)
+        gradient = torch.autograd.grad(loss, learned, materialize_grads=True) if learned else ()
     flat = torch.cat([part.flatten() for part in gradient]) if gradient else torch.zeros(1)
     return logits.detach().double().cpu(), flat.double().cpu()
 

@@ -74,7 +74,7 @@ def test_contract(name: str, preset: str, toy: Backbone) -> None:
     classifier = Classifier(toy, method, NAMES)
     contexts = classifier.contexts(classifier.see(zimg))
     assert contexts.shape[0] == (
-        5 if cls.facts.conditional else getattr(config, "samples", getattr(config, "pairs", 1))
+        5 if cls.facts.conditional else getattr(config, "samples", getattr(config, "n_prompts", 1))
     )
     assert contexts.shape[1] in (1, 3)
     vectors, width = contexts.shape[2:]

@@ -56,7 +56,7 @@ def of_rpo(method: Any, clip: Backbone, cfg: Any, pixels: Tensor) -> tuple[Tenso
     vectors = method.text_prompts[:, None, None]
     texts = by_mask(clip, Prompt(sentence, 1, read_only=True), NAMES, vectors)
     x = entrance(visual, pixels)
-    tokens, pairs = x.shape[1], cfg.pairs
+    tokens, pairs = x.shape[1], cfg.n_prompts
     x = torch.cat([x, method.image_prompts.expand(len(x), -1, -1)], dim=1)
     mask = torch.zeros(tokens + pairs, tokens + pairs).double()
     mask[:, tokens:] = -torch.inf
@@ -116,8 +116,8 @@ REFERENCES = {"rpo": of_rpo, "mmrl": of_mmrl}
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("rpo", {"pairs": 1}),
-        ("rpo", {"pairs": 3, "sentence": "dataset"}),
+        ("rpo", {"n_prompts": 1}),
+        ("rpo", {"n_prompts": 3, "sentence": "dataset"}),
         ("mmrl", {"first": 1, "weight": 3.0}),
         ("mmrl", {"first": 1, "last": 1, "tokens": 1, "dim": 7}),
         ("mmrl", {"first": 1, "last": 2, "share": 0.2}),
@@ -136,7 +136,7 @@ def test_other_settings(name: str, settings: dict[str, Any], deep: Backbone) -> 
 
 
 def test_names_keep_their_underscores(deep: Backbone) -> None:
-    method, names = built("rpo", deep, pairs=2), ["red_apple", "dog"]
+    method, names = built("rpo", deep, n_prompts=2), ["red_apple", "dog"]
     ours = Classifier(deep, method, names).encode(method(torch.empty(1, 16)))
     assert ours.shape == (2, 2, 16)
     sentence = Prompt("a photo of a {}.", 1, read_only=True)
@@ -159,11 +159,11 @@ def test_read_only_prompts_start_near_the_tokens_that_are_read(deep: Backbone) -
 
 
 def test_pairs_do_not_see_each_other(deep: Backbone) -> None:
-    method = built("rpo", deep, pairs=3)
+    method = built("rpo", deep, n_prompts=3)
     classifier, pixels = Classifier(deep, method, NAMES), states(method, deep)
     whole, each = classifier(pixels), []
     for pair in range(3):
-        alone = built("rpo", deep, pairs=1)
+        alone = built("rpo", deep, n_prompts=1)
         for name, value in method.named_parameters():
             getattr(alone, name).data = value.detach()[pair : pair + 1]
         each.append(Classifier(deep, alone, NAMES)(pixels))
@@ -171,7 +171,7 @@ def test_pairs_do_not_see_each_other(deep: Backbone) -> None:
 
 
 def test_what_stands_for_the_image_is_the_mean_of_its_pairs(deep: Backbone) -> None:
-    method = built("rpo", deep, pairs=3)
+    method = built("rpo", deep, n_prompts=3)
     classifier = Classifier(deep, method, NAMES)
     seen = classifier.see(states(method, deep))
     out = classifier.pair(seen, classifier.encode(classifier.contexts(seen)))
@@ -256,7 +256,7 @@ def test_values_of_the_released_code() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("rpo", {"pairs": 0}, "pairs must be at least 1, not 0"),
+        ("rpo", {"n_prompts": 0}, "n_prompts must be at least 1, not 0"),
         ("mmrl", {"tokens": 0}, "tokens and dim must be at least 1, not 0 and 512"),
         ("mmrl", {"first": 0}, "first must be from 1 to last, not 0 with last 11"),
         ("mmrl", {"first": 3, "last": 2}, "first must be from 1 to last, not 3 with last 2"),

@@ -67,7 +67,8 @@ def test_logits_and_gradients_of_every_method(name: str, budget: int, clip: Back
         assert (logits.shape, logits.device.type) == ((3, len(NAMES)), "meta")
         if logits.requires_grad:
             torch.stack(list(losses(classifier, images, labels).values())).sum().backward()
-            assert all(value.grad is not None for value in method.parameters() if value.requires_grad)
+            begun = (value for value in method.parameters() if value.requires_grad and value.numel())
+            assert all(value.grad is not None for value in begun)  # others begin in a later stage
 
 
 def test_the_reference_path(clip: Backbone) -> None:

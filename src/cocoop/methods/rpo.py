@@ -28,17 +28,17 @@ class Config:
     """Settings of RPO.
 
     Attributes:
-        pairs: K, the number of prompts in each tower.
+        n_prompts: K, the number of prompts in each tower.
         sentence: what the text prompts read, with `{}` for the class name, whose underscores stay; "dataset"
             for the dataset's own template.
     """
 
-    pairs: int = 24
+    n_prompts: int = 24
     sentence: str = "a photo of a {}."
 
     def __post_init__(self) -> None:
-        if self.pairs < 1:
-            raise UsageError(f"pairs must be at least 1, not {self.pairs}")
+        if self.n_prompts < 1:
+            raise UsageError(f"n_prompts must be at least 1, not {self.n_prompts}")
 
 
 @METHODS.register("rpo")
@@ -80,8 +80,8 @@ class Model(nn.Module):
         generator = torch.Generator().manual_seed(checked(seed))
         self.cut: Cut = "pixels"
         self.prompts = (Prompt(own_template(cfg.sentence, template), 1, underscores=True, read_only=True),)
-        self.text_prompts = nn.Parameter(_near(backbone.embed([*end])[0], cfg.pairs, generator))  # (k, w)
-        self.image_prompts = nn.Parameter(_near(vision.class_token, cfg.pairs, generator))
+        self.text_prompts = nn.Parameter(_near(backbone.embed([*end])[0], cfg.n_prompts, generator))  # (k, w)
+        self.image_prompts = nn.Parameter(_near(vision.class_token, cfg.n_prompts, generator))
 
     def forward(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "k 1 1 w"]:
         """Return every text prompt as a sample: none sees another, nor itself."""
