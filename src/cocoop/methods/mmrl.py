@@ -88,7 +88,7 @@ def _recipe(epochs: int, batch_size: int, warmup_epochs: int = 1) -> Recipe:
 
 @METHODS.register("mmrl")
 class Model(nn.Module):
-    """Tokens that stand beside those of both towers, and a feature of the image made of them (section 3).
+    """Tokens that stand beside those of both towers, and a feature of the image made of them.
 
     The released code tells by the dataset whether logits are fused: on ImageNet they are, on its variants,
     which have the same names, they are not. Here the names decide; with `fused` off, they never are.

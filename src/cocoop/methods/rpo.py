@@ -43,7 +43,7 @@ class Config:
 
 @METHODS.register("rpo")
 class Model(nn.Module):
-    """Read-only prompts: all states of CLIP stay what they are (section 3)."""
+    """Read-only prompts: all states of CLIP stay what they are."""
 
     facts = Facts(
         name="RPO",
@@ -89,11 +89,11 @@ class Model(nn.Module):
 
     def image(self, state: Float[Tensor, "b *n w"], tower: VisionTower) -> Float[Tensor, "b kd"]:
         """Return the mean direction of the K image prompts' features, and behind it all of these."""
-        pairs = len(self.image_prompts)
-        seen = torch.ones(2 * (tower.tokens + pairs,), dtype=torch.bool, device=state.device)
+        count = len(self.image_prompts)
+        seen = torch.ones(2 * (tower.tokens + count,), dtype=torch.bool, device=state.device)
         seen[:, tower.tokens :] = False
         prompts = {0: self.image_prompts[None]}
-        read = tower.project(tower.run(state, self.cut, prompts, mask=seen, ends=slice(-pairs, None)))
+        read = tower.project(tower.run(state, self.cut, prompts, mask=seen, ends=slice(-count, None)))
         mean = F.normalize(read, dim=-1).mean(1, keepdim=True)
         return torch.cat([mean, read], dim=1).flatten(1)
 
