@@ -786,13 +786,13 @@ def test_a_dry_run_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_many_classes_of_one_image(capsys: pytest.CaptureFixture[str]) -> None:
     """Images times names are bounded: an epoch of 1,200 takes 5 minutes on one core, measured once."""
-    from cocoop.estimator.fit import PAIRS, _limit_epochs
+    from cocoop.estimator.shots import PAIRS, limit_epochs
 
     model = cocoop.CoCoOp("tiny-clip")
-    _limit_epochs(model, 1200, 1200)
+    limit_epochs(model, 1200, 1200)
     assert model.epochs == 2
     model = cocoop.CoCoOp("tiny-clip")
-    _limit_epochs(model, 100, 100)
+    limit_epochs(model, 100, 100)
     assert model.epochs is None
     assert PAIRS >= 1200 * 1200
 

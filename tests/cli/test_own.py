@@ -118,7 +118,7 @@ def test_zero_shot_is_a_model_too(photos: Path) -> None:
 
 
 def test_many_images_are_seen_fewer_times(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cocoop.estimator.fit.SEEN", 18)
+    monkeypatch.setattr("cocoop.estimator.shots.SEEN", 18)
     assert call("fit", "photos", "--out", "m", "--backbone", "toy") == 0
     assert len(cocoop.load("m").info_.lr) == 3
     again = ("--out", "m", "--overwrite")

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cocoop.backbones.names import hub_repository
 from cocoop.estimator.calibration import Calibration, Threshold
+from cocoop.estimator.multilabel import MultiLabel
 from cocoop.methods import facts_of
 from cocoop.methods._recipe import Recipe
 from cocoop.training.prompt_file import PromptCard
@@ -60,6 +61,7 @@ class ModelInfo(BaseModel):
         results: on images not trained on.
         calibration: of its probabilities; None where there were too few held-out images.
         unknown: from where on it answers; None where there were too few.
+        multilabel: scores, thresholds and results where an image may have several classes; else None.
         environment: versions, commit and machine.
         created: when, in UTC.
     """
@@ -85,6 +87,7 @@ class ModelInfo(BaseModel):
     results: list[Result] = []
     calibration: Calibration | None = None
     unknown: Threshold | None = None
+    multilabel: MultiLabel | None = None
     environment: dict[str, str]
     created: str
 

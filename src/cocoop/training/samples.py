@@ -44,6 +44,8 @@ class Samples:
     @property
     def shots(self) -> int:
         """Images of a class, the most where classes differ."""
+        if self.labels.is_floating_point():
+            return int(self.labels.sum(0).amax())
         return shots_of(self.labels.tolist())
 
 
