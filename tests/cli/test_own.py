@@ -21,7 +21,8 @@ from cocoop.data.storage import read_bytes
 from cocoop.estimator.evaluate import per_class
 from cocoop.estimator.explain import nearest_words
 from cocoop.estimator.fit import FitOptions, fit
-from cocoop.estimator.predict import Prediction, as_csv, as_json
+from cocoop.estimator.predict import Prediction
+from cocoop.estimator.predict_output import as_csv, as_json
 from tests.cli.test_cli import call
 from tests.estimator.test_estimator import COLOURS
 

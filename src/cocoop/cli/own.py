@@ -136,7 +136,7 @@ def predict(
         typer.Option(
             min=0,
             max=1,
-            help="Below this probability an answer is unsure; the model's threshold if not given.",
+            help="Below this probability (or score) an answer is unsure; the model's threshold if not given.",
         ),
     ] = None,
     similarity: Annotated[
@@ -175,6 +175,7 @@ def predict(
     with loading():
         from cocoop.estimator import load
         from cocoop.estimator import predict as predicting
+        from cocoop.estimator import predict_output as output
 
     names = class_names(classes, classes_file)
     paths, left = predicting.find_images(images)
@@ -183,9 +184,11 @@ def predict(
     budget = parse_bytes(memory_budget)
     loaded = load(model, device=device, precision=precision, memory_budget=budget, testing=testing)
     count = min(top_k, len(loaded.classifier(names).class_names))
+    if loaded.info_.multilabel and format is Output.csv:
+        output.check_csv(loaded.classifier(names).class_names)
     by = predicting.measure_of(loaded, names, similarity)
     predictions = predicting.predict(loaded, paths, names, top_k, min_confidence, err, by)
-    predicting.write(predicting.WRITERS[format.value](predictions, paths, count, by))
+    output.write(output.WRITERS[format.value](predictions, paths, count, by))
 
 
 @app.command()

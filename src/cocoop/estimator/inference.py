@@ -164,6 +164,14 @@ class Inference:
         scores = several.scores(answers.logits, names)
         return several.passing(scores, names) if least is None else scores >= least
 
+    def named(
+        self, answers: Answers, names: Sequence[str], least: float | None = None
+    ) -> list[tuple[str, ...]]:
+        """Return the names that `passing` tells of each image, those of the highest scores first."""
+        scores, has = self.shares(answers.logits, names), self.passing(answers, names, least)
+        rows = zip(scores.argsort(1, descending=True).tolist(), has.tolist(), strict=True)
+        return [tuple(names[place] for place in order if row[place]) for order, row in rows]
+
     def sure_of(self, answers: Answers, names: Sequence[str]) -> Bool[Tensor, " n"] | None:
         """Return which answers among some names reach the threshold; None where there is none for these.
 
@@ -185,11 +193,10 @@ class Inference:
             UsageError: `unknown` is given and there is no threshold for these names.
         """
         if self.info.multilabel:
-            rows = self.passing(answers, among).tolist()
             none = () if unknown is None else (unknown,)
-            found = np.empty(len(rows), dtype=object)
-            for place, row in enumerate(rows):
-                found[place] = tuple(name for name, has in zip(among, row, strict=True) if has) or none
+            found = np.empty(len(answers.logits), dtype=object)
+            for place, each in enumerate(self.named(answers, among)):
+                found[place] = each or none
             return found
         likeliest = np.array(among)[answers.logits.argmax(1).numpy()]
         if unknown is None:
