@@ -19,7 +19,7 @@ from cocoop.methods._facts import Selection
 from cocoop.methods._hooks import cut_of
 from cocoop.methods._settings import MethodChoice
 from cocoop.training import multilabel
-from cocoop.training.classifier import Classifier
+from cocoop.training.classifier import Classifier, evaluating
 from cocoop.training.loop import OnEpoch, train
 from cocoop.training.prompt_file import PromptCard, build_method
 from cocoop.training.samples import Samples, Validation, Views, no_validation
@@ -168,8 +168,12 @@ def _with_offsets(
         start_from(choice.recipe.starts_from, method, card)
     names = card.class_names
     classifier = Classifier(backbone, method, names, memory_budget, names, card.phrases)
-    features = samples.plain() if samples.plain else samples.views(0)
-    offsets = multilabel.offsets_of(classifier.predict(features), samples.labels)
+    state = samples.plain() if samples.plain else samples.views(0)
+    if not isinstance(state, Tensor):
+        raise UsageError("images of several classes need the features of their test views: give plain")
+    with torch.no_grad(), evaluating(method):
+        logits = classifier.predict(classifier.see(state))
+    offsets = multilabel.offsets_of(logits, samples.labels)
     return replace(samples, offsets=offsets)
 
 

@@ -14,7 +14,7 @@ from cocoop.methods._hooks import Sentences
 
 # epoch -> features of that epoch's augmented views, or what they are at the cut of the image tower
 Views = Callable[[int], Float[Tensor, "n *l d"] | Live]
-Truth = Int[Tensor, " n"] | Float[Tensor, "n c"]  # the class of each image, or a 1 for each of its classes
+Truth = Int[Tensor, " t"] | Float[Tensor, "t c"]  # the class of each image, or a 1 for each of its classes
 Validation = tuple[Float[Tensor, "m *l d"], Int[Tensor, " m"]]  # features and classes
 
 
