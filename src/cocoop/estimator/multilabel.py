@@ -107,7 +107,12 @@ class MultiLabel(BaseModel):
 
     def scores(self, logits: Float[Tensor, "n c"], names: Sequence[str]) -> Float[Tensor, "n c"]:
         """Return the scores of some names by their logits, each independent of the others."""
-        return torch.sigmoid((logits + self.offsets_of(names)) / self.temperature + self.bias)
+        slope, shift = self.affine(names)
+        return torch.sigmoid(slope * logits + shift)
+
+    def affine(self, names: Sequence[str]) -> tuple[float, Float[Tensor, " c"]]:
+        """Return what logits are multiplied by, and what is added to those of each name then."""
+        return 1 / self.temperature, self.offsets_of(names) / self.temperature + self.bias
 
     def passing(self, scores: Float[Tensor, "n c"], names: Sequence[str]) -> Bool[Tensor, "n c"]:
         """Return which scores reach their thresholds; an image of which none does is of none of the names."""
@@ -157,7 +162,8 @@ def tuned(found: MultiLabel, logits: Float[Tensor, "n c"], truth: Bool[Tensor, "
     """
     if truth.all() or not truth.any():
         raise CocoopError("scores are fitted to held-out images of which some have a class, and some not")
-    error = calibration_error(found.model_copy(update={"temperature": 1.0, "bias": 0.0}), logits, truth)
+    plain = found.model_copy(update={"temperature": 1.0, "bias": 0.0})
+    error = calibration_error(plain.scores(logits, found.names), truth)
     apart = torch.empty_like(logits)
     for one, other in halves(len(truth)):
         part = truth[other]
@@ -171,7 +177,7 @@ def tuned(found: MultiLabel, logits: Float[Tensor, "n c"], truth: Bool[Tensor, "
         for place in range(truth.shape[1])
     ]
     update = {"thresholds": thresholds, "threshold": shared, "images": len(truth)}
-    errors = {"error_before": error, "error_after": _error(apart, truth)}
+    errors = {"error_before": error, "error_after": calibration_error(apart, truth)}
     return scaled.model_copy(update={**update, **errors})
 
 
@@ -228,12 +234,8 @@ def measure(
     return LabelMetrics(mean_average_precision=mean, **f1)
 
 
-def calibration_error(found: MultiLabel, logits: Float[Tensor, "n c"], truth: Bool[Tensor, "n c"]) -> float:
+def calibration_error(scores: Float[Tensor, "n c"], truth: Bool[Tensor, "n c"]) -> float:
     """Return the expected calibration error over 15 bins, of the scores of all images and classes."""
-    return _error(found.scores(logits, found.names), truth)
-
-
-def _error(scores: Float[Tensor, "n c"], truth: Bool[Tensor, "n c"]) -> float:
     from torchmetrics.functional.classification import binary_calibration_error
 
     return float(binary_calibration_error(scores.flatten().float(), truth.flatten().int()))

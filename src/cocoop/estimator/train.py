@@ -152,7 +152,7 @@ def several_choice(choice: MethodChoice, asked: bool = False) -> MethodChoice:
 
 def check_multilabel(choice: MethodChoice) -> None:
     """Raise UsageError where a method cannot be fitted to images of several classes."""
-    if reason := multilabel.refusal(METHODS.get(choice.method), choice.recipe):
+    if reason := multilabel.refusal(METHODS.get(choice.method), choice.facts, choice.recipe):
         raise UsageError(
             f"{choice.facts.name} takes no images of several classes: {reason}. Take another method, e.g. "
             "coop or cocoop, or give every image one class"

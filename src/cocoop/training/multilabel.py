@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from cocoop.methods._facts import Facts
 from cocoop.methods._hooks import WithFit, WithGradientRule, WithLoss, WithSearch
-from cocoop.methods._method import Method
 from cocoop.methods._recipe import Recipe
 
 WIDEST = 50.0  # how far beyond all logits an offset may lie
@@ -67,9 +67,8 @@ def offsets_of(logits: Float[Tensor, "n c"], truth: Float[Tensor, "n c"]) -> Flo
     return ((low + high) / 2).float()
 
 
-def refusal(method: type[Method], recipe: Recipe | None) -> str:
+def refusal(method: type, facts: Facts, recipe: Recipe | None) -> str:
     """Say why a method cannot be fitted to images of several classes; nothing where it can."""
-    facts = method.facts
     if facts.sees_test_images:
         return f"it adapts itself to {facts.adaptation}, by which one class an image is likely"
     if issubclass(method, WithLoss | WithGradientRule):
