@@ -141,7 +141,7 @@ def label_lists(labels: Labels) -> list[tuple[str, ...]]:
     for each in labels:
         if not isinstance(each, SEVERAL):
             raise UsageError(
-                f"the label {brief(repr(each))} is no list, where others are or the model takes lists: give "
+                f"the label {brief(str(each))} is no list, where others are or the model takes lists: give "
                 "every image a list, [] for none of the classes; or each one name, where it has one class"
             )
     return [tuple(dict.fromkeys(texts(list(each)))) for each in labels]
