@@ -147,7 +147,7 @@ class PromptClassifier:
                 return live(clip, images, view, then=encode)
             return encode_images(clip, images, view, encode=encode)
 
-        names, samples = samples_of(views, labels, None, lambda: encode_images(clip, images))
+        names, samples = samples_of(views, labels, None, lambda: encode_images(clip, images, encode=encode))
         return self._train(names, samples, on_epoch)
 
     def fit_features(
@@ -299,7 +299,7 @@ class PromptClassifier:
 
     def encode(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b kd"]:
         """Encode what `backbone_.preprocess` makes of images, with all that is learned in the image tower."""
-        return self._inference.encode(pixels)
+        return self.inference.encode(pixels)
 
     def looks(self, images: Images, classes: Classes | None = None) -> Features:
         """Encode what the method looks at to answer: test views, or several views of every image.

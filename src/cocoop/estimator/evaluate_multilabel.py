@@ -13,7 +13,7 @@ from cocoop.data import Dataset
 from cocoop.errors import UsageError
 from cocoop.estimator import ZeroShot
 from cocoop.estimator.estimator import PromptClassifier
-from cocoop.estimator.features import encode
+from cocoop.estimator.features import encode, seen_by
 from cocoop.estimator.fit_output import shares_of
 from cocoop.estimator.multilabel import LabelMetrics, calibration_error, measure
 from cocoop.estimator.shots import all_items
@@ -54,7 +54,7 @@ def evaluate_multilabel(
     truth = targets([data.names_of(item) for item in items], names).bool()
     prompt = model.info_.prompt
     zero = ZeroShot(model.backbone_, template=prompt.template, phrases=prompt.phrases)
-    answers = model.answers(zimg, names)
+    answers = model.answers(seen_by(model, data, items, zimg), names)
     scores, passing = found.scores(answers.logits, names), model.inference.passing(answers, names)
     values = {
         "zero-shot": measure(zero.logits(zimg, names), truth, None),
@@ -65,7 +65,8 @@ def evaluate_multilabel(
     about = {name: each.model_dump(exclude_none=True) for name, each in values.items()}
     about[prompt.method] |= {"all_right": right, "calibration_error": calibration_error(scores, truth)}
     if unknown is not None:
-        others = encode(model.load_backbone(), unknown, all_items(unknown), console)
+        away = all_items(unknown)
+        others = seen_by(model, unknown, away, encode(model.load_backbone(), unknown, away, console))
         answered = model.inference.passing(model.answers(others, names), names).any(1)
         about["unknown"] = {"data": unknown.name, "images": len(others), "answered": int(answered.sum())}
     classes = per_label(scores, truth, passing, names)

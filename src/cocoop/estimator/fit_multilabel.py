@@ -14,7 +14,7 @@ from cocoop.estimator import ZeroShot, auto
 from cocoop.estimator.backbone import AUTO, backbone_for, planned
 from cocoop.estimator.calibration import FEWEST
 from cocoop.estimator.estimator import PromptClassifier
-from cocoop.estimator.features import encode
+from cocoop.estimator.features import encode, seen_by
 from cocoop.estimator.fit_options import FitOptions
 from cocoop.estimator.fit_output import say_plan, say_several, say_start
 from cocoop.estimator.multilabel import LabelMetrics, LabelResult, cross_tuned, measure
@@ -50,23 +50,26 @@ def fit_multilabel(options: FitOptions, data: Dataset, console: Console) -> Prom
     zimg = {
         split: encode(clip, data, data.items(split), console) for split in ("test", *["val"] * bool(spare))
     }
-    away = encode(clip, others, all_items(others), console) if others else None
     zero = ZeroShot(clip, template=data.template, phrases=data.phrases)
     for each in (zero, model):
         train_on_shots(each, train, (), data, console)
+    seen = {part: seen_by(model, data, data.items(part), each) for part, each in zimg.items()}
+    away = encode(clip, others, all_items(others), console) if others else None
+    if others is not None and away is not None:
+        away = seen_by(model, others, all_items(others), away)
     results = [
         LabelResult(
             name="held-out images",
             classes=len(data.class_names),
             images=len(zimg["test"]),
             zeroshot=measured(zero, data, zimg["test"]),
-            trained=measured(model, data, zimg["test"]),
+            trained=measured(model, data, seen["test"]),
         )
         for _ in zimg["test"][:1]  # where a class has one image, none may be held out
     ]
     split = "val" if len(spare) >= FEWEST else "test"
     if len(data.items(split)) >= FEWEST:
-        model.calibrate_features(zimg[split], truth_of(data, data.items(split)), away)
+        model.calibrate_features(seen[split], truth_of(data, data.items(split)), away)
     several = model.info_.multilabel
     assert several
     update = {"multilabel": several.model_copy(update={"results": results})}

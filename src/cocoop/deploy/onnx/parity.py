@@ -81,9 +81,7 @@ def compare(
     classifier = answers.classifier if isinstance(answers, Linearised) else answers
     encode = encoder_of(backbone, classifier.method)
     items, views, fimg = data.items("test"), views_of(backbone, data), features(backbone, data, encode)
-    expected, exact = (
-        shares(each.predict(fimg)).numpy() for each in (answers, classifier)
-    )
+    expected, exact = (shares(each.predict(fimg)).numpy() for each in (answers, classifier))
     inputs = [pixels(io.BytesIO(read_bytes(data.root, item.path)), spec) for item in items]
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     probabilities = np.concatenate(
