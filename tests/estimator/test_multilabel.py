@@ -23,6 +23,7 @@ from cocoop.deploy.onnx.export import export
 from cocoop.estimator.many import Job
 from cocoop.estimator.multilabel import best_threshold, cross_tuned, halves, measure, tuned, untuned
 from tests.cli.test_cli import call
+from tests.conftest import make_tower
 
 COLOURS = {"blue": (30, 40, 200), "green": (30, 180, 40), "red": (200, 30, 30)}
 NAMES = list(COLOURS)
@@ -236,6 +237,18 @@ def test_other_methods(kind: type) -> None:
     )
     assert model.predict_proba(images).shape == (7, 3)
     assert model.testing_mode(10**6) == "exact"
+
+
+def test_a_method_that_learns_inside_the_image_tower() -> None:
+    images, labels = painted(1)
+    clip = make_tower("clip-gelu-deep", torch.float32)
+    model = PromptClassifier("vpt", clip, epochs=1, settings={"batch_size": 7}).fit(images, labels)
+    info = model.info_.multilabel
+    assert info
+    answers = model.answers(model.looks(images))
+    np.testing.assert_allclose(
+        model.predict_proba(images), info.scores(answers.logits, NAMES).numpy(), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_labels_that_are_no_lists_beside_lists(calibrated: PromptClassifier) -> None:

@@ -149,7 +149,11 @@ def label_lists(labels: Labels) -> list[tuple[str, ...]]:
 
 def shots_in(labels: Labels) -> int:
     """Return how many images of a class there are, the most where classes differ."""
-    return shots_of(name for each in label_lists(labels) for name in each) if is_several(labels) else shots_of(labels)
+    return (
+        shots_of(name for each in label_lists(labels) for name in each)
+        if is_several(labels)
+        else shots_of(texts(labels))
+    )
 
 
 def check_distinct(names: Sequence[str]) -> None:
