@@ -68,7 +68,7 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tutorial")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("cocoop.estimator.fit.SEEN", 252)
+        patch.setattr("cocoop.estimator.shots.SEEN", 252)
         check_output("tutorial.md")
     return folder
 

@@ -36,7 +36,7 @@ def test_commands_and_programs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(PYTHON) == 2
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cocoop.experiments.run.run", small(experiment.run))
-    monkeypatch.setattr("cocoop.estimator.fit.SEEN", 1)
+    monkeypatch.setattr("cocoop.estimator.shots.SEEN", 1)
     for command in COMMANDS:
         with pytest.raises(SystemExit) as stopped:
             main(shlex.split(command)[1:])

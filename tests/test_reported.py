@@ -360,31 +360,68 @@ def test_paths_that_name_the_split() -> None:
 # several labels
 
 
-def test_several_labels_an_image() -> None:
+SEVERAL = [("cat", "dog"), ("cat",), ("dog",), ()]
+
+
+def every_label(source: str, **reading: str) -> list[tuple[str, ...]]:
+    return list(open_dataset(source, reading=Reading(**reading), multilabel=True).labels.values())
+
+
+def test_several_labels_an_image(capsys: pytest.CaptureFixture[str]) -> None:
     import datasets
 
     flat("data", FILES)
-    Path("data/t.jsonl").write_text("".join(json.dumps({"path": f, "label": [3, 4]}) + "\n" for f in FILES))
+    rows = [{"path": file, "label": list(names)} for file, names in zip(FILES, SEVERAL, strict=True)]
+    Path("data/t.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    pd.DataFrame(rows).to_parquet("data/t.parquet")
+    kinds = datasets.List(datasets.ClassLabel(names=["cat", "dog"]))
+    images = {"image": [f"data/{file}" for file in FILES], "labels": [[0, 1], [0], [1], []]}
+    features = datasets.Features({"image": datasets.Image(), "labels": kinds})
+    datasets.Dataset.from_dict(images, features=features).save_to_disk("saved")
+    for source in ("data/t.jsonl", "data/t.parquet", "saved"):
+        assert every_label(source) == SEVERAL
+        with pytest.raises(UsageError, match="here an image must have one"):
+            open_dataset(source)
+    assert call("run", "few-shot", "--datasets", "data/t.jsonl", "--backbone", "toy") == 2
+    assert "here an image must have one" in shown(capsys)
     pd.DataFrame({"path": FILES, "label": "['a', 'b']"}).to_csv("data/t.csv", index=False)
-    pd.DataFrame({"path": FILES, "label": [["a"]] * 4}).to_parquet("data/t.parquet")
-    pd.DataFrame({"filename": FILES, "cat": [1, 0, 1, 0], "dog": 1}).to_csv("data/hot.csv", index=False)
-    for name, words in {
-        "t.jsonl": "list for a label",
-        "t.csv": "list for a label",
-        "t.parquet": "list for a label",
-        "hot.csv": "several classes",
-    }.items():
-        with pytest.raises(CocoopError, match=f"{words}.*an image must have one"):
-            open_dataset(f"data/{name}")
-    features = datasets.Features(
-        {"image": datasets.Image(), "labels": datasets.List(datasets.ClassLabel(names=["a", "b"]))}
-    )
-    rows = {"image": [f"data/{file}" for file in FILES], "labels": [[0], [1], [0, 1], [0]]}
-    datasets.Dataset.from_dict(rows, features=features).save_to_disk("saved")
-    with pytest.raises(CocoopError, match=r"list for a label.*an image must have one"):
-        open_dataset("saved")
-    with pytest.raises(UsageError, match="one class here, not several"):
-        CoOp("toy").fit(np.zeros((2, 8, 8, 3)), np.array([["a", "b"], ["a", "c"]]))
+    with pytest.raises(CocoopError, match=r"list for a label.*--label-sep"):
+        open_dataset("data/t.csv")
+
+
+def test_texts_of_several_labels() -> None:
+    flat("data", FILES)
+    pd.DataFrame({"path": FILES, "label": ["cat|dog", "cat", "dog", "cat"]}).to_csv("data/t.csv", index=False)
+    with pytest.raises(
+        CocoopError, match=r"two ways: 'cat\|dog' as one class.*--label-sep '\|'.*--labels one"
+    ):
+        open_dataset("data/t.csv")
+    assert every_label("data/t.csv", label_sep="|") == [("cat", "dog"), ("cat",), ("dog",), ("cat",)]
+    pd.DataFrame({"path": FILES, "label": ["cat|dog"] * 2 + ["owl"] * 2}).to_csv("data/t.csv", index=False)
+    assert set(found("data/t.csv").values()) == {"cat|dog", "owl"}  # no part of it is another class
+
+
+def test_marks_of_several_labels() -> None:
+    for part, kinds in (("train", SEVERAL), ("valid", [("cat",), ("dog",), ("cat",), ("dog",)])):
+        flat(f"data/{part}", FILES)
+        rows = [
+            f"{file},{int('cat' in names)},{int('dog' in names)}"
+            for file, names in zip(FILES, kinds, strict=True)
+        ]
+        Path("data", part, "_classes.csv").write_text("filename,cat,dog\n" + "\n".join(rows))
+    assert every_label("data")[:4] == SEVERAL
+    assert every_label("data")[4:] == [("cat",), ("dog",), ("cat",), ("dog",)]
+
+
+def test_scores_of_several_labels() -> None:
+    images = [Image.open(paint(Path(f"{seed}.png"), seed)) for seed in range(4)]
+    model = CoOp("toy", epochs=1).fit(images, [["cat", "dog"], ["cat"], ["dog"], []])
+    scores = model.predict_proba(images)
+    assert (np.abs(scores.sum(1) - 1) > 0.01).any()
+    np.testing.assert_allclose(model.predict_proba(images, ["dog"])[:, 0], scores[:, 1], rtol=1e-4)
+    limits = np.array(model.info_.multilabel.thresholds)  # type: ignore[union-attr]
+    expected = [tuple(np.array(["cat", "dog"])[row >= limits]) for row in scores]
+    assert [tuple(sorted(names)) for names in model.predict(images)] == expected
 
 
 # images
@@ -786,13 +823,13 @@ def test_a_dry_run_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_many_classes_of_one_image(capsys: pytest.CaptureFixture[str]) -> None:
     """Images times names are bounded: an epoch of 1,200 takes 5 minutes on one core, measured once."""
-    from cocoop.estimator.fit import PAIRS, _limit_epochs
+    from cocoop.estimator.shots import PAIRS, limit_epochs
 
     model = cocoop.CoCoOp("tiny-clip")
-    _limit_epochs(model, 1200, 1200)
+    limit_epochs(model, 1200, 1200)
     assert model.epochs == 2
     model = cocoop.CoCoOp("tiny-clip")
-    _limit_epochs(model, 100, 100)
+    limit_epochs(model, 100, 100)
     assert model.epochs is None
     assert PAIRS >= 1200 * 1200
 

@@ -21,7 +21,8 @@ from cocoop.data.storage import read_bytes
 from cocoop.estimator.evaluate import per_class
 from cocoop.estimator.explain import nearest_words
 from cocoop.estimator.fit import FitOptions, fit
-from cocoop.estimator.predict import Prediction, as_csv, as_json
+from cocoop.estimator.predict import Prediction
+from cocoop.estimator.predict_output import as_csv, as_json
 from tests.cli.test_cli import call
 from tests.estimator.test_estimator import COLOURS
 
@@ -118,7 +119,7 @@ def test_zero_shot_is_a_model_too(photos: Path) -> None:
 
 
 def test_many_images_are_seen_fewer_times(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cocoop.estimator.fit.SEEN", 18)
+    monkeypatch.setattr("cocoop.estimator.shots.SEEN", 18)
     assert call("fit", "photos", "--out", "m", "--backbone", "toy") == 0
     assert len(cocoop.load("m").info_.lr) == 3
     again = ("--out", "m", "--overwrite")

@@ -71,6 +71,23 @@ def test_the_answer_is_that_of_every_model(client: TestClient, models: SideBySid
             assert [each["probability"] for each in top] == pytest.approx(expected[best].tolist(), rel=1e-4)
 
 
+def test_several_classes_an_image(models: SideBySide) -> None:
+    several = CoOp("toy", epochs=1).fit(IMAGES, [[label] for label in LABELS])
+    both = SideBySide({"several": several, "one": models.models["coop"]}, LIMITS)
+    with TestClient(make_app(both, LOOPBACK), base_url="http://127.0.0.1:7860") as client:
+        answer = post(client, RED).json()["images"][0]
+        page = post(client, RED, to="/results").text
+    assert list(answer["answers"]) == ["zero-shot", "several", "one"]
+    assert list(answer["labels"]) == ["several"]
+    assert tuple(answer["labels"]["several"]) == several.predict([IMAGES[0]])[0]
+    scores = {each["name"]: each["score"] for each in answer["answers"]["several"]}
+    expected = dict(zip(several.classes_, several.predict_proba([IMAGES[0]])[0].tolist(), strict=True))
+    assert scores == pytest.approx(expected, rel=1e-4)
+    assert {tuple(each) for each in answer["answers"]["one"]} == {("name", "probability")}
+    assert (", ".join(answer["labels"]["several"]) or "none of these") in page
+    assert list(SideBySide({"several": several}, LIMITS).models) == ["several"]  # no softmax beside it
+
+
 def test_without_names_the_models_own_are_used(client: TestClient) -> None:
     answers = post(client, RED).json()["images"][0]["answers"]
     assert {each["name"] for each in answers["coop"]} == {"red", "green", "blue"}

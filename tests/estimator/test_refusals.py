@@ -13,7 +13,8 @@ from PIL import Image
 from cocoop import Backbone, CoCoOp, CocoopError, CoOp, UsageError, ZeroShot, load
 from cocoop.estimator.card import ModelInfo
 from cocoop.estimator.evaluate import _picture
-from cocoop.estimator.predict import Prediction, as_csv, as_json, as_table
+from cocoop.estimator.predict import Prediction
+from cocoop.estimator.predict_output import as_csv, as_json, as_table
 from cocoop.utils.files import checked_json, read_checked_json
 from tests.cli.test_cli import call
 from tests.refusals import ACTIVE

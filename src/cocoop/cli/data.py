@@ -12,6 +12,8 @@ from cocoop.cli.options import (
     Encoding,
     Json,
     LabelColumn,
+    Labels,
+    LabelSep,
     LabelsFrom,
     Names,
     PathColumn,
@@ -79,6 +81,8 @@ def check(
     sep: Sep = None,
     encoding: Encoding = None,
     labels_from: LabelsFrom = None,
+    label_sep: LabelSep = None,
+    labels: Labels = None,
     json: Json = False,
 ) -> None:
     """Say what is there of a dataset, what is missing and what to do; exit 0 only where it is usable."""
@@ -97,12 +101,14 @@ def check(
             done += count
             status.update(f"looking at the images: {done:,}")
 
-        reading = Reading(path_column, label_column, split_column, sep, encoding, labels_from)
+        reading = Reading(
+            path_column, label_column, split_column, sep, encoding, labels_from, label_sep, labels
+        )
         result = run_check(name, root, read, progress, names, reading)
     if is_source(name) and name not in DATASETS.names() and result.counts:
         from cocoop.estimator.backbone import photograph_warning
 
-        text = photograph_warning(open_dataset(name, root, names, reading))
+        text = photograph_warning(open_dataset(name, root, names, reading, multilabel=True))
         more = (Finding("warning", text),) if text else ()
         result = replace(result, findings=(*result.findings, *more))
     if faults:

@@ -40,6 +40,15 @@ LabelsFrom = Annotated[
     str | None,
     typer.Option("--labels-from", help="Of a folder: folders, names (of the files), or a table in it."),
 ]
+LabelSep = Annotated[
+    str | None,
+    typer.Option(
+        "--label-sep", help="Between the classes of an image, where one may have several, e.g. '|'."
+    ),
+]
+Labels = Annotated[
+    str | None, typer.Option("--labels", help="one or several: classes an image, where both may be meant.")
+]
 Model = Annotated[
     Path,
     typer.Argument(metavar="MODEL", help="A folder that `cocoop fit` wrote, or hf:OWNER/NAME of the Hub."),

@@ -17,6 +17,8 @@ from cocoop.cli.options import (
     Device,
     Encoding,
     LabelColumn,
+    Labels,
+    LabelSep,
     LabelsFrom,
     Model,
     Names,
@@ -75,6 +77,8 @@ def fit(
     sep: Sep = None,
     encoding: Encoding = None,
     labels_from: LabelsFrom = None,
+    label_sep: LabelSep = None,
+    labels: Labels = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the shots drawn and the training.")] = 1,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -110,7 +114,7 @@ def fit(
         "precision": precision,
         "memory_budget": parse_bytes(memory_budget),
     }
-    reading = Reading(path_column, label_column, split_column, sep, encoding, labels_from)
+    reading = Reading(path_column, label_column, split_column, sep, encoding, labels_from, label_sep, labels)
     run(
         FitOptions(data, out, shots, new_classes, names, root, params, reading, overwrite, dry_run, unknown),
         out_,
@@ -132,7 +136,7 @@ def predict(
         typer.Option(
             min=0,
             max=1,
-            help="Below this probability an answer is unsure; the model's threshold if not given.",
+            help="Below this probability (or score) an answer is unsure; the model's threshold if not given.",
         ),
     ] = None,
     similarity: Annotated[
@@ -171,6 +175,7 @@ def predict(
     with loading():
         from cocoop.estimator import load
         from cocoop.estimator import predict as predicting
+        from cocoop.estimator import predict_output as output
 
     names = class_names(classes, classes_file)
     paths, left = predicting.find_images(images)
@@ -179,9 +184,11 @@ def predict(
     budget = parse_bytes(memory_budget)
     loaded = load(model, device=device, precision=precision, memory_budget=budget, testing=testing)
     count = min(top_k, len(loaded.classifier(names).class_names))
+    if loaded.info_.multilabel and format is Output.csv:
+        output.check_csv(loaded.classifier(names).class_names)
     by = predicting.measure_of(loaded, names, similarity)
     predictions = predicting.predict(loaded, paths, names, top_k, min_confidence, err, by)
-    predicting.write(predicting.WRITERS[format.value](predictions, paths, count, by))
+    output.write(output.WRITERS[format.value](predictions, paths, count, by))
 
 
 @app.command()
@@ -200,6 +207,8 @@ def evaluate(
     sep: Sep = None,
     encoding: Encoding = None,
     labels_from: LabelsFrom = None,
+    label_sep: LabelSep = None,
+    labels: Labels = None,
     device: Device = "auto",
     precision: Precision = "auto",
     memory_budget: Budget = None,
@@ -213,8 +222,9 @@ def evaluate(
         from cocoop.estimator import load
         from cocoop.estimator.evaluate import evaluate as run
 
-    reading = Reading(path_column, label_column, split_column, sep, encoding, labels_from)
-    dataset, budget = open_dataset(data, root, names, reading), parse_bytes(memory_budget)
+    reading = Reading(path_column, label_column, split_column, sep, encoding, labels_from, label_sep, labels)
+    dataset = open_dataset(data, root, names, reading, multilabel=True)
+    budget = parse_bytes(memory_budget)
     loaded = load(model, device=device, precision=precision, memory_budget=budget, testing=testing)
     run(loaded, dataset, split, out, out_, open_dataset(unknown, root) if unknown else None)
 
@@ -247,6 +257,8 @@ def features(
     sep: Sep = None,
     encoding: Encoding = None,
     labels_from: LabelsFrom = None,
+    label_sep: LabelSep = None,
+    labels: Labels = None,
     device: Device = "auto",
     precision: Precision = "auto",
     root: Root = None,
@@ -268,7 +280,7 @@ def features(
         from cocoop.estimator.backbone import backbone_for
         from cocoop.estimator.features import write_features
 
-    reading = Reading(path_column, label_column, split_column, sep, encoding, labels_from)
-    dataset = open_dataset(data, root, names, reading)
+    reading = Reading(path_column, label_column, split_column, sep, encoding, labels_from, label_sep, labels)
+    dataset = open_dataset(data, root, names, reading, multilabel=True)
     clip = backbone_for(backbone, dataset, device, precision, err)
     write_features(clip, dataset, out, out_)

@@ -27,6 +27,7 @@ def open_dataset(
     root: str | Path | None = None,
     names: str | Path | None = None,
     reading: Reading = PLAIN,
+    multilabel: bool = False,
 ) -> Dataset:
     """Open a dataset: a registered one by name, e.g. "emoji/food", or a person's own by where it is.
 
@@ -41,6 +42,7 @@ def open_dataset(
         names: for own data, a file with the class names for what the data call the classes; "auto" reads
             WordNet ids and numbered names.
         reading: for own data, which columns to take, and where the classes are told.
+        multilabel: whether images of several classes or none are taken, where own data have such.
 
     Raises:
         UsageError: there is no such dataset (the message holds the nearest ones), or it needs a root.
@@ -55,7 +57,13 @@ def open_dataset(
     if name not in DATASETS.names() and is_source(name):
         from cocoop.data.own.source import open_source
 
-        return open_source(name, Path(names) if names else None, reading)
+        dataset = open_source(name, Path(names) if names else None, reading)
+        if dataset.labels and not multilabel:
+            raise UsageError(
+                f"in {name} images may have several classes or none, and here an image must have one. cocoop "
+                "fit, evaluate, features and data check take it, and open_dataset(..., multilabel=True)"
+            )
+        return dataset
     if reading != Reading():
         raise UsageError(f"{name} is registered; columns and the like are chosen for own data alone")
     if names:

@@ -45,6 +45,8 @@ class Dataset:
         decode: how its image files become pixels; None for as the published numbers were made.
         phrases: what some classes are called in prompts, several phrases each, where the data say so.
         warnings: what a person should put right, if anything.
+        labels: where images may have several classes or none, those of each by its path; their items have
+            the label -1 and no name. Empty where every image has one class.
 
     Examples:
         >>> import cocoop
@@ -63,12 +65,20 @@ class Dataset:
     decode: Decode | None = None
     warnings: tuple[str, ...] = ()
     phrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         """Names by label, read off the training items as the published protocol does."""
-        names = {item.label: item.name for item in self.splits.get("train", self.splits["test"])}
+        items = self.splits.get("train", self.splits["test"])
+        if self.labels:
+            return tuple(sorted({name for item in items for name in self.labels[item.path]}))
+        names = {item.label: item.name for item in items}
         return tuple(names[label] for label in sorted(names))
+
+    def names_of(self, item: Item) -> tuple[str, ...]:
+        """Return the classes of an image, of which it has one unless there are `labels`."""
+        return self.labels[item.path] if self.labels else (item.name,)
 
     def items(self, split: str) -> tuple[Item, ...]:
         """Return one split. Raises UsageError where the dataset has no such list."""

@@ -9,12 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cocoop.backbones.names import hub_repository
 from cocoop.estimator.calibration import Calibration, Threshold
+from cocoop.estimator.multilabel import MultiLabel
 from cocoop.methods import facts_of
 from cocoop.methods._recipe import Recipe
 from cocoop.training.prompt_file import PromptCard
 from cocoop.utils.display import markdown as plain
 
 SCHEMA = 2
+TAGS = ("clip", "few-shot", "prompt-learning")
 VIEWS = ("augmentation", "crop", "views")  # what is said of a closed form
 STEPS = ("epochs", "batch_size", "lr", "optimizer", "weight_decay")  # what is always said of steps
 
@@ -60,6 +62,7 @@ class ModelInfo(BaseModel):
         results: on images not trained on.
         calibration: of its probabilities; None where there were too few held-out images.
         unknown: from where on it answers; None where there were too few.
+        multilabel: scores, thresholds and results where an image may have several classes; else None.
         environment: versions, commit and machine.
         created: when, in UTC.
     """
@@ -85,6 +88,7 @@ class ModelInfo(BaseModel):
     results: list[Result] = []
     calibration: Calibration | None = None
     unknown: Threshold | None = None
+    multilabel: MultiLabel | None = None
     environment: dict[str, str]
     created: str
 
@@ -112,7 +116,7 @@ def markdown(info: ModelInfo, name: str, transferable: bool = True) -> str:
         f"## Classes\n\n{', '.join(map(plain, prompt.class_names)) or 'None of its own.'}",
         f"## Training\n\n{_training(info)}",
         f"## Results\n\n{_results(info)}",
-        f"## Limits\n\n{_unknown(info)} Its probabilities are over the names it is given{_calibrated(info)}. "
+        f"## Limits\n\n{_unknown(info)} {_calibrated(info)}. "
         "It has the biases of its backbone, and of the images it was trained on.",
     ]
     return "\n\n".join(parts) + "\n"
@@ -130,14 +134,26 @@ def front_matter(info: ModelInfo, name: str) -> ModelCardData:
         )
         for result in info.results
     ]
+    scores += [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type="own",
+            dataset_name=result.name,
+            metric_type="f1",
+            metric_name="macro F1",
+            metric_value=round(result.trained.macro_f1, 4),
+        )
+        for result in (info.multilabel.results if info.multilabel else ())
+        if result.trained.macro_f1 is not None
+    ]
     base = hub_repository(info.prompt.backbone)
     return ModelCardData(
         library_name="cocoop",
         pipeline_tag="zero-shot-image-classification",
-        tags=["clip", "few-shot", "prompt-learning", info.prompt.method],
+        tags=[*TAGS, *["multi-label-classification"] * bool(info.multilabel), info.prompt.method],
         base_model=base,
         base_model_relation="adapter" if base else None,
-        metrics=["accuracy"] if scores else None,
+        metrics=list(dict.fromkeys(each.metric_type for each in scores)) or None,
         model_name=name,
         eval_results=scores or None,
     )
@@ -189,6 +205,11 @@ def _said(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unknown(info: ModelInfo) -> str:
+    if info.multilabel:
+        return (
+            "An image may have several of its classes, or none: a class is answered where its score reaches "
+            "its threshold, which is in `model.json`."
+        )
     if info.unknown is None:
         return "It answers with one of the names it is given, also where none of them fits."
     return (
@@ -199,16 +220,27 @@ def _unknown(info: ModelInfo) -> str:
 
 
 def _calibrated(info: ModelInfo) -> str:
+    """Say what its numbers are, and how far they can be trusted."""
+    if several := info.multilabel:
+        if not several.images:
+            return "Its scores are not calibrated"
+        return (
+            f"Its scores are independent of each other, and calibrated on {several.images} held-out images "
+            f"(expected calibration error {several.error_before:.3f} before, {several.error_after:.3f} after)"
+        )
+    what = "Its probabilities are over the names it is given"
     if info.calibration is None:
-        return ""
+        return what
     found = info.calibration
     return (
-        f", and calibrated on {found.images} held-out images (temperature {found.temperature:.3g}, expected "
-        f"calibration error {found.before:.3f} before, {found.after:.3f} after)"
+        f"{what}, and calibrated on {found.images} held-out images (temperature {found.temperature:.3g}, "
+        f"expected calibration error {found.before:.3f} before, {found.after:.3f} after)"
     )
 
 
 def _results(info: ModelInfo) -> str:
+    if info.multilabel and info.multilabel.results:
+        return _several(info.multilabel)
     if not info.results:
         return "Not measured."
     rows = ["| images | classes | number | zero-shot | this model |", "| --- | ---: | ---: | ---: | ---: |"]
@@ -217,4 +249,18 @@ def _results(info: ModelInfo) -> str:
             f"| {plain(r.name)} | {r.classes} | {r.images} | {r.zeroshot / r.images:.1%} "
             f"| {r.trained / r.images:.1%} |"
         )
+    return "\n".join(rows)
+
+
+def _several(found: MultiLabel) -> str:
+    """Return the results of a model whose images may have several classes."""
+    rows = [
+        "| images | classes | number | | mAP | micro F1 | macro F1 |",
+        "| --- | ---: | ---: | --- | ---: | ---: | ---: |",
+    ]
+    for r in found.results:
+        for who, each in (("zero-shot", r.zeroshot), ("this model", r.trained)):
+            values = (each.mean_average_precision, each.micro_f1, each.macro_f1)
+            shown = " | ".join("" if value is None else f"{value:.3f}" for value in values)
+            rows.append(f"| {plain(r.name)} | {r.classes} | {r.images} | {who} | {shown} |")
     return "\n".join(rows)

@@ -30,15 +30,18 @@ from cocoop.estimator.inference import Inference, Kept
 from cocoop.estimator.inputs import (
     Classes,
     Images,
-    Names,
+    Labels,
     NotFittedError,
     check_pairs,
+    is_several,
+    label_lists,
     labels_of,
     listed,
     texts,
 )
+from cocoop.estimator.multilabel import tuned_by
 from cocoop.estimator.params import SAVED, params_of, set_params, shown, tags
-from cocoop.estimator.train import Labelled, cut_for, samples_of, train_model
+from cocoop.estimator.train import Labelled, cut_for, samples_of, several_choice, train_model
 from cocoop.methods import DEFAULT, Method
 from cocoop.methods._recipe import training_views
 from cocoop.methods._settings import MethodChoice, resolve
@@ -59,7 +62,8 @@ class PromptClassifier:
 
     Images are a list of paths, Pillow images, arrays or tensors, or one array (n, h, w, c) or tensor
     (n, c, h, w); `cocoop.data.decode.to_image` says what each may be. Labels are class names: CLIP reads
-    them.
+    them. Where an image may have several classes or none, its label is a list of them; `predict` then gives a
+    tuple for each image, and `predict_proba` scores of the classes, each independent of the others.
 
     Args:
         method: registered name, e.g. "cocoop".
@@ -117,38 +121,39 @@ class PromptClassifier:
     _kept: Kept = field(init=False)  # from the last question
 
     def fit(
-        self, images: Images, labels: Names | None = None, on_epoch: OnEpoch = lambda epoch: None
+        self, images: Images, labels: Labels | None = None, on_epoch: OnEpoch = lambda epoch: None
     ) -> "PromptClassifier":
-        """Learn from n images and the class name of each; return self.
+        """Learn from n images and the class name of each, or a list with all of its classes; return self.
 
         A data frame with columns of paths and labels, and a torchvision dataset with `classes` and `targets`,
         bring their labels.
 
         Raises:
-            UsageError: no images, not one label an image, or a label that is no text.
+            UsageError: no images, not one label an image, or a label that is no text; or labels are lists,
+                and the method takes one class an image.
             CocoopError: an image cannot be read, or training diverged.
         """
         labels, images = labels_of(images, labels), listed(images)
         check_pairs(images, labels)
         if self._is_embedded():
             warn_unnamed(images, stacklevel=2)
-        clip, recipe = self.load_backbone(), self.choice.recipe
-        cut = cut_for(self.choice, clip, self.template)
+        clip, choice = self.load_backbone(), self.choice_for(is_several(labels))
+        cut = cut_for(choice, clip, self.template)
         encode = partial(clip.encode_image, cut=cut)
 
         def views(epoch: int) -> Tensor | Live:
-            view = training_view(self.seed, epoch, len(images), *training_views(recipe))
+            view = training_view(self.seed, epoch, len(images), *training_views(choice.recipe))
             if not keeps(clip, cut, len(images)):
                 return live(clip, images, view, then=encode)
             return encode_images(clip, images, view, encode=encode)
 
-        names, samples = samples_of(views, labels, None, lambda: encode_images(clip, images))
+        names, samples = samples_of(views, labels, None, lambda: encode_images(clip, images, encode=encode))
         return self._train(names, samples, on_epoch)
 
     def fit_features(
         self,
         views: Views,
-        labels: Names,
+        labels: Labels,
         on_epoch: OnEpoch = lambda epoch: None,
         validation: Labelled | None = None,
         plain: Callable[[], Float[Tensor, "n d"]] | None = None,
@@ -157,7 +162,7 @@ class PromptClassifier:
 
         Args:
             views: gives the features (n, d) of the views of an epoch, counted from 0.
-            labels: the class name of each image.
+            labels: the class name of each image, or a list with all of its classes.
             on_epoch: called after every epoch.
             validation: gives the features and class names of images to select on, if the method does.
             plain: gives the features of the test views, to describe what the method saw by.
@@ -174,6 +179,9 @@ class PromptClassifier:
     ) -> np.ndarray:
         """Return the likeliest name of each image, among any `classes` or those of the fit.
 
+        After a fit to images of several classes, return a tuple for each: the names whose score reaches the
+        threshold, none where none does.
+
         A method that adapts itself to test images sees these together: for a stream they come in this order.
 
         Args:
@@ -187,15 +195,17 @@ class PromptClassifier:
         """
         names = self.classifier(classes).class_names
         answers = self.answers(self.looks(images, classes), classes)
-        return self._inference.names(answers, names, unknown)
+        return self.inference.names(answers, names, unknown)
 
     def predict_proba(self, images: Images, classes: Classes | None = None) -> np.ndarray:
         """Return the probabilities (n, c) of `classes`, in their order, or of `classes_`.
 
+        After a fit to images of several classes these are scores, which do not add up to 1.
+
         Raises:
             UsageError: there is one class, whose probability would be 1 whatever the image.
         """
-        if len(self.classifier(classes).class_names) == 1:
+        if not self._asked(classes).info.multilabel and len(self.classifier(classes).class_names) == 1:
             raise UsageError(
                 "one class alone has the probability 1, whatever the image; `similarities` tells how near"
             )
@@ -210,13 +220,16 @@ class PromptClassifier:
         return self.classifier(classes).similarities(seen)[1].numpy()
 
     def calibrate(
-        self, images: Images, labels: Names | None = None, unknown: Images | None = None
+        self, images: Images, labels: Labels | None = None, unknown: Images | None = None
     ) -> "PromptClassifier":
         """Fit temperature and threshold to held-out images; return self.
 
+        After a fit to images of several classes, these are the temperature and bias of the scores, and a
+        threshold for each class; before, every threshold is one half.
+
         Args:
             images: of the classes of the fit, and not learned from.
-            labels: the class name of each.
+            labels: the class name of each, or a list with all of its classes.
             unknown: images of none of the classes, to choose the threshold's score by.
 
         Raises:
@@ -232,13 +245,17 @@ class PromptClassifier:
     def calibrate_features(
         self,
         features: Features,
-        labels: Names,
+        labels: Labels,
         unknown: Float[Tensor, "m *v d"] | None = None,
         source: str = "",
     ) -> "PromptClassifier":
         """Calibrate as `calibrate` does, by image features; `source` says which the unknown images are."""
         known = self.answers(features)  # before those of the others: a stream would see these
         away = None if unknown is None else self.answers(unknown)
+        if self.info_.multilabel:
+            several = tuned_by(self.info_.multilabel, known, label_lists(labels), away)
+            self.info_ = self.info_.model_copy(update={"multilabel": several})
+            return self
         names = self.classes_.tolist()
         found, limit = calibrate_answers(known, texts(labels), names, away, source)
         self.info_ = self.info_.model_copy(update={"calibration": found, "unknown": limit})
@@ -249,7 +266,7 @@ class PromptClassifier:
         return self._asked(classes).answers(features, classes)
 
     def probabilities(self, features: Features, classes: Classes | None = None) -> Scores:
-        """Return the calibrated probabilities of image features."""
+        """Return the calibrated probabilities of image features; of several classes an image the scores."""
         return self._asked(classes).probabilities(features, classes)
 
     def sure(
@@ -260,17 +277,20 @@ class PromptClassifier:
 
     def sure_of(self, answers: Answers, names: Sequence[str]) -> Bool[Tensor, " n"] | None:
         """Return which answers among some names reach the threshold; None where there is none for these."""
-        return self._inference.sure_of(answers, names)
+        return self.inference.sure_of(answers, names)
 
     @property
     def temperature(self) -> float:
         """What logits are divided by before they become probabilities."""
-        return self._inference.temperature
+        return self.inference.temperature
 
-    def score(self, images: Images, labels: Names | None = None, classes: Classes | None = None) -> float:
-        """Return the accuracy on labelled images."""
+    def score(self, images: Images, labels: Labels | None = None, classes: Classes | None = None) -> float:
+        """Return the accuracy on labelled images; of several classes an image all must be right."""
         labels, images = labels_of(images, labels), listed(images)
         check_pairs(images, labels)
+        if self._asked(classes).info.multilabel:
+            pairs = zip(self.predict(images, classes), label_lists(labels), strict=True)
+            return float(np.mean([set(found) == set(truth) for found, truth in pairs]))
         return float(np.mean(self.predict(images, classes) == np.array(texts(labels))))
 
     def features(self, images: Images) -> Float[Tensor, "n d"]:
@@ -279,7 +299,7 @@ class PromptClassifier:
 
     def encode(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b kd"]:
         """Encode what `backbone_.preprocess` makes of images, with all that is learned in the image tower."""
-        return self._inference.encode(pixels)
+        return self.inference.encode(pixels)
 
     def looks(self, images: Images, classes: Classes | None = None) -> Features:
         """Encode what the method looks at to answer: test views, or several views of every image.
@@ -352,12 +372,18 @@ class PromptClassifier:
         epochs = {} if self.epochs is None else {"epochs": self.epochs}
         return resolve(self.method, self.preset, {**(self.settings or {}), **epochs})
 
+    def choice_for(self, several: bool) -> MethodChoice:
+        """Return that of a fit, which takes no crops where images may have several classes."""
+        return (
+            several_choice(self.choice, "augmentation" in (self.settings or {})) if several else self.choice
+        )
+
     def _train(
         self, names: list[str], samples: Samples, on_epoch: OnEpoch = lambda epoch: None
     ) -> "PromptClassifier":
         clip = self.load_backbone()
         method, info = train_model(
-            self.choice,
+            self.choice_for(samples.labels.is_floating_point()),
             clip,
             names,
             samples,
@@ -384,11 +410,11 @@ class PromptClassifier:
             nothing = Samples(lambda epoch: torch.empty(0), torch.empty(0).long())
             self._train(sorted(set(texts(classes))), nothing)
         self._check_fitted()
-        return self._inference
+        return self.inference
 
     @property
-    def _inference(self) -> Inference:
-        """What was learned, asked as the parameters say now."""
+    def inference(self) -> Inference:
+        """What was learned, to be asked as the parameters say now."""
         asked = (self.seed, self.memory_budget, self.testing)
         return Inference(self.backbone_, self.method_, self.info_, self._kept, *asked)
 

@@ -20,6 +20,7 @@ from cocoop.errors import UsageError
 from cocoop.estimator import ZeroShot
 from cocoop.estimator.calibration import SCORES, Answers, Score, Separation, calibration_error, separation
 from cocoop.estimator.estimator import PromptClassifier
+from cocoop.estimator.evaluate_multilabel import evaluate_multilabel
 from cocoop.estimator.features import answered, encode, seen_by
 from cocoop.training.metrics import evaluate as measure
 from cocoop.training.modes import in_words
@@ -52,6 +53,8 @@ def evaluate(
     """
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+    if data.labels or model.info_.multilabel:
+        return evaluate_multilabel(model, data, split, out, console, unknown)
     items, names = data.items(split), data.class_names
     if not items:
         raise UsageError(f"the split {split!r} of {data.name} has no images")

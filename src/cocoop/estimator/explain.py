@@ -139,13 +139,19 @@ def _say_image(
     without = classifier.pair(fimg.to(learned.device), classifier.encode(learned[None, None])).logits
     for what, logits in (("without the shift", without.cpu()), ("with it", classifier(fimg).cpu())):
         console.print(
-            f"{what}: {_answers(logits, model.info_.prompt.class_names)}", highlight=False, soft_wrap=True
+            f"{what}: {_answers(model, logits, model.info_.prompt.class_names)}",
+            highlight=False,
+            soft_wrap=True,
         )
 
 
-def _answers(logits: Float[Tensor, "1 c"], names: Sequence[str]) -> str:
-    values, places = logits.softmax(1)[0].topk(min(NAMES, len(names)))
-    return ", ".join(f"{names[i]} {p:.1%}" for i, p in zip(places.tolist(), values.tolist(), strict=True))
+def _answers(model: PromptClassifier, logits: Float[Tensor, "1 c"], names: Sequence[str]) -> str:
+    several = model.info_.multilabel
+    shares, form = (
+        (several.scores(logits, names), "{} {:.2f}") if several else (logits.softmax(1), "{} {:.1%}")
+    )
+    values, places = shares[0].topk(min(NAMES, len(names)))
+    return ", ".join(form.format(names[i], p) for i, p in zip(places.tolist(), values.tolist(), strict=True))
 
 
 def _nearest_neighbour(backbone: Backbone, tokens: Sequence[int]) -> float:

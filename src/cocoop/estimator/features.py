@@ -77,7 +77,8 @@ def seen_by(
 def write_features(backbone: Backbone, data: Dataset, out: Path, console: Console) -> None:
     """Write path, label, split and feature (d floats, length 1) of every image of all splits.
 
-    The backbone's name and the digest of its weights are in the file's metadata.
+    Where images may have several classes, the column of labels has lists. The backbone's name and the digest
+    of its weights are in the file's metadata.
 
     Raises:
         UsageError: `out` does not end in .parquet.
@@ -89,7 +90,7 @@ def write_features(backbone: Backbone, data: Dataset, out: Path, console: Consol
     zimg = F.normalize(encode(backbone, data, [item for _, item in parts], console), dim=-1)
     columns = {
         "path": [item.path for _, item in parts],
-        "label": [item.name for _, item in parts],
+        "label": [list(data.names_of(item)) if data.labels else item.name for _, item in parts],
         "split": [split for split, _ in parts],
         "feature": pa.FixedSizeListArray.from_arrays(zimg.flatten().numpy(), zimg.shape[1]),
     }

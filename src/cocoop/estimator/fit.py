@@ -4,17 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from rich.console import Console
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from cocoop.backbones.device import few_threads
 from cocoop.data import DATASETS, Dataset, Item, is_source, open_dataset
-from cocoop.data.own.reading import PLAIN, Reading
 from cocoop.data.splits import draw, select, validation_shots
 from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator import ZeroShot, auto
@@ -22,50 +18,17 @@ from cocoop.estimator.backbone import AUTO, backbone_for, planned
 from cocoop.estimator.calibration import FEWEST
 from cocoop.estimator.card import Result
 from cocoop.estimator.estimator import PromptClassifier
-from cocoop.estimator.features import answered, encode, encoder, seen_by
+from cocoop.estimator.features import answered, encode, seen_by
+from cocoop.estimator.fit_multilabel import fit_multilabel
+from cocoop.estimator.fit_options import FitOptions
 from cocoop.estimator.fit_output import say_plan, say_results, say_start
 from cocoop.estimator.folder import check_place
 from cocoop.estimator.inputs import read_classes
-from cocoop.estimator.progress import progress
-from cocoop.estimator.train import cut_for
+from cocoop.estimator.shots import all_items, limit_epochs, train_on_shots
 from cocoop.methods import baseline
 from cocoop.methods._hooks import views_of
-from cocoop.methods._recipe import training_views
-from cocoop.training.samples import shots_of
 
-SEEN = 4_000  # images a training sees, repeats counted, where neither epochs nor preset were asked for
-PAIRS = 1_500_000  # images times names that it sees then, where every image has prompts of its own
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """The options of `cocoop fit`.
-
-    Attributes:
-        data: whatever `open_dataset` takes.
-        out: the model folder.
-        shots: training images a class; a class with fewer gives all it has.
-        new_classes: a text file of names, one a line, or data with images of new classes.
-        names: for own data, a file with the class names.
-        root: the folder of the registered datasets.
-        params: of the `PromptClassifier`.
-        reading: for own data, how they are to be read.
-        overwrite: replace a model that is there.
-        dry_run: say what would be done, and stop.
-        unknown: data of images of none of the classes, or a class of the data that stands for none.
-    """
-
-    data: str
-    out: Path
-    shots: int
-    new_classes: str | None
-    names: Path | None
-    root: Path | None
-    params: dict[str, Any]
-    reading: Reading = PLAIN
-    overwrite: bool = False
-    dry_run: bool = False
-    unknown: str | None = None
+__all__ = ["FitOptions", "fit"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +57,9 @@ def fit(options: FitOptions, console: Console) -> PromptClassifier:
     check_place(options.out, overwrite=options.overwrite)
     if automatic := options.params["method"] == auto.AUTO:
         auto.check(options.params)
-    data = open_dataset(options.data, options.root, options.names, options.reading)
+    data = open_dataset(options.data, options.root, options.names, options.reading, multilabel=True)
+    if data.labels:
+        return fit_multilabel(options, data, console)
     data, unknown, unknown_items = _unknown(data, options)
     fresh, fresh_items = _new_classes(options)
     method = baseline() if automatic else options.params["method"]
@@ -107,7 +72,7 @@ def fit(options: FitOptions, console: Console) -> PromptClassifier:
     held_back = tuple(item for item in held_back if item.name in classes)
     say_start(data, train, console)
     asked = options.params.get("backbone") or AUTO
-    _limit_epochs(model, len(train), len(classes))
+    limit_epochs(model, len(train), len(classes))
     if options.dry_run:
         backbone = ": ".join(filter(None, planned(str(asked), data)))
         say_plan(model, backbone, options.out, automatic, _truth(train), console)
@@ -115,13 +80,13 @@ def fit(options: FitOptions, console: Console) -> PromptClassifier:
     if isinstance(asked, str):
         model.set_params(backbone=backbone_for(asked, data, model.device, model.precision, console))
     if automatic:
-        fit_one = partial(_train, data=data, console=Console(quiet=True))
+        fit_one = partial(train_on_shots, data=data, console=Console(quiet=True))
         best = auto.choose(model, data, train, held_back, fit_one, console, fresh is not None)
         model.set_params(method=best.method, preset=best.preset)
     zimg = encode(model.load_backbone(), data, data.items("test"), console)
     held = Tested("held-out images", data, data.items("test"), zimg, data.class_names)
     tests = [held, *_new_tests(model, held, fresh, fresh_items, console)]
-    _train(model, train, held_back, data, console)
+    train_on_shots(model, train, held_back, data, console)
     zero = ZeroShot(model.backbone_, template=data.template, phrases=data.phrases)
     results = [_measure(model, zero, test) for test in tests if test.items]
     away = encode(model.backbone_, unknown, unknown_items, console) if unknown_items else None
@@ -143,11 +108,11 @@ def _unknown(data: Dataset, options: FitOptions) -> tuple[Dataset, Dataset, tupl
     if given is None:
         return data, data, ()
     if given in data.class_names:
-        return without(data, given), data, tuple(item for item in _all(data) if item.name == given)
+        return without(data, given), data, tuple(item for item in all_items(data) if item.name == given)
     if not is_source(given) and given not in DATASETS.names():
         raise UsageError(f"--unknown {given} is neither a class of {data.name} nor a folder or other data")
     others = open_dataset(given, options.root)
-    return data, others, _all(others)
+    return data, others, all_items(others)
 
 
 def without(data: Dataset, name: str) -> Dataset:
@@ -156,46 +121,6 @@ def without(data: Dataset, name: str) -> Dataset:
         raise CocoopError(f"without {name!r}, {data.name} has fewer than two classes")
     kept = [label for label, each in enumerate(data.class_names) if each != name]
     return replace(data, splits={split: select(items, kept) for split, items in data.splits.items()})
-
-
-def _all(data: Dataset) -> tuple[Item, ...]:
-    return tuple(item for items in data.splits.values() for item in items)
-
-
-def _limit_epochs(model: PromptClassifier, images: int, classes: int) -> None:
-    """Train for the preset's epochs, but fewer on many images: a laptop should be done in minutes.
-
-    Two at least, as the first is the warm-up.
-    """
-    recipe = model.choice.recipe
-    asked = model.epochs or model.preset or "epochs" in (model.settings or {})
-    seen = min(SEEN, PAIRS // classes) if model.choice.facts.conditional else SEEN
-    if recipe and not asked and not recipe.from_views and images * recipe.epochs > seen:
-        model.set_params(epochs=max(2, seen // images))
-
-
-def _train(
-    model: PromptClassifier, items: Sequence[Item], held: Sequence[Item], data: Dataset, console: Console
-) -> None:
-    """Fit the model to the shots; `held` are what it may select on."""
-    clip = model.load_backbone()
-    images = replace(encoder(clip, data), cut=cut_for(model.choice, clip, model.template))
-    encode(clip, data, items, console)  # a bad image is named before the training
-    recipe = model.choice.recipe
-    steps = recipe.all_steps(len(items), shots_of(_truth(items))) if recipe else 0
-    with few_threads(clip.device, clip.width), progress("training", max(1, steps), console) as advance:
-        counted = register_optimizer_step_post_hook(lambda *step: advance(1))
-        try:
-            model.fit_features(
-                lambda epoch: images.train(
-                    data.root, items, epoch, model.seed, None, *training_views(recipe)
-                ),
-                _truth(items),
-                validation=lambda: (images.test(data.root, held), _truth(held)),
-                plain=lambda: images.test(data.root, items),
-            )
-        finally:
-            counted.remove()
 
 
 def _new_classes(options: FitOptions) -> tuple[Dataset | tuple[str, ...] | None, tuple[Item, ...]]:
@@ -209,7 +134,7 @@ def _new_classes(options: FitOptions) -> tuple[Dataset | tuple[str, ...] | None,
     if not is_source(given) and given not in DATASETS.names():
         raise UsageError(f"there is no file of names and no folder {given} for --new-classes")
     data = open_dataset(given, options.root)
-    return data, _all(data)
+    return data, all_items(data)
 
 
 def _new_tests(

@@ -12,8 +12,9 @@ from cocoop.data.own.names import name_warnings
 from cocoop.estimator.calibration import FEWEST
 from cocoop.estimator.card import ModelInfo, Result
 from cocoop.estimator.estimator import PromptClassifier
+from cocoop.estimator.inputs import Labels, shots_in
+from cocoop.estimator.multilabel import LabelMetrics, LabelResult, MultiLabel
 from cocoop.methods import baseline
-from cocoop.training.samples import shots_of
 
 FEW = 100  # below so many images, what one of them weighs is said
 
@@ -39,7 +40,7 @@ def say_plan(
     backbone: str,
     out: Path,
     automatic: bool,
-    labels: Sequence[str],
+    labels: Labels,
     console: Console,
 ) -> None:
     """Print what would be done with images of these classes."""
@@ -47,7 +48,7 @@ def say_plan(
     recipe = choice.recipe
     trained = f", {recipe.length} epochs, batches of {recipe.batch_size}" if recipe and recipe.learns else ""
     if recipe and recipe.learns:
-        trained += f", {recipe.all_steps(len(labels), shots_of(labels)):,} steps, learning rate {recipe.lr:g}"
+        trained += f", {recipe.all_steps(len(labels), shots_in(labels)):,} steps, learning rate {recipe.lr:g}"
     method = "the best of the quick methods" if automatic else f"{choice.method}{trained}"
     for line in (
         f"method: {method}",
@@ -89,12 +90,7 @@ def say_results(model: PromptClassifier, results: Sequence[Result], out: Path, c
         )
     for line in _calibrated(info):
         console.print(line, highlight=False, soft_wrap=True)
-    epochs = f", {len(info.lr)} epochs in {info.seconds:.0f} s" if info.lr else ""
-    console.print(
-        f"model: {out} ({info.prompt.method} on {info.prompt.backbone}{epochs})",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(_where(info, out), highlight=False, soft_wrap=True)
     others = ' --classes "any,names"' if model.method_.transferable else ""
     console.print(f"try: cocoop predict {out} IMAGE{others}", highlight=False, soft_wrap=True)
 
@@ -127,3 +123,53 @@ def _caveats(model: PromptClassifier, results: Sequence[Result]) -> list[str]:
     if any("offered too" in result.name for result in results):
         lines.append("Without images of the new names, how well they are recognised cannot be measured.")
     return lines
+
+
+def say_several(model: PromptClassifier, results: Sequence[LabelResult], out: Path, console: Console) -> None:
+    """Print what a model of several classes an image is worth, how it was calibrated, and what to do next."""
+    info = model.info_
+    assert info.multilabel
+    table = Table(header_style="bold")
+    for column in ("tested on", "names", "images", "", "mAP", "micro F1", "macro F1"):
+        table.add_column(column, justify="left" if column in ("tested on", "") else "right")
+    for r in results:
+        for who, found in (("zero-shot", r.zeroshot), (info.prompt.method, r.trained)):
+            about = (r.name, str(r.classes), str(r.images)) if who == "zero-shot" else ("", "", "")
+            table.add_row(*about, who, *shares_of(found))
+    console.print(table)
+    lines = [
+        f"warning: it is worse than zero-shot CLIP on {r.name}. Try more images, another method, or "
+        f"zero-shot CLIP itself: --method {baseline()}."
+        for r in results
+        if r.worse
+    ]
+    for line in lines:
+        console.print(line, style="yellow", highlight=False, soft_wrap=True)
+    for line in (*_tuned(info.multilabel), _where(info, out)):
+        console.print(line, highlight=False, soft_wrap=True)
+    others = ' --classes "any,names"' if model.method_.transferable else ""
+    console.print(f"try: cocoop predict {out} IMAGE{others}", highlight=False, soft_wrap=True)
+
+
+def shares_of(found: LabelMetrics) -> tuple[str, str, str]:
+    """Return mAP, micro and macro F1 for a table."""
+    values = (found.mean_average_precision, found.micro_f1, found.macro_f1)
+    return tuple("" if value is None else f"{value:.3f}" for value in values)  # type: ignore[return-value]
+
+
+def _tuned(found: MultiLabel) -> list[str]:
+    """Say how thresholds were chosen."""
+    if not found.images:
+        untuned = f"Scores are not calibrated, and thresholds are {found.threshold}"
+        return [f"{untuned}: to choose them takes {FEWEST} held-out images."]
+    away = f", {found.unknown} of them of none of the classes" if found.unknown else ""
+    return [
+        f"F1 is of each half of the images by thresholds chosen on the other half. Scores and thresholds are "
+        f"fitted to {found.images} images that it did not learn from{away}: calibration error "
+        f"{found.error_before:.3f} before and {found.error_after:.3f} after."
+    ]
+
+
+def _where(info: ModelInfo, out: Path) -> str:
+    epochs = f", {len(info.lr)} epochs in {info.seconds:.0f} s" if info.lr else ""
+    return f"model: {out} ({info.prompt.method} on {info.prompt.backbone}{epochs})"

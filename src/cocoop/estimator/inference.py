@@ -90,8 +90,13 @@ class Inference:
 
     def testing_mode(self, images: int, classes: Classes | None = None) -> TestingMode:
         """Return how the logits of so many images are computed."""
-        if self.testing != AUTO:
-            return checked_mode(self.testing)
+        several = self.info.multilabel is not None
+        if several and self.testing == "screened":
+            raise UsageError(
+                "screened, only the likeliest classes would be exact; test several exactly or linear"
+            )
+        if self.testing != AUTO or several:
+            return "exact" if self.testing == AUTO else checked_mode(self.testing)
         return quickest(self.classifier(classes), images)
 
     def predictor(self, features: Float[Tensor, "n d"], classes: Classes | None = None) -> Predictor:
@@ -136,11 +141,44 @@ class Inference:
     def probabilities(
         self, features: Float[Tensor, "n *v d"], classes: Classes | None = None
     ) -> Float[Tensor, "n c"]:
-        """Return the calibrated probabilities of image features."""
-        return (self.logits(features, classes) / self.temperature).softmax(1)
+        """Return the calibrated probabilities of image features; of several classes an image the scores."""
+        return self.shares(self.logits(features, classes), self.classifier(classes).class_names)
+
+    def shares(self, logits: Float[Tensor, "n c"], names: Sequence[str]) -> Float[Tensor, "n c"]:
+        """Return the calibrated probabilities of some names, or the score of each, which is its own."""
+        several = self.info.multilabel
+        return several.scores(logits, names) if several else (logits / self.temperature).softmax(1)
+
+    def passing(
+        self, answers: Answers, names: Sequence[str], least: float | None = None
+    ) -> Bool[Tensor, "n c"]:
+        """Return which of some names images have, where they may have several: those of high scores.
+
+        Args:
+            answers: of the images.
+            names: the candidates.
+            least: the score from which on; None for the threshold of each.
+        """
+        several = self.info.multilabel
+        assert several
+        scores = several.scores(answers.logits, names)
+        return several.passing(scores, names) if least is None else scores >= least
+
+    def named(
+        self, answers: Answers, names: Sequence[str], least: float | None = None
+    ) -> list[tuple[str, ...]]:
+        """Return the names that `passing` tells of each image, those of the highest scores first."""
+        scores, has = self.shares(answers.logits, names), self.passing(answers, names, least)
+        rows = zip(scores.argsort(1, descending=True).tolist(), has.tolist(), strict=True)
+        return [tuple(names[place] for place in order if row[place]) for order, row in rows]
 
     def sure_of(self, answers: Answers, names: Sequence[str]) -> Bool[Tensor, " n"] | None:
-        """Return which answers among some names reach the threshold; None where there is none for these."""
+        """Return which answers among some names reach the threshold; None where there is none for these.
+
+        Of several classes an image, they are sure where one is answered at least.
+        """
+        if self.info.multilabel:
+            return self.passing(answers, names).any(1)
         limit = self.info.unknown
         if limit is None or limit.names != list(names):
             return None
@@ -149,9 +187,17 @@ class Inference:
     def names(self, answers: Answers, among: Sequence[str], unknown: str | None = None) -> np.ndarray:
         """Return the likeliest of some names for each answer, or `unknown` below the threshold.
 
+        Of several classes an image, return a tuple of those that it has.
+
         Raises:
             UsageError: `unknown` is given and there is no threshold for these names.
         """
+        if self.info.multilabel:
+            none = () if unknown is None else (unknown,)
+            found = np.empty(len(answers.logits), dtype=object)
+            for place, each in enumerate(self.named(answers, among)):
+                found[place] = each or none
+            return found
         likeliest = np.array(among)[answers.logits.argmax(1).numpy()]
         if unknown is None:
             return likeliest

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -21,12 +21,15 @@ from cocoop.data.decode import ImageLike
 from cocoop.data.own.columns import is_usual
 from cocoop.data.own.rows import same_name
 from cocoop.errors import CocoopError, UsageError
+from cocoop.training.samples import shots_of
 from cocoop.utils.display import brief, reason, some
 from cocoop.utils.files import read_lines
 
 Images = ImageLike | Sequence[ImageLike] | pd.Series | pd.DataFrame | TorchDataset[Any]
 Names = Sequence[str] | np.ndarray | pd.Series
+Labels = Names | Sequence[Collection[str]]  # the class of each image, or all classes of each
 Classes = Names | Mapping[str, str | Sequence[str]]  # names, or phrases by name
+SEVERAL = (list, tuple, set, frozenset, np.ndarray)  # what the classes of one image may come in
 SHOWN = 20  # columns in a message
 
 
@@ -74,7 +77,7 @@ def listed(images: Images) -> Sequence[Any]:
     return list(images)
 
 
-def labels_of(images: Images, labels: Names | None) -> Names:
+def labels_of(images: Images, labels: Labels | None) -> Labels:
     """Return the labels that go with images: those given, or the ones that a frame or a torch dataset has.
 
     Raises:
@@ -106,13 +109,13 @@ def _column(frame: pd.DataFrame, kind: str) -> pd.Series:
     return frame[found[0]]
 
 
-def check_pairs(images: Sequence[Any], labels: Names) -> None:
+def check_pairs(images: Sequence[Any], labels: Labels) -> None:
     """Check that there are images, and as many labels. Raises UsageError."""
     if not len(images) or len(images) != len(labels):
         raise UsageError(f"{len(images)} images and {len(labels)} labels; give one label an image")
 
 
-def texts(names: Classes) -> list[str]:
+def texts(names: Classes | Labels) -> list[str]:
     """Return class names as a list. Raises UsageError for a single text, and for labels that are no texts."""
     if isinstance(names, str):
         raise UsageError(f"give a list of class names, not the text {names!r}")
@@ -126,6 +129,31 @@ def texts(names: Classes) -> list[str]:
                 "names: take the folds of StratifiedKFold, and fit and predict_proba in each"
             )
     return [str(name) for name in names]
+
+
+def is_several(labels: Labels) -> bool:
+    """Whether labels are lists: the classes of each image, of which it may have several or none."""
+    return any(isinstance(each, SEVERAL) for each in labels)
+
+
+def label_lists(labels: Labels) -> list[tuple[str, ...]]:
+    """Return the classes of each image, each once. Raises UsageError where some labels are no lists."""
+    for each in labels:
+        if not isinstance(each, SEVERAL):
+            raise UsageError(
+                f"the label {brief(str(each))} is no list, where others are or the model takes lists: give "
+                "every image a list, [] for none of the classes; or each one name, where it has one class"
+            )
+    return [tuple(dict.fromkeys(texts(list(each)))) for each in labels]
+
+
+def shots_in(labels: Labels) -> int:
+    """Return how many images of a class there are, the most where classes differ."""
+    return (
+        shots_of(name for each in label_lists(labels) for name in each)
+        if is_several(labels)
+        else shots_of(texts(labels))
+    )
 
 
 def check_distinct(names: Sequence[str]) -> None:

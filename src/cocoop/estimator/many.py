@@ -122,9 +122,12 @@ class Job:
         fimg = self._loaded.encode(views)
         names = self._loaded.classifier(self.classes).class_names
         answers = self._loaded.answers(fimg, self.classes)
-        shares = (answers.logits / self._loaded.temperature).softmax(1)
+        shares = self._loaded.inference.shares(answers.logits, names)
         values, places = torch.topk(shares, min(self.top_k, len(names)))
         listed = [[names[place] for place in row] for row in places.tolist()]
+        if self._loaded.info_.multilabel:
+            found = self._loaded.inference.named(answers, names, self.min_confidence)
+            return {"labels": list(map(list, found)), "names": listed, "scores": values.tolist()}
         reached = None if self.min_confidence is not None else self._loaded.sure_of(answers, names)
         sure = (values[:, 0] >= (self.min_confidence or 0.0) if reached is None else reached).tolist()
         first = [row[0] if certain else None for row, certain in zip(listed, sure, strict=True)]
@@ -136,6 +139,8 @@ class Job:
         if self.model:
             names, shares = pa.list_(pa.string()), pa.list_(pa.float32())
             answers = [("name", pa.string()), ("names", names), ("probabilities", shares)]
+            if self._loaded.info_.multilabel:
+                answers = [("labels", names), ("names", names), ("scores", shares)]
         about = {"backbone": self.clip.name, "weights": self.clip.weights_digest}
         if self.model:
             about["testing"] = self._loaded.testing  # screened or linear probabilities are approximations

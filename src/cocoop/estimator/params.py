@@ -35,4 +35,5 @@ def tags() -> Any:
     from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
 
     target, inputs = TargetTags(required=True), InputTags(two_d_array=False)
-    return Tags("classifier", target, classifier_tags=ClassifierTags(), input_tags=inputs)
+    kinds = ClassifierTags(multi_label=True)
+    return Tags("classifier", target, classifier_tags=kinds, input_tags=inputs)

@@ -1,11 +1,9 @@
 """`cocoop predict`: names for a person's files, a batch at a time; bad files are reported and skipped."""
 
-import csv
 import glob
-import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,17 +23,14 @@ from cocoop.estimator.inputs import Classes
 from cocoop.estimator.progress import progress
 from cocoop.methods._hooks import views_of
 from cocoop.training.modes import TestingMode
-from cocoop.utils.display import harmless, on_one_line, readable_json
 
 BATCH = 64  # views of images held at a time
-UNSURE = "unsure"
 SAYS = {
     "screened": "screened: exact for the likeliest names of each image, an approximation for the others; "
     "--testing exact computes all",
     "linear": "linear: all probabilities are approximations; --testing exact computes them exactly",
 }
-WIDEST = 60  # characters of a path in a table
-Measure = Literal["probability", "similarity"]
+Measure = Literal["probability", "similarity", "score"]
 
 
 @dataclass(frozen=True)
@@ -44,15 +39,17 @@ class Prediction:
 
     Attributes:
         path: of the file.
-        top: the likeliest names with their probabilities or similarities, the likeliest first.
+        top: the likeliest names with their probabilities, similarities or scores, the likeliest first.
         sure: whether the first one reaches what was asked for, or the model's threshold.
         testing: how its logits were computed.
+        names: where an image may have several, those that reach it, the likeliest first; else None.
     """
 
     path: str
     top: tuple[tuple[str, float], ...]
     sure: bool
     testing: TestingMode = "exact"
+    names: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str | None:
@@ -61,7 +58,12 @@ class Prediction:
 
 
 def measure_of(model: PromptClassifier, classes: Classes | None, similarity: bool) -> Measure:
-    """Return what names are given with: of one name alone the similarity, as its probability is always 1."""
+    """Return what names are given with: of one name alone the similarity, as its probability is always 1.
+
+    A model of several classes an image has a score for each.
+    """
+    if not similarity and model.info_.multilabel:
+        return "score"
     alone = len(model.classifier(classes).class_names) == 1
     return "similarity" if similarity or alone else "probability"
 
@@ -85,7 +87,8 @@ def predict(
         paths: of the files.
         classes: candidates; None for those of the model.
         top_k: names an image, at most.
-        min_confidence: the probability below which an answer is unsure; None for the model's threshold.
+        min_confidence: the probability below which an answer is unsure, or the score below which a class is
+            not given; None for the model's thresholds.
         err: where files that cannot be read are reported.
         by: what is given with a name.
 
@@ -95,7 +98,7 @@ def predict(
     """
     classifier = model.classifier(classes)
     names, mode = classifier.class_names, model.testing_mode(len(paths), classes)
-    if min_confidence and len(names) == 1:
+    if min_confidence and len(names) == 1 and not model.info_.multilabel:
         raise UsageError("--min-confidence needs two names or more; one alone has the probability 1")
     model = model.set_params(testing=mode)
     if mode != "exact":
@@ -157,13 +160,15 @@ def _named(
 ) -> Iterator[Prediction]:
     """Yield the predictions of some images by their features."""
     names, answers = model.classifier(classes).class_names, model.answers(fimg, classes)
-    shares = (answers.logits / model.temperature).softmax(1)
+    shares = model.inference.shares(answers.logits, names)
     sure = model.sure_of(answers, names) if min_confidence is None else shares.amax(1) >= min_confidence
     values, places = torch.topk(answers.cosines if by == "similarity" else shares, top_k)
+    given = model.inference.named(answers, names, min_confidence) if model.info_.multilabel else None
     rows = zip(paths, values.tolist(), places.tolist(), strict=True)
     for row, (path, chances, best) in enumerate(rows):
         top = tuple((names[i], chance) for i, chance in zip(best, chances, strict=True))
-        yield Prediction(_shown(path), top, sure is None or bool(sure[row]), mode)
+        named = given[row] if given is not None else None
+        yield Prediction(shown(path), top, sure is None or bool(sure[row]), mode, named)
 
 
 def find_images(words: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -196,62 +201,6 @@ def find_images(words: Sequence[str]) -> tuple[list[Path], list[str]]:
     return list(paths), list(left)
 
 
-def as_table(
-    predictions: Iterator[Prediction], paths: Sequence[Path], by: Measure = "probability"
-) -> Iterator[str]:
-    """Yield a line for each prediction, the names under each other."""
-    form = "{} {:.0%}" if by == "probability" else "{} {:.3f}"
-    width = min(WIDEST, max(len(on_one_line(_shown(path))) for path in paths))
-    for each in predictions:
-        rest = [form.format(*one) for one in (each.top[1:] if each.sure else each.top)]
-        first = form.format(*each.top[0]) if each.sure else UNSURE
-        more = f"  ({', '.join(rest)})" if rest else ""
-        yield f"{on_one_line(each.path):{width}}  {on_one_line(first + more)}\n"
-
-
-def as_json(predictions: Iterator[Prediction], by: Measure = "probability") -> Iterator[str]:
-    """Yield the pieces of a JSON list with an object for each prediction."""
-    before = "["
-    for each in predictions:
-        top = [{"name": name, by: round(chance, 6)} for name, chance in each.top]
-        rough = {} if each.testing == "exact" else {"testing": each.testing}
-        line = readable_json({"path": each.path, "name": each.name, "top": top, **rough})
-        yield f"{before}\n  {line}"
-        before = ","
-    yield "\n]\n"
-
-
-def as_csv(predictions: Iterator[Prediction], columns: int, by: Measure = "probability") -> Iterator[str]:
-    """Yield CSV lines: path, name, and the likeliest names with their probabilities or similarities.
-
-    A text that a spreadsheet would take for a formula has an apostrophe put before it.
-    """
-    numbers = range(1, columns + 1)
-    yield _line(["path", "name", *(f"{what}_{i}" for i in numbers for what in ("name", by))])
-    for each in predictions:
-        top = [value for name, chance in each.top for value in (harmless(name), f"{chance:.6f}")]
-        yield _line([harmless(each.path), harmless(each.name or ""), *top])
-
-
-WRITERS: dict[str, Callable[[Iterator[Prediction], Sequence[Path], int, Measure], Iterator[str]]] = {
-    "table": lambda predictions, paths, columns, by: as_table(predictions, paths, by),
-    "json": lambda predictions, paths, columns, by: as_json(predictions, by),
-    "csv": lambda predictions, paths, columns, by: as_csv(predictions, columns, by),
-}
-
-
-def write(pieces: Iterator[str]) -> None:
-    """Write pieces to stdout as they come."""
-    for piece in pieces:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-
-
-def _line(values: Sequence[str]) -> str:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerow(values)
-    return file.getvalue()
-
-
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
+    """Return a path as text, also one whose bytes are none."""
     return os.fsencode(path).decode("utf-8", "replace")

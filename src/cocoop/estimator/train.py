@@ -1,7 +1,7 @@
 """From the views of labelled images to a trained method, and everything that a model folder tells of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 
 import torch
@@ -12,14 +12,18 @@ from cocoop.backbones.clip import Backbone
 from cocoop.backbones.vision import Cut
 from cocoop.errors import UsageError
 from cocoop.estimator.card import ModelInfo
-from cocoop.estimator.inputs import Names, check_distinct, texts
-from cocoop.methods import Method, build
+from cocoop.estimator.inputs import Labels, Names, check_distinct, is_several, label_lists, texts
+from cocoop.estimator.multilabel import untuned
+from cocoop.methods import METHODS, Method, build
 from cocoop.methods._facts import Selection
 from cocoop.methods._hooks import cut_of
 from cocoop.methods._settings import MethodChoice
+from cocoop.training import multilabel
+from cocoop.training.classifier import Classifier, evaluating
 from cocoop.training.loop import OnEpoch, train
-from cocoop.training.prompt_file import PromptCard
+from cocoop.training.prompt_file import PromptCard, build_method
 from cocoop.training.samples import Samples, Validation, Views, no_validation
+from cocoop.training.start import start_from
 from cocoop.utils.display import some
 from cocoop.utils.environment import environment
 
@@ -33,7 +37,7 @@ def cut_for(choice: MethodChoice, backbone: Backbone, template: str) -> Cut:
 
 def samples_of(
     views: Views,
-    labels: Names,
+    labels: Labels,
     validation: Labelled | None = None,
     plain: Callable[[], Float[Tensor, "n d"]] | None = None,
 ) -> tuple[list[str], Samples]:
@@ -41,14 +45,19 @@ def samples_of(
 
     Args:
         views: gives the features (n, d) of the views of an epoch, counted from 0.
-        labels: the class name of each image.
-        validation: gives the images to select on, if the method does.
+        labels: the class name of each image, or a list with all of its classes.
+        validation: gives the images to select on, if the method does; none do where labels are lists.
         plain: gives the features of the test views, to describe what the method saw by.
 
     Raises:
         UsageError: two names are one to CLIP; or, in the fit, a validation image is of a class without
             training images.
     """
+    if is_several(labels):
+        lists = label_lists(labels)
+        names = sorted({name for each in lists for name in each})
+        check_distinct(names)
+        return names, Samples(views, multilabel.targets(lists, names), plain=plain)
     names = sorted(set(texts(labels)))
     check_distinct(names)
     place = {name: index for index, name in enumerate(names)}
@@ -91,7 +100,8 @@ def train_model(
         on_epoch: called after every epoch.
 
     Raises:
-        UsageError: bad class names, or settings that the backbone cannot take.
+        UsageError: bad class names, settings that the backbone cannot take, or images of several classes and
+            a method that takes one.
         CocoopError: training diverged, or there are no images.
     """
     card = PromptCard(
@@ -108,6 +118,11 @@ def train_model(
         },
         seed=seed,
     )
+    if samples.labels.is_floating_point():
+        check_multilabel(choice)
+        if not class_names:
+            raise UsageError("none of the images has a class; give some that have one")
+        samples = _with_offsets(card, choice, backbone, samples, memory_budget)
     method, trained = train(
         card, choice.recipe, backbone, samples, memory_budget=memory_budget, on_epoch=on_epoch
     )
@@ -117,11 +132,49 @@ def train_model(
         preprocess=asdict(backbone.preprocess),
         precision=backbone.precision,
         images=len(samples.labels),
+        multilabel=None if samples.offsets is None else untuned(class_names, samples.offsets),
         **trained.log.by_epoch(),
         environment=environment(),
         created=now(),
     )
     return method, info
+
+
+def several_choice(choice: MethodChoice, asked: bool = False) -> MethodChoice:
+    """Return a method's settings for images of several classes: mirrored views in place of random crops.
+
+    A crop may leave out what the image has the label of. It stays where somebody asked for it.
+    """
+    if choice.recipe is None or asked or choice.recipe.augmentation != "crop":
+        return choice
+    return replace(choice, recipe=replace(choice.recipe, augmentation="mirror"))
+
+
+def check_multilabel(choice: MethodChoice) -> None:
+    """Raise UsageError where a method cannot be fitted to images of several classes."""
+    if reason := multilabel.refusal(METHODS.get(choice.method), choice.facts, choice.recipe):
+        raise UsageError(
+            f"{choice.facts.name} takes no images of several classes: {reason}. Take another method, e.g. "
+            "coop or cocoop, or give every image one class"
+        )
+
+
+def _with_offsets(
+    card: PromptCard, choice: MethodChoice, backbone: Backbone, samples: Samples, memory_budget: int | None
+) -> Samples:
+    """Return the samples with the offsets that the training begins with, and keeps."""
+    method = build_method(card, backbone)
+    if choice.recipe and choice.recipe.starts_from:
+        start_from(choice.recipe.starts_from, method, card)
+    names = card.class_names
+    classifier = Classifier(backbone, method, names, memory_budget, names, card.phrases)
+    state = samples.plain() if samples.plain else samples.views(0)
+    if not isinstance(state, Tensor):
+        raise UsageError("images of several classes need the features of their test views: give plain")
+    with torch.no_grad(), evaluating(method):
+        logits = classifier.predict(classifier.see(state))
+    offsets = multilabel.offsets_of(logits, samples.labels)
+    return replace(samples, offsets=offsets)
 
 
 def now() -> str:

@@ -1,6 +1,7 @@
 """Which classes a step compares: all of them, or those of its images and a random sample of the others."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ from cocoop.methods._hooks import (
 )
 from cocoop.methods._recipe import Recipe
 from cocoop.training.classifier import Classifier
+from cocoop.training.samples import Truth
+
+Change = Callable[[Tensor, Tensor], Tensor]  # of logits, (b, k), by the labels of their images
 
 
 @dataclass(frozen=True)
@@ -46,18 +50,16 @@ class Candidates(NamedTuple):
 
     Attributes:
         classifier: over its classes.
-        labels: the class of every image of the batch, among these.
+        labels: the class of every image of the batch, among these, or a 1 for each of its classes.
         shift: of their logits; None where they are all the classes.
     """
 
     classifier: Classifier
-    labels: Int[Tensor, " b"]
-    shift: Shift | None = None
+    labels: Truth
+    shift: Change | None = None
 
 
-def candidates(
-    classifier: Classifier, labels: Int[Tensor, " b"], recipe: Recipe, seed: int, step: int
-) -> Candidates:
+def candidates(classifier: Classifier, labels: Truth, recipe: Recipe, seed: int, step: int) -> Candidates:
     """Return what a step compares, a function of the images' classes, the seed and the number of the step.
 
     With T different classes in the batch and N in all, K - T are drawn of the other N - T, all sets of them

@@ -66,7 +66,8 @@ def check_fitted(method: Method) -> None:
 def check_finite(loss: float, classifier: Classifier, labels: Tensor, epoch: int, step: int) -> None:
     """Raise CocoopError where the loss of a batch is not finite; epoch and step count from 0."""
     if not math.isfinite(loss):
-        names = ", ".join(sorted({classifier.class_names[label] for label in labels.tolist()}))
+        present = labels.nonzero()[:, 1] if labels.is_floating_point() else labels
+        names = ", ".join(sorted({classifier.class_names[label] for label in present.tolist()}))
         raise CocoopError(
             f"training diverged: the loss is {loss} at epoch {epoch + 1}, step {step + 1} "
             f"(classes in the batch: {names}). Lower the learning rate."

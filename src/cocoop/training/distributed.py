@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 LONGEST_WAIT = timedelta(hours=12)  # of the others, while the first process tests
@@ -29,8 +29,8 @@ class Group:
     size: int = 1
     rank: int = 0
 
-    def part(self, batch: Int[Tensor, " b"]) -> Int[Tensor, " p"]:
-        """Return this process's images of a batch."""
+    def part(self, batch: Shaped[Tensor, "b ..."]) -> Shaped[Tensor, "p ..."]:
+        """Return this process's images of a batch, or their labels."""
         return batch[self.rank :: self.size]
 
     def sum(self, terms: Float[Tensor, " t"], parameters: Sequence[nn.Parameter]) -> Float[Tensor, " t"]:

@@ -36,8 +36,9 @@ from cocoop.training.keep import Kept
 from cocoop.training.linearised import hidden_statistics
 from cocoop.training.log import TrainingLog
 from cocoop.training.metrics import accuracy
+from cocoop.training.multilabel import Offsets
 from cocoop.training.prompt_file import PromptCard, build_method
-from cocoop.training.samples import Samples, of_sentences
+from cocoop.training.samples import Samples, Truth, of_sentences
 from cocoop.training.start import start_from
 from cocoop.training.step import descend, losses
 from cocoop.utils.seeding import seeded
@@ -179,7 +180,8 @@ def _steps(
     epochs, steps = recipe.all_epochs(images, samples.shots), recipe.all_steps(images, samples.shots)
     for epoch in range(len(log.lr), epochs):
         features: Tensor | Live = banks.views if recipe.from_views else samples.views(epoch)
-        labels = samples.labels.repeat(len(features) // max(1, images)).to(classifier.device)
+        views, each_has = len(features) // max(1, images), (1,) * (samples.labels.dim() - 1)
+        labels = samples.labels.repeat(views, *each_has).to(classifier.device)
         start, first = time.perf_counter(), len(log.loss)
         count = min(recipe.steps_an_epoch(images), steps - first)
         order = list(islice(batches(len(labels), recipe.batch_size, seed, epoch), count))
@@ -191,6 +193,8 @@ def _steps(
             log.lr += [rate] * (len(log.lr) == epoch)
             share = len(part) / len(batch) if len(batch) else 1.0
             some = candidates(classifier, labels[batch], recipe, seed, len(log.loss))
+            if samples.offsets is not None:
+                some = some._replace(shift=Offsets(samples.offsets))
             optimizer.zero_grad(set_to_none=True)
             with _generators(classifier, seed, len(log.loss), group):
                 terms = descend(some, seen, group.part(some.labels), share)
@@ -249,7 +253,7 @@ def _texts(classifier: Classifier, state: Float[Tensor, "b *n w"]) -> Float[Tens
 
 
 @torch.no_grad()
-def _loss(classifier: Classifier, fimg: Float[Tensor, "b *n d"], labels: Int[Tensor, " b"]) -> float:
+def _loss(classifier: Classifier, fimg: Float[Tensor, "b *n d"], labels: Truth) -> float:
     return sum(term.item() for term in losses(classifier, fimg, labels).values())
 
 

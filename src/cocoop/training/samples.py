@@ -14,6 +14,7 @@ from cocoop.methods._hooks import Sentences
 
 # epoch -> features of that epoch's augmented views, or what they are at the cut of the image tower
 Views = Callable[[int], Float[Tensor, "n *l d"] | Live]
+Truth = Int[Tensor, " t"] | Float[Tensor, "t c"]  # the class of each image, or a 1 for each of its classes
 Validation = tuple[Float[Tensor, "m *l d"], Int[Tensor, " m"]]  # features and classes
 
 
@@ -28,19 +29,23 @@ class Samples:
 
     Attributes:
         views: those of each epoch.
-        labels: class of every image.
+        labels: class of every image; or where it may have several or none, a 1 for each that it has.
         validation: test views of the images that a method may select on, by what it asks for.
         plain: gives the test views of the training images; None where there are none.
+        offsets: of the logits of the classes, where an image may have several.
     """
 
     views: Views
-    labels: Int[Tensor, " n"]
+    labels: Truth
     validation: Callable[[Selection], Validation] = no_validation
     plain: Callable[[], Float[Tensor, "n *l d"]] | None = None
+    offsets: Float[Tensor, " c"] | None = None
 
     @property
     def shots(self) -> int:
         """Images of a class, the most where classes differ."""
+        if self.labels.is_floating_point():
+            return int(self.labels.sum(0).amax())
         return shots_of(self.labels.tolist())
 
 

@@ -3,34 +3,41 @@
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from cocoop.methods import Method
 from cocoop.methods._hooks import Output, WithGradientRule, WithImage, WithLoss, WithSearch
-from cocoop.training.candidates import Candidates, Shift
+from cocoop.training import multilabel
+from cocoop.training.candidates import Candidates, Change
 from cocoop.training.classifier import Classifier
+from cocoop.training.samples import Truth
 
 
 def losses(
-    classifier: Classifier, fimg: Float[Tensor, "b *n d"], labels: Int[Tensor, " b"]
+    classifier: Classifier, fimg: Float[Tensor, "b *n d"], labels: Truth
 ) -> dict[str, Float[Tensor, ""]]:
-    """Return the terms of the loss by name: the method's own, or cross-entropy alone."""
+    """Return the terms of the loss by name: the method's own, or cross-entropy alone.
+
+    Where an image may have several classes, it is the binary one of each class.
+    """
     return _losses(classifier.method, classifier.output(fimg), labels)
 
 
 def _losses(
-    method: Method, out: Output, labels: Int[Tensor, " b"], shift: Shift | None = None
+    method: Method, out: Output, labels: Truth, shift: Change | None = None
 ) -> dict[str, Float[Tensor, ""]]:
     if isinstance(method, WithLoss):
         return method.loss(out, labels)
     logits = shift(out.logits, labels) if shift else out.logits
+    if labels.is_floating_point():
+        return {"binary cross-entropy": multilabel.loss(logits, labels)}
     return {"cross-entropy": F.cross_entropy(logits, labels)}
 
 
 def descend(
-    some: Candidates, state: Float[Tensor, "b *n d"], labels: Int[Tensor, " b"], share: float
+    some: Candidates, state: Float[Tensor, "b *n d"], labels: Truth, share: float
 ) -> dict[str, Float[Tensor, ""]]:
     """Put the gradients of all that is learned in place, and return the terms of the loss by name.
 

@@ -99,7 +99,7 @@ def check(
     if any(finding.level == "problem" for finding in findings):
         return Check(name, place, tuple(findings), {})
     try:
-        dataset = open_dataset(name, root, names, reading)
+        dataset = open_dataset(name, root, names, reading, multilabel=True)
     except CocoopError as error:
         if spec is None and error.exit_code == 2:
             raise
@@ -236,7 +236,12 @@ def _steps(todo: list[str]) -> str:
 
 def _summary(dataset: Dataset) -> str:
     counts = ", ".join(f"{split} {len(items):,}" for split, items in dataset.splits.items())
-    return f"{len(dataset.class_names)} classes; images: {counts}"
+    several = ""
+    if dataset.labels:
+        sizes = Counter(len(names) for names in dataset.labels.values())
+        each = ", ".join(f"{count:,} of {size or 'none'}" for size, count in sorted(sizes.items()))
+        several = f", which may have several classes: {each}"
+    return f"{len(dataset.class_names)} classes; images: {counts}{several}"
 
 
 def _count(what: str, count: int, expected: int) -> str:

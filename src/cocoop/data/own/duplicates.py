@@ -19,7 +19,7 @@ def duplicate_warnings(dataset: Dataset) -> list[str]:
     splits = {item.path: split for split, items in dataset.splits.items() for item in items}
     items = {item.path: item for items in dataset.splits.values() for item in items}
     pairs = [(items[one], items[other]) for one, other in identical(dataset, list(items))]
-    return list(_said(pairs, splits, "the same file"))
+    return list(_said(pairs, splits, "the same file", dataset))
 
 
 def alike_warnings(
@@ -40,7 +40,7 @@ def alike_warnings(
         for one, other in alike(paths, [thumbnails[path] for path in paths])
         if contents.get(one) != contents.get(other)
     ]
-    return list(_said(pairs, splits, "nearly the same picture"))
+    return list(_said(pairs, splits, "nearly the same picture", dataset))
 
 
 def identical(dataset: Dataset, paths: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -87,14 +87,18 @@ def alike(paths: Sequence[str], thumbnails: Sequence[bytes]) -> Iterator[tuple[s
                 yield paths[order[start + one]], paths[order[start + other]]
 
 
-def _said(pairs: Sequence[tuple[Item, Item]], splits: Mapping[str, str], what: str) -> Iterator[str]:
+def _said(
+    pairs: Sequence[tuple[Item, Item]], splits: Mapping[str, str], what: str, dataset: Dataset
+) -> Iterator[str]:
     """Say how many pairs are in two classes, and how many are in two splits."""
-    classes = [(one, other) for one, other in pairs if one.name != other.name]
+    names = dataset.names_of
+    classes = [(one, other) for one, other in pairs if names(one) != names(other)]
     across = [(one, other) for one, other in pairs if splits[one.path] != splits[other.path]]
     for found, where in ((classes, "in two classes"), (across, "in two splits, so that tests look too good")):
         if found:
             one, other = found[0]
             yield (
-                f"{len(found):,} pair(s) of images are {what} {where}: {one.path} ({one.name}, "
-                f"{splits[one.path]}) and {other.path} ({other.name}, {splits[other.path]})"
+                f"{len(found):,} pair(s) of images are {what} {where}: {one.path} "
+                f"({', '.join(names(one))}, {splits[one.path]}) and {other.path} ({', '.join(names(other))}, "
+                f"{splits[other.path]})"
             )

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cocoop.data.own.columns import USUAL
-from cocoop.data.own.reading import PLAIN, Found, Reading, Row
-from cocoop.data.own.rows import SPLITS, label_text
+from cocoop.data.own.multilabel import label_texts, pairs
+from cocoop.data.own.reading import PLAIN, Form, Found, Reading, Row
+from cocoop.data.own.rows import SPLITS
 from cocoop.data.storage import check_size, file_stamp, read_file
 from cocoop.errors import CocoopError, UsageError, unknown
 from cocoop.utils.display import brief
@@ -71,7 +72,7 @@ def fetch(name: str, reading: Reading = PLAIN) -> tuple[Column, Found]:
 
     Raises:
         UsageError: the extra `hub` is not installed, or a column was asked for that it does not have.
-        CocoopError: it cannot be had, is not of images with one label each, or several columns may be meant.
+        CocoopError: it cannot be had, is not of labelled images, or several columns may be meant.
     """
     dataset, _, config = name.partition(":")
     library = _library()
@@ -104,17 +105,22 @@ def _library() -> Any:
 
 def _open(loaded: Any, name: str, reading: Reading = PLAIN) -> tuple[Column, Found]:
     parts = loaded if isinstance(loaded, Mapping) else {"": loaded}
-    places: dict[Row, Place] = {}
+    rows: list[Row] = []
+    places: dict[str, Place] = {}
+    forms: set[Form] = set()
     lacking: Counter[str] = Counter()
     notes: dict[str, None] = {}
     for split, part in parts.items():
         image, label = _columns(part, name, reading)
         notes |= {} if label in LABELS else {f"labels are those of the column {label}": None}
-        places |= dict(_rows(split, part, name, image, label, lacking))
+        forms.add(_form(part.features[label], reading))
+        for found, place in _rows(split, part, name, image, label, lacking, reading.label_sep):
+            rows += found
+            places[found[0].path] = place
+    if len(forms) > 1:
+        raise CocoopError(f"the splits of {name} write their labels in different ways")
     said = [f"passed over {count} rows without {what}" for what, count in lacking.items()]
-    return Column(name, {row.path: place for row, place in places.items()}), Found(
-        list(places), tuple(notes), tuple(said)
-    )
+    return Column(name, places), Found(rows, tuple(notes), tuple(said), forms.pop())
 
 
 def _columns(part: Any, name: str, reading: Reading) -> tuple[str, str]:
@@ -145,28 +151,41 @@ def _is_class_label(kind: Any) -> bool:
     return isinstance(kind, label) or isinstance(getattr(kind, "feature", None), label)
 
 
+def _form(kind: Any, reading: Reading) -> Form:
+    """Return how the labels of a column are written."""
+    if hasattr(kind, "feature"):
+        return "lists"
+    texts = not isinstance(kind, _library().ClassLabel) and reading.label_sep
+    return "parts" if texts else "texts"
+
+
 def _rows(
-    split: str, part: Any, name: str, image: str, label: str, lacking: Counter[str]
-) -> Iterator[tuple[Row, Place]]:
+    split: str, part: Any, name: str, image: str, label: str, lacking: Counter[str], sep: str | None
+) -> Iterator[tuple[list[Row], Place]]:
     if split and not re.fullmatch(r"\w+(\.\w+)*", split):  # exported, it becomes a folder
         raise CocoopError(f"{name} has a split called {brief(split)}; letters, digits, _ and . make a name")
     kinds = _library()
     if not isinstance(part.features[image], kinds.Image):
         raise CocoopError(f"the column {image} of {name} holds no images")
-    named = isinstance(part.features[label], kinds.ClassLabel)
+    kind = part.features[label]
+    kind = getattr(kind, "feature", kind)  # of a list, what it is of
+    named = kind.int2str if isinstance(kind, kinds.ClassLabel) else None
     table = part.select_columns([image, label]).with_format("arrow")[:]  # the files stay on disk
     images, stamp = table[image], _stamp(part)
     files = pc.struct_field(images, "path").to_pylist()
     there = pc.or_(pc.struct_field(images, "bytes").is_valid(), pc.struct_field(images, "path").is_valid())
     rows = zip(files, table[label].to_pylist(), there.to_pylist(), strict=True)
     for number, (file, cls, present) in enumerate(rows):
-        text = "" if cls in (None, -1) else label_text(cls, f"row {number} of {name}")
-        text = part.features[label].int2str(cls) if named and text else text
-        if not present or not text:  # -1 is what benchmarks do with labels they keep to themselves
+        where = f"row {number} of {name}"
+        known = cls is not None and cls != -1  # what benchmarks do with labels they keep to themselves
+        if known and named:
+            cls = [named(each) for each in cls] if isinstance(cls, list) else named(cls)
+        texts = label_texts(cls, where, None if named else sep) if known else ()
+        if not present or not (texts or isinstance(cls, list) or (known and sep)):
             lacking["a label" if present else "an image"] += 1
             continue
         path = f"{split or 'all'}/{number:07}{Path(file or '').suffix}"
-        yield Row(path, text, SPLITS.get(split.lower(), split)), (images, number, stamp)
+        yield pairs(path, texts, SPLITS.get(split.lower(), split)), (images, number, stamp)
 
 
 def _stamp(part: Any) -> str:

@@ -7,13 +7,15 @@ images have boxes and not one class each.
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cocoop.data.decode import is_image_name
 from cocoop.data.own.boxes import SAMPLE, boxes_of
 from cocoop.data.own.folder import entries, folders_in, look_through, passed_over, read_folder, relative
-from cocoop.data.own.reading import FILE_NAMES, FOLDERS, PLAIN, Found, Reading, Row
-from cocoop.data.own.rows import SPLITS, label_text
+from cocoop.data.own.multilabel import label_texts, pairs
+from cocoop.data.own.reading import FILE_NAMES, FOLDERS, PLAIN, Form, Found, Reading, Row
+from cocoop.data.own.rows import SPLITS
 from cocoop.data.own.table import SUFFIXES as TABLES
 from cocoop.data.own.table import read_table, tells_classes
 from cocoop.errors import CocoopError, UsageError
@@ -71,16 +73,20 @@ def _by_tables(root: Path, top: Path, parts: Sequence[Path], reading: Reading) -
     rows: list[Row] = []
     notes: dict[str, None] = {}
     warnings: list[str] = []
+    forms: set[Form] = set()
     for part, path in tables.items():
         found = _below(root, part, _read(path, reading))
         rows += [row._replace(split=SPLITS[part.name.lower()]) for row in found.rows]
         notes |= dict.fromkeys(found.notes)
         warnings += found.warnings
+        forms.add(found.form)
     for part in parts:
         if part not in tables and (loose := _loose(part)):
             warnings.append(f"passed over {len(loose):,} image(s) of {part.name}, which has no table")
     names = ", ".join(relative(path, root) for path in tables.values())
-    return Found(rows, tuple(notes), tuple(warnings)), names
+    if len(forms) > 1:
+        raise CocoopError(f"the tables {names} of {root} write their classes in different ways; use one")
+    return Found(rows, tuple(notes), tuple(warnings), forms.pop()), names
 
 
 def _table(folder: Path, reading: Reading) -> Path | None:
@@ -108,7 +114,7 @@ def _read(path: Path, reading: Reading) -> Found:
     if path.suffix.lower() == ".json":
         return _read_labels_json(path)
     found = read_table(path, reading)
-    return Found(found.rows, (f"classes are from {path.name}", *found.notes), found.warnings)
+    return replace(found, notes=(f"classes are from {path.name}", *found.notes))
 
 
 def _read_labels_json(path: Path) -> Found:
@@ -130,29 +136,47 @@ def _read_labels_json(path: Path) -> Found:
         for file in entries(folder):
             if is_image_name(file.name):
                 by_stem.setdefault(file.stem, []).append(file)
-    rows, missing, unlabelled = [], [], 0
+    rows: list[Row] = []
+    missing, unlabelled = [], 0
     for name, label in labels.items():
-        label = label.get("label") if isinstance(label, dict) else label
+        label = _plain(label)
         if label is None:
             unlabelled += 1
             continue
-        text = label_text(label, f"{brief(name)} in {path}")
-        if classes is not None and not isinstance(label, str):
-            if not (text.isdigit() and int(text) < len(classes)):
-                raise CocoopError(
-                    f"{path} has the label {text} for {brief(name)}, but {len(classes)} classes"
-                )
-            text = str(classes[int(text)])
+        where = f"{brief(name)} in {path}"
+        names = label_texts(label, where)
+        if not names and not isinstance(label, list):
+            raise CocoopError(f"{where} has no label")
+        if classes is not None and not all(isinstance(each, str) for each in _listed(label)):
+            names = tuple(_numbered(text, classes, name, path) for text in names)
         stem = Path(name).stem if is_image_name(name) else Path(name).name
         files = by_stem.get(stem, [])
         missing += [name] if len(files) != 1 else []
-        rows += [Row(relative(file, path.parent), text) for file in files[:1]]
+        rows += [row for file in files[:1] for row in pairs(relative(file, path.parent), names, "")]
     if missing:
         raise CocoopError(
             f"{len(missing)} images of {path} are missing, or there are several of one name: {missing[0]}"
         )
     warnings = (f"passed over {unlabelled} image(s) that {path.name} has no label for",) if unlabelled else ()
-    return Found(rows, (f"classes are from {path.name}",), warnings)
+    form: Form = "lists" if any(isinstance(_plain(label), list) for label in labels.values()) else "texts"
+    return Found(rows, (f"classes are from {path.name}",), warnings, form)
+
+
+def _plain(label: object) -> object:
+    """Return a label of FiftyOne without the object around it."""
+    if isinstance(label, list):
+        return [_plain(each) for each in label]
+    return label.get("label") if isinstance(label, dict) else label
+
+
+def _listed(label: object) -> list[object]:
+    return label if isinstance(label, list) else [label]
+
+
+def _numbered(text: str, classes: Sequence[object], name: str, path: Path) -> str:
+    if not (text.isdigit() and int(text) < len(classes)):
+        raise CocoopError(f"{path} has the label {text} for {brief(name)}, but {len(classes)} classes")
+    return str(classes[int(text)])
 
 
 def _below(root: Path, folder: Path, found: Found) -> Found:
@@ -161,7 +185,7 @@ def _below(root: Path, folder: Path, found: Found) -> Found:
     if folder.resolve() == root.resolve() or not prefix:
         return found
     rows = [row._replace(path=f"{prefix}/{row.path}") for row in found.rows]
-    return Found(rows, found.notes, found.warnings)
+    return replace(found, rows=rows)
 
 
 def _by_file_names(root: Path, top: Path) -> Found:
@@ -202,9 +226,11 @@ def _loose(folder: Path) -> list[Path]:
 
 def _agreed(root: Path, folders: Found, found: Found, table: str) -> Found:
     """Return what folders and a table tell alike. Raises CocoopError showing both where they do not."""
-    by_folder = {row.path: row.cls for row in folders.rows}
-    by_table = {row.path: row.cls for row in found.rows}
-    differing = [path for path, cls in by_table.items() if by_folder.get(path) != cls]
+    by_folder = {row.path: [row.cls] for row in folders.rows}
+    by_table: dict[str, list[str]] = {}
+    for row in found.rows:
+        by_table.setdefault(row.path, []).append(row.cls)
+    differing = [path for path, classes in by_table.items() if by_folder.get(path) != classes]
     if not differing:
         return folders
     path = differing[0]
@@ -214,8 +240,8 @@ def _agreed(root: Path, folders: Found, found: Found, table: str) -> Found:
     )
 
 
-def _quoted(name: str | None) -> str:
-    return "of no class" if name is None else brief(name)
+def _quoted(names: Sequence[str] | None) -> str:
+    return " and ".join(map(brief, names)) if names and any(names) else "of no class"
 
 
 def _two_readings(root: Path, parts: Sequence[Path]) -> str:
@@ -234,5 +260,5 @@ def _hinted(top: Path, found: Found) -> Found:
         classes = {row.cls for row in found.rows}
         if all(name.isdigit() for name in classes):
             note = f"{lists[0].name} may have the names of the classes; to take them: --names {lists[0]}"
-            return Found(found.rows, found.notes, (*found.warnings, note))
+            return replace(found, warnings=(*found.warnings, note))
     return found

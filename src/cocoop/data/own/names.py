@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -65,9 +66,9 @@ def _numbered(names: Sequence[str]) -> list[tuple[str, str | list[str]]]:
 
 def rename(found: Found, names: Mapping[str, str], source: str) -> Found:
     """Give every class its name. Raises CocoopError for a class without one."""
-    if lacking := sorted({row.cls for row in found.rows} - names.keys()):
+    if lacking := sorted({row.cls for row in found.rows if row.cls} - names.keys()):
         raise CocoopError(f"the names file has no name for the class {some(lacking)} of {source}")
-    return Found([row._replace(cls=names[row.cls]) for row in found.rows], found.notes, found.warnings)
+    return replace(found, rows=[row._replace(cls=row.cls and names[row.cls]) for row in found.rows])
 
 
 def readable(classes: Sequence[str]) -> dict[str, str]:

@@ -3,7 +3,8 @@
 import random
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from pandas.api.types import is_scalar
 
@@ -43,16 +44,30 @@ def to_splits(rows: Sequence[Row], source: str) -> dict[str, tuple[Item, ...]]:
         CocoopError: there are fewer than two classes, a class without training images or without a name,
             two classes of one name, an image listed twice, or a split for some rows only.
     """
-    rows = sorted(row._replace(cls=_normalise(row.cls, source)) for row in rows)
-    _check_paths(rows, source)
+    rows = sorted(row._replace(cls=normalise(row.cls, source)) for row in rows)
+    check_paths([row.path for row in rows], source)
+    check_names({row.cls for row in rows}, source)
     classes = sorted({row.cls for row in rows})
-    if len(classes) < 2:
-        only = f"one class only ({brief(classes[0])})" if classes else "no images"
-        raise CocoopError(f"{source} has {only}; a classifier needs images of two or more classes")
     label = {name: index for index, name in enumerate(classes)}
+    parts = sort_out([(row.split, Item(row.path, label[row.cls], row.cls)) for row in rows], source)
+    if not parts["test"]:
+        parts["train"], parts["test"] = hold_out(parts["train"], HELD_OUT, random.Random(SPLIT_SEED))
+    if missing := sorted(set(classes) - {item.name for item in parts["train"]}):
+        raise CocoopError(
+            f"{source} has no training images of {listed(missing)}; add some, or drop the class"
+        )
+    return {split: tuple(items) for split, items in parts.items()}
+
+
+def sort_out(items: Sequence[tuple[str, Item]], source: str) -> dict[str, list[Item]]:
+    """Return items by their split; without a "test" list "val" is what is held out.
+
+    Raises:
+        CocoopError: there is a split for some items only.
+    """
     parts: dict[str, list[Item]] = {"": [], "train": [], "val": [], "test": []}
-    for row in rows:
-        parts.setdefault(row.split, []).append(Item(row.path, label[row.cls], row.cls))
+    for split, item in items:
+        parts.setdefault(split, []).append(item)
     if whole := parts.pop(""):
         if any(parts.values()):
             raise CocoopError(
@@ -61,13 +76,7 @@ def to_splits(rows: Sequence[Row], source: str) -> dict[str, tuple[Item, ...]]:
         parts["train"] = whole
     if not parts["test"]:
         parts["test"], parts["val"] = parts["val"], []
-    if not parts["test"]:
-        parts["train"], parts["test"] = hold_out(parts["train"], HELD_OUT, random.Random(SPLIT_SEED))
-    if missing := sorted(set(classes) - {item.name for item in parts["train"]}):
-        raise CocoopError(
-            f"{source} has no training images of {_listed(missing)}; add some, or drop the class"
-        )
-    return {split: tuple(items) for split, items in parts.items()}
+    return parts
 
 
 def hold_out(items: Sequence[Item], share: float, rng: random.Random) -> tuple[list[Item], list[Item]]:
@@ -86,7 +95,7 @@ def hold_out(items: Sequence[Item], share: float, rng: random.Random) -> tuple[l
 
 
 def label_text(label: object, where: str) -> str:
-    """Return a label as a text, "" for none. Raises CocoopError for a list, which has several classes."""
+    """Return a label as a text, "" for none. Raises CocoopError for a list, or a text that is one."""
     if not is_scalar(label):
         several = str(label)
     elif label is None or label != label:
@@ -97,7 +106,8 @@ def label_text(label: object, where: str) -> str:
             return text
         several = text
     raise CocoopError(
-        f"{where} has a list for a label, {brief(several)}; an image must have one class, not several"
+        f"{where} has a list for a label, {brief(several)}; an image has one class here. Several are written "
+        "as lists in a .jsonl or .parquet, or as a text with a separator and --label-sep"
     )
 
 
@@ -115,7 +125,7 @@ def one_spelling(found: Found) -> Found:
         f"{' and '.join(map(brief, sorted(counts)))} are one class, {brief(taken[key])}"
         for key, counts in sorted(several.items())
     ]
-    return Found(rows, (*found.notes, *notes), found.warnings)
+    return replace(found, rows=rows, notes=(*found.notes, *notes))
 
 
 def same_name(name: str) -> str:
@@ -123,7 +133,7 @@ def same_name(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").lower().split())
 
 
-def _normalise(name: str, source: str) -> str:
+def normalise(name: str, source: str) -> str:
     """Return a name with one spelling of its letters, and no blanks around it."""
     if len(name) > MAX_NAME or visible(name) != name:
         raise CocoopError(
@@ -136,11 +146,19 @@ def _normalise(name: str, source: str) -> str:
     return normal
 
 
-def _check_paths(rows: Sequence[Row], source: str) -> None:
-    if repeated := [path for path, count in Counter(row.path for row in rows).items() if count > 1]:
-        raise CocoopError(f"{source} lists images more than once: {_listed(repeated)}")
+def check_paths(paths: Sequence[str], source: str) -> None:
+    """Raise CocoopError where an image is listed more than once."""
+    if repeated := [path for path, count in Counter(paths).items() if count > 1]:
+        raise CocoopError(f"{source} lists images more than once: {listed(repeated)}")
+
+
+def check_names(classes: Collection[str], source: str) -> None:
+    """Raise CocoopError where there are fewer than two classes, or two of one name."""
+    if len(classes) < 2:
+        only = f"one class only ({brief(next(iter(classes)))})" if classes else "no images"
+        raise CocoopError(f"{source} has {only}; a classifier needs images of two or more classes")
     spelled: dict[str, str] = {}
-    for name in sorted({row.cls for row in rows}):
+    for name in sorted(classes):
         other = spelled.setdefault(same_name(name), name)
         if other != name:
             raise CocoopError(
@@ -148,6 +166,7 @@ def _check_paths(rows: Sequence[Row], source: str) -> None:
             )
 
 
-def _listed(names: Sequence[str], shown: int = 5) -> str:
+def listed(names: Sequence[str], shown: int = 5) -> str:
+    """Return the first of some names for a message, and how many more there are."""
     rest = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(map(brief, names[:shown])) + rest

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cocoop.data.dataset import HUB, Dataset
 from cocoop.data.decode import decode_photo
+from cocoop.data.own import multilabel
 from cocoop.data.own.layouts import read_directory
 from cocoop.data.own.names import AUTO, read_names, readable, rename
 from cocoop.data.own.reading import PLAIN, Found, Reading
@@ -31,19 +32,24 @@ def open_source(name: str, names: Path | None = None, reading: Reading = PLAIN) 
         UsageError: there is nothing under this name.
         CocoopError: the data are not as they should be; see `read_directory`, `read_table`, `to_splits`.
     """
+    multilabel.check_reading(reading)
     given = read_names(names) if names and str(names) != AUTO else None
     name = name if name.startswith(HUB) else os.path.normpath(Path(name).expanduser())
     root, found = _read(name, reading)
+    found = multilabel.settle(found, reading, name)
     if names:
-        classes = sorted({row.cls for row in found.rows})
+        classes = sorted({row.cls for row in found.rows if row.cls})
         given = given or {cls: (new,) for cls, new in readable(classes).items()}
         found = rename(found, {cls: each[0] for cls, each in given.items()}, name)
     found = one_spelling(found)
-    splits = to_splits(found.rows, name)
+    labels: multilabel.Labels = {}
+    if found.several:
+        splits, labels = multilabel.to_splits(found.rows, name)
+    else:
+        splits = to_splits(found.rows, name)
     phrases = {each[0]: each for each in (given or {}).values() if len(each) > 1}
-    return Dataset(
-        name, TEMPLATE, root, splits, "; ".join(found.notes), decode_photo, found.warnings, phrases
-    )
+    note = "; ".join(found.notes)
+    return Dataset(name, TEMPLATE, root, splits, note, decode_photo, found.warnings, phrases, labels)
 
 
 def _read(name: str, reading: Reading) -> tuple[Root, Found]:

@@ -1,6 +1,6 @@
 """A table of images: text, Parquet or JSON lines, with columns of paths, classes and, if wanted, splits.
 
-Columns may have any usual name. Classes may also be columns of their own with a 1 for the one an image has.
+Columns may have any usual name. Classes may also be columns of their own with a 1 for those an image has.
 """
 
 import json
@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from pandas.api.types import is_scalar
 
 from cocoop.data.own.columns import Columns, is_usual, lacks_label, pick, tells_labels, tells_paths
-from cocoop.data.own.reading import PLAIN, Found, Reading, Row
-from cocoop.data.own.rows import SPLITS, label_text
+from cocoop.data.own.multilabel import label_texts, pairs
+from cocoop.data.own.reading import PLAIN, Form, Found, Reading, Row
+from cocoop.data.own.rows import SPLITS, check_paths
 from cocoop.data.own.text import read_text_table
 from cocoop.errors import CocoopError, UsageError
 from cocoop.utils.display import brief, reason
@@ -50,8 +51,7 @@ def read_table(path: Path, reading: Reading = PLAIN) -> Found:
     Raises:
         UsageError: a column, a separator or an encoding was asked for that it does not have.
         CocoopError: it cannot be read, lacks a column or a value, has several columns that may be meant,
-            several classes for an image, names an unknown split, or an image that is missing or outside
-            its folder.
+            an image twice, names an unknown split, or an image that is missing or outside its folder.
     """
     try:
         table = _open(path, reading)
@@ -61,17 +61,14 @@ def read_table(path: Path, reading: Reading = PLAIN) -> Found:
         raise CocoopError(f"the table {path} cannot be read: {reason(error)}") from error
     source = f"the table {path}"
     columns, notes = pick(table.names, reading, source, table.column)
-    if columns.label:
-        labels: Sequence[object] = table.column(columns.label)
-    elif marked := _marked(table, columns):
-        labels = _one_of(marked, source)
-        notes.append(f"classes are the columns {', '.join(map(brief, list(marked)[:5]))}, marked with a 1")
-    else:
-        raise lacks_label(table.names, source)
+    labels, form = _labels(table, columns, reading, path, notes)
     splits = table.column(columns.split) if columns.split else [""] * len(labels)
     root = path.parent.resolve()
     lines = enumerate(zip(table.column(columns.path), labels, splits, strict=True), 1)
-    rows = [_row(path, root, line, *values) for line, values in lines]
+    each = [_row(path, root, line, *values) for line, values in lines]
+    rows = [row for image in each for row in image]
+    if len(rows) > len(each):
+        check_paths([image[0].path for image in each], source)
     if missing := [row.path for row in rows if not (root / row.path).is_file()]:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise CocoopError(
@@ -81,7 +78,7 @@ def read_table(path: Path, reading: Reading = PLAIN) -> Found:
     if not columns.split and (parts := _split_folders(rows)):
         rows = [row._replace(split=part) for row, part in zip(rows, parts, strict=True)]
         notes.append("splits are the folders that the paths begin with")
-    return Found(rows, (*table.notes, *notes))
+    return Found(rows, (*table.notes, *notes), form=form)
 
 
 def tells_classes(path: Path, reading: Reading = PLAIN) -> bool:
@@ -159,36 +156,49 @@ def _marked(table: Table, columns: Columns) -> dict[str, list[bool]]:
     return marked if len(marked) > 1 else {}
 
 
-def _one_of(marked: dict[str, list[bool]], source: str) -> list[str]:
-    """Return the class of every row. Raises CocoopError where one has none or several."""
-    labels = []
-    for line, marks in enumerate(zip(*marked.values(), strict=True), 1):
-        names = [name for name, mark in zip(marked, marks, strict=True) if mark]
-        if len(names) != 1:
-            what = f"several classes ({', '.join(map(brief, names[:5]))})" if names else "no class"
-            raise CocoopError(f"row {line} of {source} has {what}; an image must have one")
-        labels += names
-    return labels
+def _labels(
+    table: Table, columns: Columns, reading: Reading, path: Path, notes: list[str]
+) -> tuple[list[tuple[str, ...]], Form]:
+    """Return the classes of every row, and how they are written. Raises CocoopError where there are none."""
+    if columns.label:
+        cells = table.column(columns.label)
+        lists = any(isinstance(cell, list) for cell in cells)
+        sep = None if lists else reading.label_sep
+        where = f"of the table {path}"
+        labels = [label_texts(cell, f"row {line} {where}", sep) for line, cell in enumerate(cells, 1)]
+        for line, (cell, classes) in enumerate(zip(cells, labels, strict=True), 1):
+            if not classes and (cell is None or not (lists or sep)):
+                raise CocoopError(f"row {line} {where} has no label")
+        return labels, "lists" if lists else "parts" if sep else "texts"
+    marked = _marked(table, columns)
+    if not marked:
+        raise lacks_label(table.names, f"the table {path}")
+    notes.append(f"classes are the columns {', '.join(map(brief, list(marked)[:5]))}, marked with a 1")
+    rows = zip(*marked.values(), strict=True)
+    return [tuple(name for name, mark in zip(marked, row, strict=True) if mark) for row in rows], "marks"
 
 
-def _row(table: Path, root: Path, line: int, path: object, label: object, split: object) -> Row:
+def _row(
+    table: Path, root: Path, line: int, path: object, classes: Sequence[str], split: object
+) -> list[Row]:
+    """Return the rows of an image, one for each of its classes."""
     where = f"row {line} of the table {table}"
     if not all(map(is_scalar, (path, split))):
-        raise CocoopError(f"{where} holds a list or an object; path, label and split are words")
-    values = [_text(path), label_text(label, where), _text(split)]
-    if not (values[0] and values[1]):
-        raise CocoopError(f"{where} has no {'label' if values[0] else 'path'}")
-    if values[2].lower() not in ("", *SPLITS):
-        raise CocoopError(f"{where} has the split {brief(values[2])}; known are {', '.join(SPLITS)}")
-    if ADDRESS.match(values[0]):
+        raise CocoopError(f"{where} holds a list or an object; path and split are words")
+    name, part = _text(path), _text(split)
+    if not name:
+        raise CocoopError(f"{where} has no path")
+    if part.lower() not in ("", *SPLITS):
+        raise CocoopError(f"{where} has the split {brief(part)}; known are {', '.join(SPLITS)}")
+    if ADDRESS.match(name):
         raise CocoopError(
-            f"{where} has the web address {brief(values[0])} for a path; fetch the images first, e.g. with "
+            f"{where} has the web address {brief(name)} for a path; fetch the images first, e.g. with "
             "img2dataset, and give the paths of the files"
         )
-    full = Path(os.path.normpath(root / values[0].replace("\\", "/")))
+    full = Path(os.path.normpath(root / name.replace("\\", "/")))
     if not _lies_in(full, root):
-        raise CocoopError(f"{where} has the path {brief(values[0])}, which leaves the table's folder")
-    return Row(full.relative_to(root).as_posix(), values[1], SPLITS.get(values[2].lower(), ""))
+        raise CocoopError(f"{where} has the path {brief(name)}, which leaves the table's folder")
+    return pairs(full.relative_to(root).as_posix(), classes, SPLITS.get(part.lower(), ""))
 
 
 def _text(value: object) -> str:

@@ -1,13 +1,14 @@
 """`cocoop export`: a model and its class names as a folder that runs without torch.
 
 ```
-model.onnx    images (b, 3, s, s) to probabilities (b, classes)
+model.onnx    images (b, 3, s, s) to probabilities (b, classes), or scores where an image may have several
 run.py        a runner: numpy, pillow and onnxruntime
 export.json   class names, preprocessing, what it was made from and how it was checked; written last
 ```
 """
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -54,7 +55,8 @@ def export(
         raise UsageError("a graph cannot choose what it computes: export with --testing exact or linear")
     classifier, clip = model.classifier(classes), model.load_backbone()
     prompt, preprocess = model.info_.prompt, asdict(clip.preprocess)
-    if len(classifier.class_names) < 2:
+    several, names = model.info_.multilabel, classifier.class_names
+    if len(names) < 2 and not several:
         raise UsageError("an export of one class would answer with 100% whatever the image; give two or more")
     images = embedded_images(classifier.class_names)
     linear = model.testing == "linear" and classifier.method.facts.conditional
@@ -62,8 +64,9 @@ def export(
     assert isinstance(answers, Classifier | Linearised)
     limit = model.info_.unknown
     limit = limit if limit and limit.names == list(classifier.class_names) else None
-    onnx = to_onnx(clip, answers, model.temperature, limit.score if limit else None)
-    parity = compare(clip, answers, onnx, preprocess, images, model.temperature)
+    onnx = to_onnx(clip, answers, model.temperature, limit.score if limit else None, several)
+    shares = partial(model.inference.shares, names=names)
+    parity = compare(clip, answers, onnx, preprocess, images, shares)
     parity.check()
     write_bytes(out / MODEL, onnx)
     write_bytes(out / RUNNER, (Path(__file__).parent / "standalone.py").read_bytes())
@@ -71,6 +74,7 @@ def export(
         "classes": classifier.class_names,
         "preprocess": preprocess,
         "temperature": model.temperature,
+        "thresholds": several.thresholds_of(names).tolist() if several else None,
         "unsure": {"score": limit.score, "below": limit.value} if limit else None,
         "method": prompt.method,
         "testing": "linear" if linear else "exact",

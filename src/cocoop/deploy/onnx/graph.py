@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cocoop.backbones.clip import Backbone
 from cocoop.errors import UsageError
 from cocoop.estimator.calibration import Score
+from cocoop.estimator.multilabel import MultiLabel
 from cocoop.methods._hooks import Output
 from cocoop.training.classifier import Classifier
 from cocoop.training.image import encoder_of, image_tower
@@ -31,6 +32,8 @@ class ImageClassifier(nn.Module):
         output: image features (b, d) to what its logits are computed from.
         temperature: of the probabilities.
         score: what tells images of no class, as a second output; None for no such output.
+        several: where an image may have several classes, how logits become scores, which take the place of
+            the probabilities; else None.
     """
 
     def __init__(
@@ -40,8 +43,10 @@ class ImageClassifier(nn.Module):
         output: Outputs,
         temperature: float = 1.0,
         score: Score | None = None,
+        several: MultiLabel | None = None,
     ) -> None:
         super().__init__()
+        self.affine: tuple[float, Tensor] | None = several.affine(classifier.class_names) if several else None
         self.temperature, self.score = temperature, score
         self.image = image_tower(backbone, classifier.method)
         self.classifier, self.output = classifier, output
@@ -49,6 +54,9 @@ class ImageClassifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Map images (b, 3, h, w) to probabilities (b, c), and to the score (b,) where there is one."""
         out = self.output(self.image(images))
+        if self.affine is not None:
+            slope, shift = self.affine
+            return torch.sigmoid(slope * out.logits + shift)
         probabilities = (out.logits / self.temperature).softmax(-1)
         if self.score is None:
             return probabilities
@@ -65,8 +73,11 @@ def to_onnx(
     answers: Classifier | Linearised,
     temperature: float = 1.0,
     score: Score | None = None,
+    several: MultiLabel | None = None,
 ) -> bytes:
     """Return a classifier as an ONNX file, with probabilities, and the score for unknown images if wanted.
+
+    Where an image may have several classes, its output is called "scores" and has one for each.
 
     Where the prompts depend on the image, the graph holds the text tower over the token tree of all the
     names, or where it is linearised an affine map for each; elsewhere it holds one matrix of text features.
@@ -90,13 +101,13 @@ def to_onnx(
     seen = encoder_of(backbone, classifier.method)(torch.zeros(1, 3, *edges))
     answers.predict(seen)  # what is computed once must not be traced
     output = answers.output if isinstance(answers, Linearised) else _exact(backbone, answers)
-    model = ImageClassifier(backbone, classifier, output, temperature, score)
+    model = ImageClassifier(backbone, classifier, output, temperature, score, several)
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         program = torch.onnx.export(
             model.eval(),  # a module in training mode makes the exporter warn
             (torch.zeros(2, 3, *edges),),
             input_names=["images"],
-            output_names=["probabilities", *(["score"] if score else [])],
+            output_names=["scores" if several else "probabilities", *(["score"] if score else [])],
             dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
             dynamo=True,
             verbose=False,

@@ -1,7 +1,7 @@
 """An exported model, fed by the shipped runner, against PyTorch on embedded images."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +66,7 @@ def compare(
     model: bytes,
     spec: dict[str, Any],
     data: Dataset,
-    temperature: float = 1.0,
+    shares: Callable[[Float[Tensor, "n c"]], Float[Tensor, "n c"]] = lambda logits: logits.softmax(1),
 ) -> Parity:
     """Compare an ONNX file, fed by the runner's preprocessing, with what was exported.
 
@@ -76,14 +76,12 @@ def compare(
         model: the ONNX file.
         spec: the preprocessing as the runner reads it.
         data: images to compare on; their labels do not matter.
-        temperature: of the probabilities.
+        shares: probabilities of logits, or scores.
     """
     classifier = answers.classifier if isinstance(answers, Linearised) else answers
     encode = encoder_of(backbone, classifier.method)
     items, views, fimg = data.items("test"), views_of(backbone, data), features(backbone, data, encode)
-    expected, exact = (
-        (each.predict(fimg) / temperature).softmax(1).numpy() for each in (answers, classifier)
-    )
+    expected, exact = (shares(each.predict(fimg)).numpy() for each in (answers, classifier))
     inputs = [pixels(io.BytesIO(read_bytes(data.root, item.path)), spec) for item in items]
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     probabilities = np.concatenate(

@@ -33,7 +33,7 @@ def pixels(file: Any, spec: dict[str, Any]) -> np.ndarray:
 
 
 def main(paths: list[str]) -> int:
-    """Print the likeliest names of every image; return 1 where none of them can be read."""
+    """Print the likeliest names of every image, or all that it has; return 1 where none can be read."""
     folder, read = Path(__file__).parent, 0
     spec = json.loads((folder / "export.json").read_text("utf-8"))
     session = onnxruntime.InferenceSession(folder / "model.onnx")
@@ -45,6 +45,11 @@ def main(paths: list[str]) -> int:
             continue
         read += 1
         [chances], *score = session.run(None, {"images": image[None]})
+        if limits := spec.get("thresholds"):  # an image may have several classes, or none
+            has = [i for i in np.argsort(-chances) if chances[i] >= limits[i]]
+            best = [f"{spec['classes'][i]} {chances[i]:.2f}" for i in has]
+            print(path, *(best or ["none of these"]), sep="\t")
+            continue
         best = [f"{spec['classes'][i]} {chances[i]:.1%}" for i in np.argsort(-chances)[:3]]
         unsure = ["unsure"] if score and score[0][0] < spec["unsure"]["below"] else []
         print(path, *unsure, *best, sep="\t")

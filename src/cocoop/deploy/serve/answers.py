@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -33,6 +33,14 @@ ZERO_SHOT = "zero-shot"
 Top = tuple[tuple[str, float], ...]  # names with their probabilities
 
 
+class Said(NamedTuple):
+    """What one model says about one image; see `Answer`."""
+
+    top: Top
+    sure: bool | None
+    labels: tuple[str, ...] | None
+
+
 @dataclass(frozen=True)
 class Answer:
     """What every model says about one image.
@@ -41,11 +49,12 @@ class Answer:
         file: the name its sender gave it.
         thumbnail: a small JPEG of it; none where it cannot be read.
         tops: by model, its likeliest names with their probabilities, the likeliest first; of one name alone
-            with its cosine.
+            with its cosine, and where an image may have several with their scores.
         sure: by model, whether the image reaches its threshold; None where it has none for these names.
         candidates: how many names there were.
         refused: by model that takes none of these names, why.
         problem: why there is no answer at all: the image cannot be read, or is too large.
+        labels: by model of several classes an image, those that this one has, of the highest score first.
     """
 
     file: str
@@ -55,9 +64,10 @@ class Answer:
     candidates: int
     refused: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def confidence(self, model: str) -> float:
-        """The probability of a model's likeliest name."""
+        """The probability or the score of a model's likeliest name."""
         return self.tops[model][0][1]
 
 
@@ -128,9 +138,12 @@ class SideBySide:
                 answers.append(Answer(upload.name, b"", {}, {}, len(classes), problem=image.message))
                 continue
             row = next(rows)
-            tops = {label: column[row][0] for label, column in columns.items()}
-            sure = {label: column[row][1] for label, column in columns.items()}
-            answers.append(Answer(upload.name, image.thumbnail, tops, sure, len(classes), refused))
+            said = {label: column[row] for label, column in columns.items()}
+            tops = {label: each.top for label, each in said.items()}
+            sure = {label: each.sure for label, each in said.items()}
+            labels = {label: each.labels for label, each in said.items() if each.labels is not None}
+            about = (upload.name, image.thumbnail, tops, sure, len(classes), refused)
+            answers.append(Answer(*about, labels=labels))
         return answers
 
     def _columns(
@@ -139,13 +152,13 @@ class SideBySide:
         classes: Sequence[str] | Mapping[str, Any],
         top_k: int,
         check: Callable[[], None],
-    ) -> tuple[dict[str, list[tuple[Top, bool | None]]], dict[str, str]]:
+    ) -> tuple[dict[str, list[Said]], dict[str, str]]:
         """Return by model what it says about every image, and by each that says nothing, why."""
         columns, refused = {}, {}
         for label, model in self.models.items():
             try:
                 fimg = torch.cat([image.features[self._tower_of[label]] for image in images])
-                columns[label] = _tops(model, fimg, classes, top_k, check)
+                columns[label] = _said(model, fimg, classes, top_k, check)
             except UsageError as error:  # a name that CLIP cannot read, or that this model cannot take
                 refused[label] = str(error)
         if not columns:
@@ -215,10 +228,14 @@ def split_names(text: str) -> tuple[str, ...]:
 
 
 def with_zero_shot(models: Mapping[str, PromptClassifier]) -> dict[str, PromptClassifier]:
-    """Put zero-shot CLIP first, once a backbone, where no model is that already."""
+    """Put zero-shot CLIP first, once a backbone, where no model is that already.
+
+    Not beside models of several classes an image: without labelled images it has no scores of these.
+    """
     first: dict[str, PromptClassifier] = {}  # of each backbone
     for model in models.values():
-        first.setdefault(model.load_backbone().name, model)
+        if not model.info_.multilabel:
+            first.setdefault(model.load_backbone().name, model)
     given = {model.load_backbone().name for model in models.values() if model.method == baseline()}
     zero_shot = {
         ZERO_SHOT if len(first) == 1 else f"{ZERO_SHOT} ({name})": ZeroShot(
@@ -232,24 +249,26 @@ def with_zero_shot(models: Mapping[str, PromptClassifier]) -> dict[str, PromptCl
     return zero_shot | dict(models)
 
 
-def _tops(
+def _said(
     model: PromptClassifier,
     fimg: Float[Tensor, "n kd"],
     classes: Sequence[str] | Mapping[str, Any],
     top_k: int,
     check: Callable[[], None],
-) -> list[tuple[Top, bool | None]]:
-    """Return the likeliest names of every image with their probabilities, and whether it is sure."""
+) -> list[Said]:
+    """Return what a model says about every image."""
     names = list(classes)
     parts = []
     for part in fimg.split(max(1, TEXTS_AT_ONCE // len(names))):
         check()
         parts.append(model.answers(part, classes))
     answers = Answers(torch.cat([part.logits for part in parts]), torch.cat([part.cosines for part in parts]))
-    shares = (answers.logits / model.temperature).softmax(1) if len(names) > 1 else answers.cosines
+    several = model.info_.multilabel
+    shares = model.inference.shares(answers.logits, names) if several or len(names) > 1 else answers.cosines
     values, places = shares.topk(max(1, min(top_k, len(names))))
     sure = model.sure_of(answers, names)
     flags = [None] * len(fimg) if sure is None else sure.tolist()
     rows = zip(values.tolist(), places.tolist(), strict=True)
     tops = [tuple((names[i], chance) for chance, i in zip(*row, strict=True)) for row in rows]
-    return list(zip(tops, flags, strict=True))
+    labels = model.inference.named(answers, names) if several else [None] * len(fimg)
+    return [Said(*each) for each in zip(tops, flags, labels, strict=True)]

@@ -32,11 +32,15 @@ class Question(BaseModel):
 
 
 class Named(BaseModel):
-    """A name, with its probability; of one name alone with its similarity, the cosine of image and text."""
+    """A name, with its probability; of one name alone with its similarity, the cosine of image and text.
+
+    Where an image may have several classes, with its score, which is independent of the others'.
+    """
 
     name: str
     probability: float | None = None
     similarity: float | None = None
+    score: float | None = None
 
 
 class ImageAnswer(BaseModel):
@@ -46,6 +50,10 @@ class ImageAnswer(BaseModel):
     answers: dict[str, list[Named]] = Field(description="By model, the likeliest names.")
     sure: dict[str, bool | None] = Field(
         description="By model, whether the image reaches its threshold; null without one for these names."
+    )
+    labels: dict[str, list[str]] | None = Field(
+        None,
+        description="By model of several classes an image, those that it has; absent where there is none.",
     )
     refused: dict[str, str] | None = Field(
         None, description="By model that cannot take these names, why; absent where there is none."
@@ -169,11 +177,13 @@ def _checked(form: FormData) -> Question:
 
 def _described(answer: Answer) -> ImageAnswer:
     """Return an answer for programs, of which what is not there is not set."""
-    by = "probability" if answer.candidates > 1 else "similarity"
+    one = "probability" if answer.candidates > 1 else "similarity"
+    by = {label: "score" if label in answer.labels else one for label in answer.tops}
     answers = {
-        label: [Named.model_validate({"name": name, by: chance}) for name, chance in top]
+        label: [Named.model_validate({"name": name, by[label]: chance}) for name, chance in top]
         for label, top in answer.tops.items()
     }
     more: dict[str, Any] = {"refused": dict(answer.refused)} if answer.refused else {}
+    more |= {"labels": {label: list(each) for label, each in answer.labels.items()}} if answer.labels else {}
     more |= {"error": answer.problem} if answer.problem else {}
     return ImageAnswer(file=answer.file, answers=answers, sure=dict(answer.sure), **more)

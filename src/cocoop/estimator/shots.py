@@ -1,0 +1,66 @@
+"""The training that `cocoop fit` does: from the shots of a dataset, through the cache of its features."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rich.console import Console
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from cocoop.backbones.device import few_threads
+from cocoop.data import Dataset, Item
+from cocoop.estimator.estimator import PromptClassifier
+from cocoop.estimator.features import encode, encoder
+from cocoop.estimator.inputs import Labels, shots_in
+from cocoop.estimator.progress import progress
+from cocoop.estimator.train import cut_for
+from cocoop.methods._recipe import training_views
+
+SEEN = 4_000  # images a training sees, repeats counted, where neither epochs nor preset were asked for
+PAIRS = 1_500_000  # images times names that it sees then, where every image has prompts of its own
+
+
+def limit_epochs(model: PromptClassifier, images: int, classes: int) -> None:
+    """Train for the preset's epochs, but fewer on many images: a laptop should be done in minutes.
+
+    Two at least, as the first is the warm-up.
+    """
+    recipe = model.choice.recipe
+    asked = model.epochs or model.preset or "epochs" in (model.settings or {})
+    seen = min(SEEN, PAIRS // classes) if model.choice.facts.conditional else SEEN
+    if recipe and not asked and not recipe.from_views and images * recipe.epochs > seen:
+        model.set_params(epochs=max(2, seen // images))
+
+
+def train_on_shots(
+    model: PromptClassifier, items: Sequence[Item], held: Sequence[Item], data: Dataset, console: Console
+) -> None:
+    """Fit the model to the shots; `held` are what it may select on."""
+    clip = model.load_backbone()
+    choice = model.choice_for(bool(data.labels))
+    images = replace(encoder(clip, data), cut=cut_for(choice, clip, model.template))
+    encode(clip, data, items, console)  # a bad image is named before the training
+    recipe = choice.recipe
+    steps = recipe.all_steps(len(items), shots_in(truth_of(data, items))) if recipe else 0
+    with few_threads(clip.device, clip.width), progress("training", max(1, steps), console) as advance:
+        counted = register_optimizer_step_post_hook(lambda *step: advance(1))
+        try:
+            model.fit_features(
+                lambda epoch: images.train(
+                    data.root, items, epoch, model.seed, None, *training_views(recipe)
+                ),
+                truth_of(data, items),
+                validation=lambda: (images.test(data.root, held), [item.name for item in held]),
+                plain=lambda: images.test(data.root, items),
+            )
+        finally:
+            counted.remove()
+
+
+def truth_of(data: Dataset, items: Sequence[Item]) -> Labels:
+    """Return the class name of every image, or a list of them where it may have several."""
+    return [data.names_of(item) for item in items] if data.labels else [item.name for item in items]
+
+
+def all_items(data: Dataset) -> tuple[Item, ...]:
+    """Return the images of all splits."""
+    return tuple(item for items in data.splits.values() for item in items)
