@@ -3,10 +3,12 @@
     cocoop demo --methods all --seeds 1,2,3 --out runs
     cocoop demo --methods all --seeds 1,2,3 --out few \\
         --protocol few-shot --datasets emoji/activities,emoji/food
-    python tools/docs_comparison.py runs few
+    cocoop demo --backbone tiny-clip-vit --seeds 1,2,3 --out inside \\
+        --datasets emoji/activities,emoji/food --methods LIST
+    python tools/docs_comparison.py runs few inside-towers=inside
 
-For each folder, it rewrites what stands between the marks of its protocol in docs/comparison.md, and
-docs/pictures/PROTOCOL.svg.
+For each folder, it rewrites what stands between the marks of its protocol, or of the name before it, in
+docs/comparison.md, and docs/pictures/NAME.svg.
 """
 
 import sys
@@ -25,22 +27,23 @@ DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "comparison.md"
 
 
-def main(folder: Path) -> None:
-    """Rewrite one part of the page, and its picture."""
+def main(folder: Path, name: str = "") -> None:
+    """Rewrite one part of the page, and its picture, by a name or that of the protocol."""
     records = list(Store(folder).records())
     (result,) = results(records)
     picture = accuracy_and_cost(costs(result), colours(records))
     if picture is None:
         raise SystemExit(f"{folder} has no methods that are trained")
     head = '<svg xmlns="http://www.w3.org/2000/svg" style="background: white"'  # also on a dark page
-    (DOCS / "pictures" / f"{result.name}.svg").write_text(picture.replace("<svg", head, 1) + "\n")
-    begin, end = (f"<!-- {result.name} {mark} -->" for mark in ("begins", "ends"))
+    name = name or result.name
+    (DOCS / "pictures" / f"{name}.svg").write_text(picture.replace("<svg", head, 1) + "\n")
+    begin, end = (f"<!-- {name} {mark} -->" for mark in ("begins", "ends"))
     before, _, rest = PAGE.read_text().partition(begin)
-    PAGE.write_text(f"{before}{begin}\n\n{content(result)}\n\n{end}{rest.partition(end)[2]}")
+    PAGE.write_text(f"{before}{begin}\n\n{content(result, name)}\n\n{end}{rest.partition(end)[2]}")
 
 
-def content(result: Results) -> str:
-    """Return the tables in Markdown."""
+def content(result: Results, name: str) -> str:
+    """Return the tables in Markdown, with the picture of a name."""
     cost = costs(result)
     score = str(cost.columns[1])
     average = result.frame[result.frame["dataset"] == AVERAGE]
@@ -57,7 +60,7 @@ def content(result: Results) -> str:
         [
             tables.grid(merged, ("method",)),
             "\n".join(f"* {line}" for line in [*lines, f"Measured on: {machine}."]),
-            f"![{score} over seconds of training, one point a method](pictures/{result.name}.svg)",
+            f"![{score} over seconds of training, one point a method](pictures/{name}.svg)",
             "<details>\n<summary>Every dataset</summary>",
             tables.markdown(single, result.learned),
             "</details>",
@@ -68,5 +71,6 @@ def content(result: Results) -> str:
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         raise SystemExit(__doc__)
-    for name in sys.argv[1:]:
-        main(Path(name))
+    for argument in sys.argv[1:]:
+        called, _, path = argument.rpartition("=")
+        main(Path(path), called)
