@@ -127,6 +127,19 @@ def test_many_images_are_seen_fewer_times(photos: Path, monkeypatch: pytest.Monk
     assert len(cocoop.load("m").info_.lr) == 10
 
 
+def test_steps_for_every_shot_are_passes_where_nothing_was_asked(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cocoop.estimator.fit.SEEN", 18)
+    model = ("--out", "m", "--overwrite", "--backbone", "toy", "--method", "clip-lora")
+    assert call("fit", "photos", *model) == 0
+    assert "epochs 3" in Path("m/README.md").read_text()
+    assert call("fit", "photos", *model, "--set", "clip-lora.steps_per_shot=1") == 0
+    card = Path("m/README.md").read_text()
+    assert "steps_per_shot 1" in card
+    assert "epochs 0" in card
+
+
 def test_numbers_as_names_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paint(tmp_path / "d", {"0": (255, 0, 0), "1": (0, 0, 255)})
     (tmp_path / "names.csv").write_text("0,red\n1,blue\n")

@@ -530,6 +530,21 @@ def test_released_values(preset: str, recipe: dict[str, Any], config: dict[str, 
     assert config.items() <= dataclasses.asdict(choice.config).items()
 
 
+@pytest.mark.parametrize(
+    ("given", "length"),
+    [
+        ({}, "500 steps a shot"),
+        ({"epochs": 3}, "3"),
+        ({"epochs": 3, "steps_per_shot": 7}, "7 steps a shot"),
+        ({"steps_per_shot": 7}, "7 steps a shot"),
+    ],
+)
+def test_epochs_count_in_place_of_the_presets_steps(given: dict[str, int], length: str) -> None:
+    recipe = resolve("clip-lora", None, given).recipe
+    assert recipe is not None
+    assert recipe.length == length
+
+
 def test_prolip_has_the_seven_templates_on_imagenet() -> None:
     assert resolve("prolip").on("imagenet").config.templates == ("select7",)
 

@@ -196,7 +196,8 @@ def _training(info: ModelInfo) -> str:
 def _said(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a recipe that matter: what is not as it is by default, and of steps the size."""
     default = asdict(Recipe())
-    kept = STEPS if recipe["epochs"] or recipe.get("steps") else VIEWS
+    counted = recipe["epochs"] or recipe.get("steps") or recipe.get("steps_per_shot")
+    kept = STEPS if counted else VIEWS
     return {
         name: value
         for name, value in recipe.items()

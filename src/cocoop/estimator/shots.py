@@ -22,12 +22,14 @@ PAIRS = 1_500_000  # images times names that it sees then, where every image has
 def limit_epochs(model: PromptClassifier, images: int, classes: int) -> None:
     """Train for the preset's epochs, but fewer on many images: a laptop should be done in minutes.
 
-    Two at least, as the first is the warm-up.
+    Two at least, as the first is the warm-up. A preset that counts steps for every shot has many.
     """
     recipe = model.choice.recipe
-    asked = model.epochs or model.preset or "epochs" in (model.settings or {})
+    lengths = {"epochs", "steps", "steps_per_shot"}
+    asked = model.epochs or model.preset or lengths & set(model.settings or {})
     seen = min(SEEN, PAIRS // classes) if model.choice.facts.conditional else SEEN
-    if recipe and not asked and not recipe.from_views and images * recipe.epochs > seen:
+    many = recipe and (recipe.steps_per_shot or images * recipe.epochs > seen)
+    if recipe and many and not asked and not recipe.from_views:
         model.set_params(epochs=max(2, seen // images))
 
 

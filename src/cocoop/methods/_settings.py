@@ -69,7 +69,8 @@ def resolve(
     Args:
         method: registered name.
         preset: one of its presets; None for the first.
-        overrides: field name to value; a field of its `Config` or of `Recipe`.
+        overrides: field name to value; a field of its `Config` or of `Recipe`. Epochs, where they are given
+            and no number of steps is, are counted in place of the preset's steps.
 
     Raises:
         UsageError: an unknown method, preset or field, or a value of the wrong type.
@@ -81,6 +82,8 @@ def resolve(
         raise unknown(f"preset of {method}", name, known)
     base = known[name]
     config, recipe = base.config, base.recipe
+    if recipe and "epochs" in (overrides or {}):
+        recipe = dataclasses.replace(recipe, steps=0, steps_per_shot=0)
     for field, value in (overrides or {}).items():
         if field in _fields(config):
             config = _replace(config, field, value, method)

@@ -74,7 +74,9 @@ class Model(nn.Module):
     presets: ClassVar[Mapping[str, Preset]] = {
         "mma-released": Preset(Config(), RECIPE, "the released configurations", BY_DATASET),
         "mma-quick": Preset(
-            Config(), replace(RECIPE, epochs=2), "fewer epochs than released, for the demo", BY_DATASET
+            Config(),
+            replace(RECIPE, epochs=20, lr=0.01),
+            "more epochs and a higher rate than released, for the few images of the demo",
         ),
     }
     transferable = True

@@ -38,6 +38,7 @@ class Config:
 
 
 RECIPE = Recipe(
+    epochs=0,
     steps_per_shot=300,
     first_stage=0.6,
     batch_size=32,
@@ -80,8 +81,8 @@ class Model(nn.Module):
         ),
         "two-stage-quick": Preset(
             Config(),
-            replace(RECIPE, steps_per_shot=0, epochs=4),
-            "four passes over the shots, far fewer steps than released, for the demo",
+            replace(RECIPE, steps_per_shot=0, epochs=20, lr=2e-3),
+            "fewer steps than released at ten times the rate, for the demo",
         ),
     }
     transferable = True
