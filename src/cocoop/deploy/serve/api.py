@@ -102,6 +102,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 def add_api(app: FastAPI, models: SideBySide) -> None:
     """Put the API over some models into an application."""
+    add_refusals(app)
 
     @app.post("/api/predict", openapi_extra=BODY, responses=REFUSALS, response_model_exclude_unset=True)
     def predict(request: Request, question: Form) -> ImageAnswers:
@@ -116,6 +117,10 @@ def add_api(app: FastAPI, models: SideBySide) -> None:
             for label, model in models.models.items()
         }
         return {"models": described, "classes": models.classes}
+
+
+def add_refusals(app: FastAPI) -> None:
+    """Let an application answer what it refuses with {"error": ...}."""
 
     @app.exception_handler(Refused)
     def refused(request: Request, error: Refused) -> JSONResponse:

@@ -56,7 +56,7 @@ def serve(
     options: dict[str, Any] = {"precision": precision, "memory_budget": memory_budget, "testing": testing}
     loaded = [load(folder, device=device, **options) for folder in folders]
     named = name_models(list(zip(folders, loaded, strict=True)))
-    with _listen(host, port) as listener:
+    with listen(host, port) as listener:
         address = listener.getsockname()
         local = _is_local(host)
         hosts = {*LOOPBACK, *names, host} if local or names else None
@@ -92,7 +92,8 @@ def _is_local(host: str) -> bool:
     return host == "localhost"
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens. Raises CocoopError where the address is taken, or is none of here."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)

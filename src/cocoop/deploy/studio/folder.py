@@ -1,0 +1,301 @@
+"""The folder that is labelled: its images, their labels and names, and what can be undone.
+
+```
+labels.csv    path,label of every labelled image: a table that `cocoop fit` reads
+names.json    {"name": ["name", "phrase", ...]}, as `--names` reads it
+```
+
+Both are written whole at every change, so that a crash loses nothing that was said. The first time, labels
+are those that the folder tells by itself: by class folders or by a table. A table that another tool wrote, or
+one that would lose rows, is kept beside as `labels.csv.before`.
+"""
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from cocoop.data.own.folder import list_images, relative
+from cocoop.data.own.layouts import read_directory
+from cocoop.data.own.names import read_names
+from cocoop.data.own.reading import Row
+from cocoop.data.own.rows import one_spelling
+from cocoop.deploy.studio.names import Name, clean
+from cocoop.errors import CocoopError, UsageError
+from cocoop.utils.display import some
+from cocoop.utils.files import write_bytes, write_json
+
+LABELS, NAMES, BEFORE = "labels.csv", "names.json", "before"
+HEADER = ["path", "label"]
+NONE = -1  # the label of an image that has none
+STEPS = 200  # that can be undone
+
+
+@dataclass(frozen=True)
+class Step:
+    """Names and labels as they were before a change, and the change in words."""
+
+    words: str
+    names: tuple[Name, ...]
+    labels: Int[np.ndarray, " n"]
+
+
+@dataclass
+class Folder:
+    """Images by place, and what is said of each; one thread at a time.
+
+    Attributes:
+        root: the folder.
+        ids: of the images: what a file is, and in which state.
+        paths: below the root, with forward slashes.
+        names: that images are labelled with, in the order of the person.
+        labels: the place of its name for every image, or `NONE`.
+        notes: what a person should know of how the folder was read.
+        read_only: why labels cannot be kept, or "".
+        undone: steps that can be done again.
+        done: steps that can be undone.
+    """
+
+    root: Path
+    ids: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    names: tuple[Name, ...] = ()
+    labels: Int[np.ndarray, " n"] = field(default_factory=lambda: np.empty(0, np.int32))
+    notes: list[str] = field(default_factory=list)
+    read_only: str = ""
+    done: list[Step] = field(default_factory=list)
+    undone: list[Step] = field(default_factory=list)
+    keep_before: bool = False  # whether what is in the files is more than is known here
+
+    def __post_init__(self) -> None:
+        self.place = {each: index for index, each in enumerate(self.ids)}
+        self._cells = [cell(path) for path in self.paths]
+
+    def words(self) -> list[str]:
+        """The names as texts."""
+        return [each.name for each in self.names]
+
+    def label(self, places: Sequence[int], name: str | None) -> None:
+        """Label images, or take their labels away; a name that is not listed is added.
+
+        Raises:
+            UsageError: the name cannot be one.
+            CocoopError: the files cannot be written; nothing has changed.
+        """
+        names = self.names
+        if name is not None:
+            name = clean(name)
+            if name not in self.words():
+                names = checked((*names, Name(name)))
+        labels = self.labels.copy()
+        labels[list(places)] = NONE if name is None else [each.name for each in names].index(name)
+        count = f"{len(places)} image{'s' * (len(places) != 1)}"
+        words = f"label {count} as {name}" if name is not None else f"take the labels of {count} away"
+        self._change(words, names, labels)
+
+    def rename(self, names: Sequence[tuple[Name, str | None]]) -> None:
+        """Replace the list of names.
+
+        Args:
+            names: each with what it was called before, whose images follow; the images of a name that is not
+                here any more lose their labels.
+
+        Raises:
+            UsageError: names cannot be told apart, or cannot be names.
+            CocoopError: the files cannot be written; nothing has changed.
+        """
+        listed = checked([each for each, _ in names])
+        place = {each.name: index for index, each in enumerate(listed)}
+        place |= {before: place[each.name] for each, before in names if before}
+        moved = [place.get(word, NONE) for word in self.words()]
+        labels = np.array([*moved, NONE], np.int32)[self.labels]  # NONE stays so
+        self._change("change the names", listed, labels)
+
+    def undo(self) -> None:
+        """Take the last change back. Raises UsageError where there is none, CocoopError as `label` does."""
+        self._swap(self.done, self.undone, "undo")
+
+    def redo(self) -> None:
+        """Do the last change again that was taken back; raises as `undo` does."""
+        self._swap(self.undone, self.done, "do again")
+
+    def write(self) -> None:
+        """Write the table and the names as they are. Raises CocoopError as `label` does."""
+        self._set(self.names, self.labels)
+
+    def add(self, path: Path) -> str:
+        """Take in an image file that lies in the folder now; return its id."""
+        (each,) = identified(self.root, [path])
+        if each not in self.place:
+            self.place[each] = len(self.ids)
+            self.ids.append(each)
+            self.paths.append(relative(path, self.root))
+            self._cells.append(cell(self.paths[-1]))
+            self.labels = np.append(self.labels, np.int32(NONE))
+        return each
+
+    def _swap(self, taken: list[Step], given: list[Step], what: str) -> None:
+        if not taken:
+            raise UsageError(f"there is nothing to {what}")
+        step, now = taken[-1], (self.names, self.labels)
+        self._set(step.names, padded(step.labels, len(self.ids)))
+        taken.pop()
+        given.append(Step(step.words, *now))
+
+    def _change(self, words: str, names: tuple[Name, ...], labels: Int[np.ndarray, " n"]) -> None:
+        before = Step(words, self.names, self.labels)
+        if names == self.names and np.array_equal(labels, self.labels):
+            return
+        self._set(names, labels)
+        self.done = [*self.done, before][-STEPS:]
+        self.undone = []
+
+    def _set(self, names: tuple[Name, ...], labels: Int[np.ndarray, " n"]) -> None:
+        """Write names and labels, then take them over. Raises CocoopError where that is not possible."""
+        if self.read_only:
+            raise CocoopError(self.read_only)
+        try:
+            if self.keep_before:
+                keep(self.root / LABELS)
+                self.keep_before = False
+            write_bytes(self.root / LABELS, self._table(names, labels))
+            if names != self.names or not (self.root / NAMES).exists():
+                write_json(self.root / NAMES, {each.name: [each.name, *each.phrases] for each in names})
+        except OSError as error:
+            raise CocoopError(f"the labels cannot be written: {error}; nothing was changed") from error
+        self.names, self.labels = names, labels
+
+    def _table(self, names: tuple[Name, ...], labels: Int[np.ndarray, " n"]) -> bytes:
+        ends = [f",{cell(each.name)}\n" for each in names]
+        rows = [self._cells[place] + ends[labels[place]] for place in np.flatnonzero(labels >= 0).tolist()]
+        return "".join([",".join(HEADER), "\n", *rows]).encode()
+
+
+def open_folder(root: Path) -> Folder:
+    """Read a folder: its images, and the labels that it has.
+
+    Raises:
+        CocoopError: it cannot be read, a link leads out of it, or a file's name is no text.
+    """
+    root = root.resolve()
+    images, warnings = list_images(root)
+    folder = Folder(root, identified(root, images), [relative(path, root) for path in images])
+    folder.notes += warnings
+    if not os.access(root, os.W_OK):
+        folder.read_only = (
+            f"{root} is read-only: labels cannot be kept; open a copy of it that you may change"
+        )
+    for name in (LABELS, NAMES):
+        for path in root.glob(f".{name}.*.tmp") if not folder.read_only else ():
+            with suppress(OSError):
+                path.unlink()  # what a killed one was about to write
+    rows, kept = _labelled(folder), _kept_names(folder)
+    at = {path: index for index, path in enumerate(folder.paths)}
+    names = {each.name: each for each in kept.values()}
+    labels, lost = np.full(len(images), NONE, np.int32), []
+    for row in rows:
+        try:
+            name = kept[row.cls] if row.cls in kept else Name(clean(row.cls))
+            names = {each.name: each for each in checked([*{**names, name.name: name}.values()])}
+            labels[at[row.path]] = list(names).index(name.name)
+        except (KeyError, UsageError):
+            lost.append(row.path)
+    folder.names, folder.labels = tuple(names.values()), labels
+    if lost:
+        folder.keep_before = True
+        folder.notes.append(
+            f"{len(lost)} labelled image(s) are not in the folder, or their label cannot be a name: "
+            f"{some(lost, 3)}"
+        )
+    return folder
+
+
+def _labelled(folder: Folder) -> list[Row]:
+    """Return what the folder tells of labels: the studio's table, else class folders or another table."""
+    path = folder.root / LABELS
+    try:
+        if (rows := read_labels(path)) is not None:
+            return rows
+        folder.keep_before = path.exists()
+        found = one_spelling(read_directory(folder.root))
+    except (CocoopError, OSError) as error:
+        if path.exists() or any("/" in each for each in folder.paths):
+            folder.notes.append(f"no labels were read: {error}")
+        return []
+    folder.notes += [*found.notes, *found.warnings]
+    return sorted(found.rows)
+
+
+def read_labels(path: Path) -> list[Row] | None:
+    """Return the rows of the studio's table; None where there is none, or it is another's.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not path.is_file():
+        return None
+    try:
+        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
+    except (ValueError, csv.Error):
+        return None
+    if not rows or rows[0] != HEADER or any(len(row) != len(HEADER) for row in rows):
+        return None
+    return [Row(path, label) for path, label in rows[1:] if label]
+
+
+def _kept_names(folder: Folder) -> dict[str, Name]:
+    """Return the names that are kept, by what the labels call them."""
+    try:
+        kept = read_names(folder.root / NAMES) if (folder.root / NAMES).is_file() else {}
+        names = {key: Name(clean(each[0]), tuple(map(clean, each[1:]))) for key, each in kept.items()}
+        checked(list(names.values()))
+    except CocoopError as error:
+        folder.notes.append(f"the list of names was not read: {error}")
+        return {}
+    return names
+
+
+def checked(names: Sequence[Name]) -> tuple[Name, ...]:
+    """Return names that can be told apart. Raises UsageError where they cannot."""
+    from cocoop.estimator.inputs import check_distinct
+
+    check_distinct([each.name for each in names])
+    return tuple(names)
+
+
+def identified(root: Path, paths: Sequence[Path]) -> list[str]:
+    """Return an id for every image file, by its path, size and modification time."""
+    ids = []
+    for path in paths:
+        with suppress(OSError):
+            info = path.stat()
+        about = f"{root}\0{relative(path, root)}\0{info.st_size}\0{info.st_mtime_ns}"
+        ids.append(hashlib.sha256(about.encode()).hexdigest()[:16])
+    return ids
+
+
+def padded(labels: Int[np.ndarray, " n"], count: int) -> Int[np.ndarray, " m"]:
+    """Return labels for the images that came since, too: none."""
+    return np.append(labels, np.full(count - len(labels), NONE, np.int32))
+
+
+def cell(text: str) -> str:
+    """Return a text as a cell of a table, quoted where a reader could take it for something else."""
+    plain = text == text.strip() and not any(sign in text for sign in ',"\r\n')
+    return text if plain else '"' + text.replace('"', '""') + '"'
+
+
+def keep(path: Path) -> None:
+    """Keep a file under the first name beside it that is free."""
+    with suppress(FileNotFoundError):
+        data, number = path.read_bytes(), 1
+        while (other := path.with_name(f"{path.name}.{BEFORE}{number if number > 1 else ''}")).exists():
+            number += 1
+        write_bytes(other, data)

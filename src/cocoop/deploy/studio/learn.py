@@ -1,0 +1,369 @@
+"""Training on what is labelled, in the background, and how good it is on labelled images it did not see."""
+
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from cocoop.backbones.device import few_threads
+from cocoop.data import Item
+from cocoop.data.own.reading import Row
+from cocoop.data.own.rows import hold_out, to_splits
+from cocoop.deploy.studio.features import Features
+from cocoop.deploy.studio.names import Name, called
+from cocoop.deploy.studio.texts import NameTexts
+from cocoop.errors import CocoopError, UsageError, in_words
+from cocoop.estimator import PromptClassifier
+from cocoop.estimator.calibration import FEWEST
+from cocoop.estimator.card import Result
+from cocoop.methods import facts_of, ordered, presets_of
+from cocoop.methods._hooks import views_of
+from cocoop.training.loop import Epoch
+from cocoop.utils.display import reason
+
+METHOD = "gda"  # computed at once from features of any number of labels, and answers for further names
+SELECTED_ON = 0.25  # share of the images to learn from that a method selects its settings on, if it does
+Z = 1.959963984540054  # of 95 percent
+POLL = 0.05  # seconds between two looks whether features are there
+
+
+class CancelledError(Exception):
+    """Raised in the training when a person cancels it."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be trained.
+
+    Attributes:
+        method: registered name.
+        preset: one of its presets; None for the one that is quick, or its first.
+        epochs: passes over the images; None for the preset's.
+        settings: further fields of the method's settings or of its recipe.
+    """
+
+    method: str = METHOD
+    preset: str | None = None
+    epochs: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def params(self) -> dict[str, Any]:
+        """Return what a `PromptClassifier` is made with. Raises UsageError for what is not possible.
+
+        Every image is seen as it was encoded: a closed form that would be computed from several views of each
+        takes the one that there is.
+        """
+        facts = facts_of(self.method)
+        if not learnable(self.method):
+            raise UsageError(f"{facts.name} does not learn from labelled images alone; take another method")
+        settings = dict(self.settings)
+        params = {"method": self.method, "preset": self.preset or facts.quick or None, "epochs": self.epochs}
+        recipe = PromptClassifier(**params, settings=settings).choice.recipe
+        if recipe and (recipe.from_views or not recipe.learns):
+            settings.setdefault("views", 1)
+        return {**params, "settings": settings}
+
+
+@dataclass
+class Progress:
+    """How far a training is.
+
+    Attributes:
+        state: "running", "done", "cancelled" or "failed".
+        method: its name.
+        done: steps.
+        total: of these; 0 where it is not known.
+        loss: of the last epoch.
+        started: by the clock of `time.monotonic`.
+        seconds: that it took, once it is over.
+        error: why it failed.
+    """
+
+    method: str
+    state: str = "running"
+    done: int = 0
+    total: int = 0
+    loss: float | None = None
+    started: float = field(default_factory=time.monotonic)
+    seconds: float | None = None
+    error: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for the page."""
+        seconds = time.monotonic() - self.started if self.seconds is None else self.seconds
+        running = self.state == "running" and self.done
+        eta = seconds / self.done * (self.total - self.done) if running and self.total else None
+        shown = {"state": self.state, "method": self.method, "done": self.done, "total": self.total}
+        return shown | {"loss": self.loss, "seconds": seconds, "eta": eta, "error": self.error}
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A trained model, and its answers to the held-out images.
+
+    Attributes:
+        model: the classifier.
+        names: that it was trained on, with phrases, in the order of its classes.
+        train: places of the images it learned from, or selected settings on.
+        held: places of the held-out images.
+        answers: the classes it gives these.
+        zero_shot: the classes that zero-shot CLIP gives these.
+    """
+
+    model: PromptClassifier
+    names: tuple[Name, ...]
+    train: Int[np.ndarray, " n"]
+    held: Int[np.ndarray, " h"]
+    answers: Int[np.ndarray, " h"]
+    zero_shot: Int[np.ndarray, " h"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names as texts."""
+        return tuple(each.name for each in self.names)
+
+    @property
+    def open(self) -> bool:
+        """Whether it answers for names that it was not trained on."""
+        return bool(self.model.method_.transferable)
+
+    def truth(self, words: Sequence[str], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " h"]:
+        """Return which class every held-out image is labelled with now; -1 for none of them."""
+        place = {name: index for index, name in enumerate(self.classes)}
+        moved = np.array([*(place.get(word, -1) for word in words), -1])
+        return moved[labels[self.held]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How many of some images are right.
+
+    Attributes:
+        correct: of them.
+        total: all.
+    """
+
+    correct: int
+    total: int
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share; None of no images."""
+        return self.correct / self.total if self.total else None
+
+    @property
+    def interval(self) -> list[float] | None:
+        """Wilson's interval of 95 percent (1927) for it; None for no images."""
+        return list(wilson(self.correct, self.total)) if self.total else None
+
+
+def wilson(correct: int, total: int, z: float = Z) -> tuple[float, float]:
+    """Return Wilson's score interval of a share: within 0 and 1, and of some width also at 0 and at 1."""
+    share = correct / total
+    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z / (1 + z**2 / total) * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def learnable(method: str) -> bool:
+    """Whether a method learns from labelled images alone, and answers for each image by itself."""
+    facts = facts_of(method)
+    return facts.learns and facts.images and not facts.sees_test_images and not facts.ablation
+
+
+def methods() -> list[dict[str, Any]]:
+    """Return the methods that can be trained here, in the order of their publication."""
+    return [
+        {
+            "name": name,
+            "title": facts.name,
+            "summary": facts.summary,
+            "presets": list(presets_of(name)),
+            "open": not facts.bound,
+            "quick": bool(facts.quick),
+        }
+        for name in ordered()
+        if learnable(name)
+        for facts in [facts_of(name)]
+    ]
+
+
+def split(
+    paths: Sequence[str], words: Sequence[str], labels: Int[np.ndarray, " n"], source: str
+) -> tuple[list[int], list[int]]:
+    """Return the places of the images to learn from and of those held out, as `cocoop fit` would.
+
+    Raises:
+        CocoopError: fewer than two names have labelled images.
+    """
+    places = np.flatnonzero(labels >= 0).tolist()
+    at = {paths[place]: place for place in places}
+    parts = to_splits([Row(paths[place], words[labels[place]]) for place in places], source)
+    return [at[item.path] for item in parts["train"]], [at[item.path] for item in parts["test"]]
+
+
+class Training:
+    """One training, in a thread of its own.
+
+    Args:
+        asked: the method and its settings.
+        features: of the images.
+        texts: of the names.
+        template: the zero-shot prompt.
+        names: with labelled images, in any order.
+        labels: of the images, by place among `names`.
+        parts: places of images to learn from and of those held out.
+        done: called with what came of it; not where it failed or was cancelled.
+        changed: called when it ends in any way.
+    """
+
+    def __init__(
+        self,
+        asked: Asked,
+        features: Features,
+        texts: NameTexts,
+        template: str,
+        names: Sequence[Name],
+        labels: Int[np.ndarray, " n"],
+        parts: tuple[Sequence[int], Sequence[int]],
+        done: Callable[[Learned], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.progress = Progress(asked.method)
+        self._params = asked.params()
+        self._features, self._texts, self._template = features, texts, template
+        self._names, self._labels, self._parts = tuple(names), labels, parts
+        self._done, self._changed = done, changed
+        self._cancelled = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="training", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """Stop at the next step."""
+        self._cancelled.set()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until it is over."""
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        progress = self.progress
+        try:
+            learned = self._learn()
+            self._check()
+            self._done(learned)
+            progress.state = "done"
+        except CancelledError:
+            progress.state = "cancelled"
+        except Exception as error:
+            progress.error = in_words(error) or reason(error)
+            progress.state = "failed"
+        progress.seconds = time.monotonic() - progress.started
+        self._changed()
+
+    def _check(self, *anything: object) -> None:
+        if self._cancelled.is_set():
+            raise CancelledError
+
+    def _learn(self) -> Learned:
+        train, held = self._there(self._parts[0]), self._there(self._parts[1])
+        clip = self._features.backbone
+        model = PromptClassifier(
+            backbone=clip, template=self._template, phrases=_phrases(self._names), **self._params
+        )
+        recipe, facts = model.choice.recipe, model.choice.facts
+        learn, judge = train, []
+        if facts.selects_on != "nothing":
+            learn, judge = self._selected_on(train)
+        self.progress.total = recipe.all_steps(len(learn)) if recipe else 0
+        counted = register_optimizer_step_post_hook(self._step)
+        try:
+            with few_threads(clip.device, clip.width):
+                model.fit_features(
+                    lambda epoch: self._features.of(learn),
+                    self._words(learn),
+                    self._epoch,
+                    validation=lambda: (self._features.of(judge), self._words(judge)),
+                    plain=lambda: self._features.of(learn),
+                )
+        finally:
+            counted.remove()
+        self._check()
+        return self._judged(model, train, held)
+
+    def _judged(self, model: PromptClassifier, train: list[int], held: list[int]) -> Learned:
+        by_word = {each.name: each for each in self._names}
+        names = tuple(by_word[word] for word in model.classes_.tolist())
+        held = [place for place, word in zip(held, self._words(held), strict=True) if word in model.classes_]
+        fimg = self._features.of(held)
+        if len(held) >= FEWEST and views_of(model.method_).count == 1:
+            model.calibrate_features(fimg, self._words(held))
+        zero, _ = self._texts.logits(fimg, names)
+        answers = [each.argmax(1).numpy() for each in (model.logits(fimg), zero)]
+        return Learned(model, names, np.array(train, int), np.array(held, int), *answers)
+
+    def _there(self, places: Sequence[int]) -> list[int]:
+        """Wait for the features of images; return those that can be read."""
+        self._features.first(places)
+        features = self._features
+        while any(not features.known[place] and place not in features.problems for place in places):
+            self._check()
+            if features.error:
+                raise CocoopError(features.error)
+            time.sleep(POLL)
+        return [place for place in places if features.known[place]]
+
+    def _selected_on(self, places: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Return images to learn from, and some of every name to select settings on."""
+        items = [Item(str(place), int(self._labels[place]), "") for place in places]
+        learn, judge = hold_out(items, SELECTED_ON, random.Random(0))
+        return [int(item.path) for item in learn], [int(item.path) for item in judge]
+
+    def _words(self, places: Sequence[int]) -> list[str]:
+        return [self._names[self._labels[place]].name for place in places]
+
+    def _step(self, *optimiser: object) -> None:
+        if threading.current_thread() is self._thread:
+            self._check()
+            self.progress.done += 1
+
+    def _epoch(self, epoch: Epoch) -> None:
+        self._check()
+        self.progress.loss = epoch.loss
+
+
+def _phrases(names: Sequence[Name]) -> dict[str, tuple[str, ...]]:
+    return dict(called([each for each in names if each.phrases]))
+
+
+def result(learned: Learned, right: Score, zero: Score) -> Result:
+    """Return what a model folder says of the held-out images."""
+    return Result(
+        name="held-out images",
+        classes=len(learned.names),
+        images=right.total,
+        zeroshot=zero.correct,
+        trained=right.correct,
+    )
+
+
+def probabilities(
+    learned: Learned, fimg: Float[torch.Tensor, "n d"], names: Sequence[Name]
+) -> Float[np.ndarray, "n c"]:
+    """Return a model's calibrated probabilities among names, which may be new ones where it is open.
+
+    Raises:
+        UsageError: it answers among its own names alone, or CLIP cannot read one.
+    """
+    return learned.model.probabilities(fimg, called(names)).numpy()

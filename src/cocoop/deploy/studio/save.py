@@ -1,0 +1,123 @@
+"""What a person takes away: the model, an ONNX file, the labelled images in folders, the table."""
+
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from rich.console import Console
+
+from cocoop.data import Dataset, Item
+from cocoop.data.decode import decode_photo
+from cocoop.data.export import export as export_folder
+from cocoop.deploy.onnx.export import export as export_onnx
+from cocoop.deploy.studio.folder import LABELS, NAMES, Folder
+from cocoop.errors import UsageError
+from cocoop.estimator import PromptClassifier, load
+from cocoop.estimator.card import Result
+
+What = Literal["model", "onnx", "folder", "table"]
+WHAT: tuple[What, ...] = get_args(What)
+PARTS = {"model": "model", "onnx": "onnx", "folder": "images"}  # below the place for what is saved
+MARK = ".cocoop-studio"  # a file in the folder of images that says who wrote it
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What was written, where, and what to do with it.
+
+    Attributes:
+        path: of it.
+        command: to run with it.
+        words: what it is.
+    """
+
+    path: str
+    command: str
+    words: str
+
+
+def save_model(
+    model: PromptClassifier, results: Sequence[Result], images: Path, out: Path, overwrite: bool
+) -> Saved:
+    """Write a model folder. Raises UsageError where something is there."""
+    place = out / PARTS["model"]
+    copy(model).save(place, results, overwrite)
+    command = shlex.join(["cocoop", "predict", str(place), str(images)])
+    return Saved(str(place), command, "The model, with its card. The command names all images of the folder.")
+
+
+def save_onnx(model: PromptClassifier, image: Path | None, out: Path, overwrite: bool) -> Saved:
+    """Write an ONNX file with its runner, checked against the model.
+
+    Raises:
+        UsageError: something is there, or the model cannot be exported.
+        CocoopError: the extra is missing, or the exported model differs.
+    """
+    place = out / PARTS["onnx"]
+    with tempfile.TemporaryDirectory() as folder:
+        if model.backbone_.device.type == "cpu":
+            model = copy(model)
+        else:
+            copy(model).save(Path(folder) / "model")
+            model = load(Path(folder) / "model", device="cpu")
+        export_onnx(model, None, place, Console(quiet=True), overwrite)
+    shown = str(image) if image else "IMAGE"
+    command = shlex.join(["python", str(place / "run.py"), shown])
+    return Saved(str(place), command, "The model and its names as ONNX, which runs without torch.")
+
+
+def save_folder(root: Path, items: Sequence[Item], out: Path, overwrite: bool) -> Saved:
+    """Copy labelled images to a folder for each name.
+
+    Raises:
+        UsageError: nothing is labelled, or something is there that may not be replaced.
+        CocoopError: an image is missing.
+    """
+    place = out / PARTS["folder"]
+    if not items:
+        raise UsageError("no image is labelled yet")
+    if place.exists() and not (overwrite and (place / MARK).is_file()):
+        hint = "save it again to replace it" if (place / MARK).is_file() else "move it away"
+        raise UsageError(f"{place} is there already; {hint}")
+    data = Dataset(root.name, "{}", root, {"labelled": tuple(items)}, decode=decode_photo)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".images.") as temp:
+        new, old = Path(temp) / "new", Path(temp) / "old"
+        export_folder(data, new, "labelled")
+        (new / MARK).touch()
+        if place.exists():
+            os.replace(place, old)
+        os.replace(new, place)
+        shutil.rmtree(old, ignore_errors=True)
+    command = shlex.join(["cocoop", "fit", str(place), "--out", str(out / PARTS["model"])])
+    return Saved(str(place), command, f"{len(items)} labelled images, a folder for each name.")
+
+
+def table(folder: Folder, out: Path) -> Saved:
+    """Write the table and say where it is.
+
+    Raises:
+        UsageError: nothing is labelled yet.
+        CocoopError: it cannot be written.
+    """
+    path = folder.root / LABELS
+    if not (folder.labels >= 0).any():
+        raise UsageError("no image is labelled yet")
+    folder.write()
+    words = ["cocoop", "fit", str(path)]
+    words += ["--names", str(folder.root / NAMES)] if any(each.phrases for each in folder.names) else []
+    command = shlex.join([*words, "--out", str(out / PARTS["model"])])
+    return Saved(str(path), command, "The table of all labels, kept at every change.")
+
+
+def labelled(folder: Folder) -> list[Item]:
+    """Return the labelled images."""
+    words, labels = folder.words(), folder.labels.tolist()
+    pairs = zip(folder.paths, labels, strict=True)
+    return [Item(path, label, words[label]) for path, label in pairs if label >= 0]

@@ -1,0 +1,317 @@
+"""The studio behind its page: a folder, a backbone, what is found out of them, a model; under one lock."""
+
+import io
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from cocoop.backbones.clip import Backbone
+from cocoop.backbones.device import AUTO
+from cocoop.data import Dataset, Item
+from cocoop.data.decode import decode_photo
+from cocoop.data.own.source import TEMPLATE
+from cocoop.deploy.serve.limits import DEFAULT, Limits, Refused
+from cocoop.deploy.studio.background import Background, Known
+from cocoop.deploy.studio.features import Features
+from cocoop.deploy.studio.folder import Folder
+from cocoop.deploy.studio.learn import Asked, Learned, Score, Training, result, split
+from cocoop.deploy.studio.listing import Found, Images
+from cocoop.deploy.studio.pictures import Pictures
+from cocoop.deploy.studio.save import Saved, What, labelled, save_folder, save_model, save_onnx, table
+from cocoop.deploy.studio.texts import NameTexts
+from cocoop.errors import in_words
+from cocoop.estimator.backbone import backbone_for
+from cocoop.utils.display import reason
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a folder is opened.
+
+    Attributes:
+        out: where models and copies are saved.
+        backbone: its name; "auto" for what can be had here.
+        template: the zero-shot prompt, with `{}` for the class name.
+        device: where the backbone is put.
+        precision: of it.
+        memory_budget: bytes for the text encoder; None for what the machine allows.
+        limits: what is refused.
+    """
+
+    out: Path
+    backbone: str = AUTO
+    template: str = TEMPLATE
+    device: str = AUTO
+    precision: str = AUTO
+    memory_budget: int | None = None
+    limits: Limits = DEFAULT
+
+
+class Studio:
+    """One folder that is worked on.
+
+    Args:
+        folder: of images.
+        options: how it is opened.
+
+    Attributes:
+        version: goes up with everything that lists show.
+        pictures: of the images.
+        features: of the images; None until the backbone is loaded.
+        found: what was found out so far.
+        learned: the model; None without one.
+        training: the last training; None before the first.
+    """
+
+    def __init__(self, folder: Folder, options: Options) -> None:
+        self.folder = folder
+        self.options = options
+        self.lock = threading.RLock()
+        self.version = 1
+        self.pictures = Pictures(folder.root)
+        self.features: Features | None = None
+        self.texts: NameTexts | None = None
+        self.found = Found()
+        self.learned: Learned | None = None
+        self.training: Training | None = None
+        self.warning = self.error = ""
+        self.saved: dict[str, Saved] = {}
+        self._trained_on: tuple[object, ...] = ()
+        self._held: frozenset[int] = frozenset()
+        self._saving = threading.Lock()
+        self._loader = threading.Thread(target=self._load, name="backbone", daemon=True)
+        self._background = Background(self._known, self._publish, self._failed)
+
+    def start(self) -> None:
+        """Load the backbone, and find out what there is, in the background."""
+        self._loader.start()
+
+    def stop(self) -> None:
+        """End everything that runs; what was found out is kept for the next time."""
+        if self.training:
+            self.training.cancel()
+        self._loader.join(timeout=60)
+        if self.features:
+            self._background.stop()
+            self.features.stop()
+
+    @property
+    def loading(self) -> bool:
+        """Whether the backbone is still being loaded."""
+        return self.features is None and not self.error
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything runs in the background."""
+        running = self.training is not None and self.training.progress.state == "running"
+        encoding = self.features is not None and not self.features.error and self.features.left > 0
+        return self.loading or running or encoding or (self.features is not None and self._background.busy)
+
+    def change(self, change: Callable[[Folder], None]) -> None:
+        """Change names or labels. Raises CocoopError as the folder does."""
+        with self.lock:
+            change(self.folder)
+            self.version += 1
+        self._background.notify(labels=True)
+
+    def add(self, paths: Sequence[Path]) -> list[str]:
+        """Take in image files that lie in the folder now; return their ids."""
+        with self.lock:
+            before = len(self.folder.ids)
+            ids = [self.folder.add(path) for path in paths]
+            fresh = self.folder.ids[before:]
+            if self.features and fresh:
+                self.features.add(fresh, self.folder.paths[before:])
+                if not before and not self.warning:
+                    self.warning = self._photographs()
+            self.version += 1
+        self._background.notify()
+        return ids
+
+    def images(self) -> Images:
+        """Return everything that lists are made of."""
+        with self.lock:
+            words, labels = tuple(self.folder.words()), self.folder.labels
+            unreadable = tuple(self.features.problems) if self.features else ()
+            images = Images(words, labels, self.found, unreadable)
+            if (model := self.learned) is None:
+                return images
+            return replace(
+                images,
+                learned_from=model.train,
+                held=model.held,
+                truth=model.truth(words, labels),
+                answers=model.answers,
+                classes=model.classes,
+            )
+
+    @property
+    def held(self) -> frozenset[int]:
+        """The places of the model's held-out images."""
+        return self._held
+
+    def scores(self) -> tuple[Score, Score]:
+        """Return how good the model and zero-shot CLIP are on held-out images, by their labels now."""
+        images, model = self.images(), self.learned
+        assert model is not None
+        known = images.truth >= 0
+        right, zero = ((each == images.truth)[known].sum() for each in (model.answers, model.zero_shot))
+        return Score(int(right), int(known.sum())), Score(int(zero), int(known.sum()))
+
+    def stale(self) -> bool:
+        """Whether labels or names have changed since the model was trained."""
+        names, labels = self._trained_on
+        return names != self.folder.names or not np.array_equal(labels, self.folder.labels)
+
+    def can_train(self) -> str:
+        """Return why nothing can be trained yet, or ""."""
+        if self.error:
+            return self.error
+        if self.features is None:
+            return "the backbone is still being loaded"
+        if len(np.unique(self.folder.labels[self.folder.labels >= 0])) < 2:
+            return "label images of two names at least"
+        return ""
+
+    def train(self, asked: Asked) -> None:
+        """Begin to train. Raises Refused where that is not possible now, UsageError for impossible settings."""
+        with self.lock:
+            if self.training and self.training.progress.state == "running":
+                raise Refused(409, "a training runs already; cancel it first")
+            if why := self.can_train():
+                raise Refused(409, why)
+            assert self.features is not None and self.texts is not None
+            folder = self.folder
+            parts = split(folder.paths, folder.words(), folder.labels, str(folder.root))
+            stamp = (folder.names, folder.labels)
+
+            def done(learned: Learned) -> None:
+                with self.lock:
+                    self.learned, self._trained_on = learned, stamp
+                    self._held = frozenset(learned.held.tolist())
+                    self.version += 1
+
+            self.training = Training(
+                asked,
+                self.features,
+                self.texts,
+                self.options.template,
+                folder.names,
+                folder.labels,
+                parts,
+                done,
+                self._background.notify,
+            )
+            self.training.start()
+
+    def cancel(self) -> None:
+        """Cancel the training, if one runs."""
+        if self.training:
+            self.training.cancel()
+
+    def save(self, what: What, overwrite: bool) -> Saved:
+        """Save something.
+
+        Raises:
+            Refused: something is being saved already, or there is no model.
+            CocoopError: it cannot be saved, or is there already.
+        """
+        if not self._saving.acquire(blocking=False):
+            raise Refused(409, "something is being saved; wait until it is")
+        try:
+            saved = self._save(what, overwrite)
+        finally:
+            self._saving.release()
+        with self.lock:
+            self.saved[what] = saved
+        return saved
+
+    def _save(self, what: What, overwrite: bool) -> Saved:
+        out, folder = self.options.out, self.folder
+        if what == "table":
+            with self.lock:
+                return table(folder, out)
+        if what == "folder":
+            with self.lock:
+                items = labelled(folder)
+            return save_folder(folder.root, items, out, overwrite)
+        if (learned := self.learned) is None:
+            raise Refused(409, "there is no model yet; train one first")
+        if what == "onnx":
+            image = folder.root / folder.paths[0] if folder.paths else None
+            return save_onnx(learned.model, image, out, overwrite)
+        right, zero = self.scores()
+        results = [result(learned, right, zero)] if right.total else []
+        return save_model(learned.model, results, folder.root, out, overwrite)
+
+    def _load(self) -> None:
+        try:
+            clip = self._backbone()
+            features = Features(clip, self.folder.root, self._encoded)
+            texts = NameTexts(clip, self.options.template, self.options.memory_budget)
+        except Exception as error:
+            self.error = in_words(error) or reason(error)
+            return
+        with self.lock:
+            features.add(self.folder.ids, self.folder.paths)
+            self.features, self.texts = features, texts
+            self.version += 1
+        features.start()
+        self._background.start()
+
+    def _backbone(self) -> Backbone:
+        options, said = self.options, io.StringIO()
+        console = Console(file=said, width=10_000)
+        clip = backbone_for(options.backbone, self._data(), options.device, options.precision, console)
+        self.warning = " ".join(
+            line.removeprefix("warning: ")
+            for line in said.getvalue().splitlines()
+            if line.startswith("warning: ")
+        )
+        return clip
+
+    def _data(self) -> Dataset:
+        items = tuple(Item(path, 0, "") for path in self.folder.paths)
+        return Dataset(
+            self.folder.root.name, TEMPLATE, self.folder.root, {"test": items}, decode=decode_photo
+        )
+
+    def _photographs(self) -> str:
+        """Return the warning that is due where images came into an empty folder."""
+        from cocoop.backbones.clip import EMBEDDED
+        from cocoop.estimator.backbone import warn_of_photographs
+
+        assert self.features is not None
+        if self.features.backbone.name != EMBEDDED:
+            return ""
+        said, data = io.StringIO(), self._data()
+        warn_of_photographs(data, data.splits["test"], Console(file=said, width=10_000))
+        return said.getvalue().strip().removeprefix("warning: ")
+
+    def _encoded(self) -> None:
+        with self.lock:
+            self.version += 1
+        self._background.notify()
+
+    def _known(self) -> Known:
+        with self.lock:
+            features, texts = self.features, self.texts
+            assert features is not None and texts is not None
+            there = features.known.copy()
+            whole = not features.left or bool(features.error)
+            names, labels = self.folder.names, self.folder.labels
+            return Known(names, labels, features.raw, there, whole, self.learned, texts, self.found)
+
+    def _publish(self, found: Mapping[str, Any]) -> None:
+        with self.lock:
+            self.found = replace(self.found, **found)
+            self.version += 1
+
+    def _failed(self, error: Exception) -> None:
+        with self.lock:
+            self.folder.notes.append(f"something could not be found out: {in_words(error) or reason(error)}")

@@ -1,0 +1,89 @@
+"""Any names, tried on some of the images; nothing is kept of it."""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from cocoop.deploy.serve.limits import Refused
+from cocoop.deploy.studio.listing import filled
+from cocoop.deploy.studio.names import Name, clean
+from cocoop.deploy.studio.studio import Studio
+from cocoop.errors import UsageError
+from cocoop.estimator import PromptClassifier, ZeroShot
+from cocoop.estimator.inputs import with_phrases
+
+By = Literal["zero-shot", "model"]
+SAMPLE = 24  # images
+LIKELIEST = 5  # names of an image
+
+
+def try_names(
+    studio: Studio, words: Sequence[str], places: Sequence[int] | None, by: By | None
+) -> dict[str, Any]:
+    """Return the likeliest of some names for images, or for a sample that is spread over the folder.
+
+    Args:
+        studio: with the images and maybe a model.
+        words: names, or "name=phrase|phrase".
+        places: of images; None for the sample.
+        by: who answers; None for the model where it answers for any names, else zero-shot CLIP.
+
+    Raises:
+        Refused: there are no features yet, or no names or too many.
+        UsageError: a name that cannot be read, or that the model cannot answer for.
+    """
+    features, texts, limit = studio.features, studio.texts, studio.options.limits.classes
+    if features is None or texts is None:
+        raise Refused(409, studio.error or "the backbone is still being loaded; try again in a few seconds")
+    if len(words) > limit:
+        raise Refused(422, f"{len(words)} names are too many; give at most {limit}")
+    names = _named(words)
+    learned = studio.learned
+    if by is None:
+        by = "model" if learned and learned.open else "zero-shot"
+    if by == "model" and learned is None:
+        raise Refused(409, "there is no model yet; train one first")
+    chosen = _sample(features.known) if places is None else [p for p in places if features.known[p]]
+    fimg = features.of(chosen)
+    if by == "model" and learned is not None:
+        from cocoop.deploy.studio.names import called
+
+        chances = copy(learned.model).probabilities(fimg, called(names))
+    else:
+        logits, problems = texts.logits(fimg, names)
+        if problems:
+            raise UsageError(next(iter(problems.values())))
+        chances = logits.softmax(1)
+    values, columns = chances.topk(min(LIKELIEST, len(names)))
+    items = [
+        {
+            "id": studio.folder.ids[place],
+            "names": [{"name": names[c].name, "p": v} for v, c in zip(row, column, strict=True)],
+        }
+        for place, row, column in zip(chosen, values.tolist(), columns.tolist(), strict=True)
+    ]
+    return {"by": by, "items": items}
+
+
+def _named(words: Sequence[str]) -> list[Name]:
+    given = with_phrases([clean(word) for word in words])
+    if not isinstance(given, Mapping):
+        given = {str(name): (str(name),) for name in given}
+    if not given:
+        raise Refused(422, "there is no name to try; give one")
+    return [
+        Name(
+            name, tuple(each for each in ([phrases] if isinstance(phrases, str) else phrases) if each != name)
+        )
+        for name, phrases in given.items()
+    ]
+
+
+def _sample(known: np.ndarray) -> list[int]:
+    places = np.flatnonzero(known)
+    spread = np.linspace(0, len(places) - 1, min(SAMPLE, len(places))).astype(int)
+    found: list[int] = places[spread].tolist()
+    return found
