@@ -52,7 +52,7 @@ class LabelBody(Body):
 
 
 class TrainBody(Body):
-    """What to train; the quick default where nothing is said."""
+    """What to train; what is quick where nothing is said."""
 
     method: str = learn.METHOD
     preset: str | None = None
@@ -165,7 +165,7 @@ def _add_learning(app: FastAPI, studio: Studio) -> None:
 
     @app.post("/api/train")
     def train(body: TrainBody | None = None) -> dict[str, Any]:
-        asked = body or TrainBody()
+        asked = body or TrainBody(epochs=None)
         studio.train(learn.Asked(asked.method, asked.preset, asked.epochs, asked.settings))
         return shown.state(studio)
 

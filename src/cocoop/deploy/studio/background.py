@@ -8,7 +8,6 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -119,11 +118,7 @@ class Background:
         while not self._stopped:
             with self._wake:
                 self._due = False
-            try:
-                if not self._make_one():
-                    self._sleep()
-            except Exception as error:
-                self._failed(error)
+            if not self._make_one():
                 self._sleep()
 
     def _sleep(self) -> None:
@@ -135,21 +130,27 @@ class Background:
     def _make_one(self) -> bool:
         """Make what is due and most urgent; return whether there was anything."""
         known = self._known()
-        for name, (key_of, make) in STAGES.items():
+        for name, (key_of, _) in STAGES.items():
             if self._made.get(name) == (key := key_of(known)):
                 continue
             if name in AFTER_LABELS and (rest := self._labelled + SETTLED - time.monotonic()) > 0:
                 with self._wake:
                     self._wake.wait(rest)
                 return True
-            with suppress(StaleError):
-                found = make(
-                    known, lambda key_of=key_of, key=key: self._stopped or key_of(self._known()) != key
-                )
-                self._made[name] = key
-                self._publish(found)
+            self._make(name, key, known)
             return True
         return False
+
+    def _make(self, name: str, key: object, known: Known) -> None:
+        key_of, make = STAGES[name]
+        try:
+            found = make(known, lambda: self._stopped or key_of(self._known()) != key)
+            self._publish(found)
+        except StaleError:
+            return
+        except Exception as error:  # memory, a name that breaks a tokenizer: the others go on
+            self._failed(error)
+        self._made[name] = key
 
 
 def _suggested(known: Known, stale: Stale) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from cocoop.data.own.folder import list_images, relative
 from cocoop.data.own.layouts import read_directory
 from cocoop.data.own.names import read_names
 from cocoop.data.own.reading import Row
-from cocoop.data.own.rows import one_spelling
+from cocoop.data.own.rows import one_spelling, same_name
 from cocoop.deploy.studio.names import Name, clean
 from cocoop.errors import CocoopError, UsageError
 from cocoop.utils.display import some
@@ -196,18 +196,19 @@ def open_folder(root: Path) -> Folder:
         for path in root.glob(f".{name}.*.tmp") if not folder.read_only else ():
             with suppress(OSError):
                 path.unlink()  # what a killed one was about to write
-    rows, kept = _labelled(folder), _kept_names(folder)
+    rows, known = _labelled(folder), _kept_names(folder)
+    for word in dict.fromkeys(row.cls for row in rows):
+        with suppress(UsageError):
+            known.setdefault(same_name(word), Name(clean(word)))
+    folder.names = tuple(dict.fromkeys(known.values()))
+    place = {each: index for index, each in enumerate(folder.names)}
     at = {path: index for index, path in enumerate(folder.paths)}
-    names = {each.name: each for each in kept.values()}
-    labels, lost = np.full(len(images), NONE, np.int32), []
+    folder.labels, lost = np.full(len(images), NONE, np.int32), list[str]()
     for row in rows:
-        try:
-            name = kept[row.cls] if row.cls in kept else Name(clean(row.cls))
-            names = {each.name: each for each in checked([*{**names, name.name: name}.values()])}
-            labels[at[row.path]] = list(names).index(name.name)
-        except (KeyError, UsageError):
+        if row.path in at and (found := known.get(same_name(row.cls))):
+            folder.labels[at[row.path]] = place[found]
+        else:
             lost.append(row.path)
-    folder.names, folder.labels = tuple(names.values()), labels
     if lost:
         folder.keep_before = True
         folder.notes.append(
@@ -251,15 +252,15 @@ def read_labels(path: Path) -> list[Row] | None:
 
 
 def _kept_names(folder: Folder) -> dict[str, Name]:
-    """Return the names that are kept, by what the labels call them."""
+    """Return the names that are kept, by what labels may call them."""
     try:
         kept = read_names(folder.root / NAMES) if (folder.root / NAMES).is_file() else {}
         names = {key: Name(clean(each[0]), tuple(map(clean, each[1:]))) for key, each in kept.items()}
-        checked(list(names.values()))
+        checked(list(dict.fromkeys(names.values())))
     except CocoopError as error:
         folder.notes.append(f"the list of names was not read: {error}")
         return {}
-    return names
+    return {same_name(word): name for key, name in names.items() for word in (name.name, key)}
 
 
 def checked(names: Sequence[Name]) -> tuple[Name, ...]:

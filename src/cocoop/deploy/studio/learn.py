@@ -65,7 +65,8 @@ class Asked:
         if not learnable(self.method):
             raise UsageError(f"{facts.name} does not learn from labelled images alone; take another method")
         settings = dict(self.settings)
-        params = {"method": self.method, "preset": self.preset or facts.quick or None, "epochs": self.epochs}
+        preset = self.preset or facts.quick or None
+        params: dict[str, Any] = {"method": self.method, "preset": preset, "epochs": self.epochs}
         recipe = PromptClassifier(**params, settings=settings).choice.recipe
         if recipe and (recipe.from_views or not recipe.learns):
             settings.setdefault("views", 1)
@@ -283,7 +284,7 @@ class Training:
             backbone=clip, template=self._template, phrases=_phrases(self._names), **self._params
         )
         recipe, facts = model.choice.recipe, model.choice.facts
-        learn, judge = train, []
+        learn, judge = train, list[int]()
         if facts.selects_on != "nothing":
             learn, judge = self._selected_on(train)
         self.progress.total = recipe.all_steps(len(learn)) if recipe else 0

@@ -81,7 +81,7 @@ class Studio:
         self.training: Training | None = None
         self.warning = self.error = ""
         self.saved: dict[str, Saved] = {}
-        self._trained_on: tuple[object, ...] = ()
+        self._trained_on = (folder.names, folder.labels)
         self._held: frozenset[int] = frozenset()
         self._saving = threading.Lock()
         self._loader = threading.Thread(target=self._load, name="backbone", daemon=True)
@@ -179,13 +179,19 @@ class Studio:
         return ""
 
     def train(self, asked: Asked) -> None:
-        """Begin to train. Raises Refused where that is not possible now, UsageError for impossible settings."""
+        """Begin to train.
+
+        Raises:
+            Refused: that is not possible now.
+            CocoopError: settings or names that are impossible.
+        """
         with self.lock:
             if self.training and self.training.progress.state == "running":
                 raise Refused(409, "a training runs already; cancel it first")
             if why := self.can_train():
                 raise Refused(409, why)
-            assert self.features is not None and self.texts is not None
+            assert self.features
+            assert self.texts
             folder = self.folder
             parts = split(folder.paths, folder.words(), folder.labels, str(folder.root))
             stamp = (folder.names, folder.labels)
@@ -301,7 +307,8 @@ class Studio:
     def _known(self) -> Known:
         with self.lock:
             features, texts = self.features, self.texts
-            assert features is not None and texts is not None
+            assert features
+            assert texts
             there = features.known.copy()
             whole = not features.left or bool(features.error)
             names, labels = self.folder.names, self.folder.labels
@@ -313,5 +320,6 @@ class Studio:
             self.version += 1
 
     def _failed(self, error: Exception) -> None:
+        note = f"something could not be found out: {in_words(error) or reason(error)}"
         with self.lock:
-            self.folder.notes.append(f"something could not be found out: {in_words(error) or reason(error)}")
+            self.folder.notes += [note] * (note not in self.folder.notes)

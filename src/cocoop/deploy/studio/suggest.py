@@ -1,4 +1,4 @@
-"""What features tell of images: names, groups, what to label next, labels that look wrong. Arrays to arrays."""
+"""What features tell of images: names, groups, what to label next, labels that look wrong. Pure functions."""
 
 from typing import NamedTuple
 

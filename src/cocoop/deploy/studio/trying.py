@@ -5,14 +5,11 @@ from copy import copy
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from cocoop.deploy.serve.limits import Refused
-from cocoop.deploy.studio.listing import filled
-from cocoop.deploy.studio.names import Name, clean
+from cocoop.deploy.studio.names import Name, called, clean
 from cocoop.deploy.studio.studio import Studio
 from cocoop.errors import UsageError
-from cocoop.estimator import PromptClassifier, ZeroShot
 from cocoop.estimator.inputs import with_phrases
 
 By = Literal["zero-shot", "model"]
@@ -49,8 +46,6 @@ def try_names(
     chosen = _sample(features.known) if places is None else [p for p in places if features.known[p]]
     fimg = features.of(chosen)
     if by == "model" and learned is not None:
-        from cocoop.deploy.studio.names import called
-
         chances = copy(learned.model).probabilities(fimg, called(names))
     else:
         logits, problems = texts.logits(fimg, names)
