@@ -96,6 +96,10 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens. Raises CocoopError where the address is taken, or is none of here."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
         raise CocoopError(f"cannot listen at {host}, port {port}: {error}; give another --port") from None
+    # inherited by every connection: asyncio sets it only for sockets that say of themselves that they are TCP,
+    # and an answer that is sent in two parts would wait 40 ms for the other side to confirm the first
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

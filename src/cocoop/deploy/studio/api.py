@@ -52,9 +52,9 @@ class LabelBody(Body):
 
 
 class TrainBody(Body):
-    """What to train; what is quick where nothing is said."""
+    """What to train; see `default_method`."""
 
-    method: str = learn.METHOD
+    method: str | None = None
     preset: str | None = None
     epochs: int | None = Field(None, ge=0, le=100_000)
     settings: dict[str, Any] = {}
@@ -161,12 +161,14 @@ def _add_changes(app: FastAPI, studio: Studio) -> None:
 def _add_learning(app: FastAPI, studio: Studio) -> None:
     @app.get("/api/methods")
     def methods() -> dict[str, Any]:
-        return {"default": learn.METHOD, "methods": learn.methods()}
+        return {"default": learn.default_method(), "methods": learn.methods()}
 
     @app.post("/api/train")
     def train(body: TrainBody | None = None) -> dict[str, Any]:
         asked = body or TrainBody(epochs=None)
-        studio.train(learn.Asked(asked.method, asked.preset, asked.epochs, asked.settings))
+        studio.train(
+            learn.Asked(asked.method or learn.default_method(), asked.preset, asked.epochs, asked.settings)
+        )
         return shown.state(studio)
 
     @app.delete("/api/train")

@@ -77,6 +77,7 @@ class Folder:
     def __post_init__(self) -> None:
         self.place = {each: index for index, each in enumerate(self.ids)}
         self._cells = [cell(path) for path in self.paths]
+        self._written = b""  # the table
 
     def words(self) -> list[str]:
         """The names as texts."""
@@ -165,9 +166,15 @@ class Folder:
             if self.keep_before:
                 keep(self.root / LABELS)
                 self.keep_before = False
-            write_bytes(self.root / LABELS, self._table(names, labels))
+            table, called = (
+                self._table(names, labels),
+                {each.name: [each.name, *each.phrases] for each in names},
+            )
+            if table != self._written:
+                write_bytes(self.root / LABELS, table)
+                self._written = table
             if names != self.names or not (self.root / NAMES).exists():
-                write_json(self.root / NAMES, {each.name: [each.name, *each.phrases] for each in names})
+                write_json(self.root / NAMES, called)
         except OSError as error:
             raise CocoopError(f"the labels cannot be written: {error}; nothing was changed") from error
         self.names, self.labels = names, labels

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,7 @@ from cocoop.methods._hooks import views_of
 from cocoop.training.loop import Epoch
 from cocoop.utils.display import reason
 
-METHOD = "gda"  # computed at once from features of any number of labels, and answers for further names
-SELECTED_ON = 0.25  # share of the images to learn from that a method selects its settings on, if it does
+SELECTED_ON = 0.5  # share of the images to learn from that a method selects its settings on, if it does
 Z = 1.959963984540054  # of 95 percent
 POLL = 0.05  # seconds between two looks whether features are there
 
@@ -44,13 +43,13 @@ class Asked:
     """What is to be trained.
 
     Attributes:
-        method: registered name.
+        method: registered name; see `default_method`.
         preset: one of its presets; None for the one that is quick, or its first.
         epochs: passes over the images; None for the preset's.
         settings: further fields of the method's settings or of its recipe.
     """
 
-    method: str = METHOD
+    method: str
     preset: str | None = None
     epochs: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -65,6 +64,8 @@ class Asked:
         if not learnable(self.method):
             raise UsageError(f"{facts.name} does not learn from labelled images alone; take another method")
         settings = dict(self.settings)
+        if "starts_from" in settings:
+            raise UsageError("starts_from names a file, and the page opens none; use cocoop fit")
         preset = self.preset or facts.quick or None
         params: dict[str, Any] = {"method": self.method, "preset": preset, "epochs": self.epochs}
         recipe = PromptClassifier(**params, settings=settings).choice.recipe
@@ -180,6 +181,17 @@ def learnable(method: str) -> bool:
     return facts.learns and facts.images and not facts.sees_test_images and not facts.ablation
 
 
+def default_method() -> str:
+    """Return the method that is trained where none is named.
+
+    It is computed at once from the features of any number of labels, and answers for names that are added
+    later, so that a person waits for nothing.
+    """
+    return next(
+        name for name in ordered() if learnable(name) and facts_of(name).quick and not facts_of(name).bound
+    )
+
+
 def methods() -> list[dict[str, Any]]:
     """Return the methods that can be trained here, in the order of their publication."""
     return [
@@ -279,15 +291,25 @@ class Training:
 
     def _learn(self) -> Learned:
         train, held = self._there(self._parts[0]), self._there(self._parts[1])
-        clip = self._features.backbone
         model = PromptClassifier(
-            backbone=clip, template=self._template, phrases=_phrases(self._names), **self._params
+            backbone=self._features.backbone,
+            template=self._template,
+            phrases=_phrases(self._names),
+            **self._params,
         )
-        recipe, facts = model.choice.recipe, model.choice.facts
-        learn, judge = train, list[int]()
-        if facts.selects_on != "nothing":
-            learn, judge = self._selected_on(train)
-        self.progress.total = recipe.all_steps(len(learn)) if recipe else 0
+        if model.choice.facts.selects_on == "nothing":
+            self._fit(model, train, [])
+            return self._judged(model, train, held)
+        self._fit(model, *self._selected_on(train))
+        selected = model.info_.selected
+        if selected and selected.keys() <= {field.name for field in fields(model.choice.config)}:
+            model.set_params(settings={**(model.settings or {}), **selected})
+            self._fit(model, train, [])  # with what was selected, from all images
+        return self._judged(model, train, held)
+
+    def _fit(self, model: PromptClassifier, learn: list[int], judge: list[int]) -> None:
+        clip, recipe = self._features.backbone, model.choice.recipe
+        self.progress.done, self.progress.total = 0, recipe.all_steps(len(learn)) if recipe else 0
         counted = register_optimizer_step_post_hook(self._step)
         try:
             with few_threads(clip.device, clip.width):
@@ -301,7 +323,6 @@ class Training:
         finally:
             counted.remove()
         self._check()
-        return self._judged(model, train, held)
 
     def _judged(self, model: PromptClassifier, train: list[int], held: list[int]) -> Learned:
         by_word = {each.name: each for each in self._names}

@@ -83,8 +83,7 @@ def save_folder(root: Path, items: Sequence[Item], out: Path, overwrite: bool) -
     if not items:
         raise UsageError("no image is labelled yet")
     if place.exists() and not (overwrite and (place / MARK).is_file()):
-        hint = "save it again to replace it" if (place / MARK).is_file() else "move it away"
-        raise UsageError(f"{place} is there already; {hint}")
+        raise UsageError(f"{place} is there already, and not from here; move it away")
     data = Dataset(root.name, "{}", root, {"labelled": tuple(items)}, decode=decode_photo)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".images.") as temp:

@@ -22,7 +22,7 @@ from cocoop.deploy.studio.folder import Folder
 from cocoop.deploy.studio.learn import Asked, Learned, Score, Training, result, split
 from cocoop.deploy.studio.listing import Found, Images
 from cocoop.deploy.studio.pictures import Pictures
-from cocoop.deploy.studio.save import Saved, What, labelled, save_folder, save_model, save_onnx, table
+from cocoop.deploy.studio.save import PARTS, Saved, What, labelled, save_folder, save_model, save_onnx, table
 from cocoop.deploy.studio.texts import NameTexts
 from cocoop.errors import in_words
 from cocoop.estimator.backbone import backbone_for
@@ -239,6 +239,9 @@ class Studio:
 
     def _save(self, what: What, overwrite: bool) -> Saved:
         out, folder = self.options.out, self.folder
+        place = out / PARTS.get(what, "")
+        if what in PARTS and not overwrite and place.exists() and (place.is_file() or any(place.iterdir())):
+            raise Refused(409, f"{place} is there already; save again to replace it")
         if what == "table":
             with self.lock:
                 return table(folder, out)
