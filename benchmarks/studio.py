@@ -3,12 +3,11 @@
     python -m benchmarks.studio
 
 The embedded drawings are written into a folder again and again, in other sizes and tints. `cocoop studio`
-opens it as a person would; what a page asks for is asked over HTTP, while the features of the images are still
-computed and when all are there. Seconds are from the start of the command; a second start finds the features.
+opens it as a person would; what a page asks for is asked over HTTP, while the images are still looked at
+and when all were. Seconds are from the start of the command; a second start finds the features kept.
 """
 
 import http.client
-import io
 import json
 import os
 import random
@@ -137,7 +136,7 @@ def click(page: Page, names: list[str], rounds: int, when: str, rng: random.Rand
         for view in ("next", "unsure", "wrong", "suspicious"):
             page.ask("GET", f"/api/images?view={view}&count={PAGE}", what=f"the view {view}, {when}")
         page.ask("GET", "/api/groups", what=f"groups, {when}")
-        listed = [{"name": name} for name in names + [f"thing {number}"]]
+        listed = [{"name": name} for name in [*names, f"thing {number}"]]
         page.ask("PUT", "/api/names", {"names": listed}, what=f"type a name, {when}")
         page.ask("POST", "/api/try", {"names": names[:5]}, what=f"try five names, {when}")
 

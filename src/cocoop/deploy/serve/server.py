@@ -99,7 +99,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
         raise CocoopError(f"cannot listen at {host}, port {port}: {error}; give another --port") from None
-    # inherited by every connection: asyncio sets it only for sockets that say of themselves that they are TCP,
-    # and an answer that is sent in two parts would wait 40 ms for the other side to confirm the first
+    # inherited by every connection: asyncio sets it only for sockets that say that they are TCP, and the second
+    # part of an answer would wait 40 ms until the other side has confirmed the first
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

@@ -44,11 +44,19 @@ class NamesBody(Body):
     known: list[str] | None = None
 
 
-class LabelBody(Body):
-    """A label for some images."""
+class LabelOf(Body):
+    """A label for one image."""
 
-    ids: list[str] = Field(max_length=ALL)
+    id: str
     name: str | None
+
+
+class LabelBody(Body):
+    """One label for some images, or a label for each."""
+
+    ids: list[str] = Field([], max_length=ALL)
+    name: str | None = None
+    labels: list[LabelOf] = Field([], max_length=ALL)
 
 
 class TrainBody(Body):
@@ -89,7 +97,7 @@ def _add_lists(app: FastAPI, studio: Studio) -> None:
 
     @app.get("/api/images")
     def images(
-        request: Request,
+        ids: str | None = None,
         offset: Offset = 0,
         count: Count = 100,
         view: View = "all",
@@ -98,8 +106,10 @@ def _add_lists(app: FastAPI, studio: Studio) -> None:
         true: str | None = None,
         predicted: str | None = None,
     ) -> dict[str, Any]:
-        wanted = _wanted(view, label, group, true, predicted)
-        return shown.images(studio, wanted, offset, count)
+        if ids is not None:
+            places = [_place(studio, identity) for identity in ids.split(",")[:PAGE] if identity]
+            return shown.some(studio, places)
+        return shown.images(studio, _wanted(view, label, group, true, predicted), offset, count)
 
     @app.get("/api/ids")
     def ids(
@@ -138,12 +148,14 @@ def _add_changes(app: FastAPI, studio: Studio) -> None:
 
     @app.post("/api/label")
     def label(body: LabelBody) -> dict[str, Any]:
-        with studio.lock:
-            places = [_place(studio, identity) for identity in dict.fromkeys(body.ids)]
-        full = len(studio.folder.names) >= studio.options.limits.classes
-        if full and body.name is not None and clean(body.name) not in studio.folder.words():
-            raise Refused(422, "there are too many names; remove one")
-        return _changed(studio, lambda folder: folder.label(places, body.name))
+        if not (body.ids or body.labels) or (body.ids and "name" not in body.model_fields_set):
+            raise Refused(422, "give ids and a name, or labels; a name of null takes labels away")
+        marks = {_place(studio, identity): body.name for identity in body.ids}
+        marks |= {_place(studio, each.id): each.name for each in body.labels}
+        words = studio.folder.words() + [each for each in marks.values() if each is not None]
+        if len(set(words)) > (limit := studio.options.limits.classes):
+            raise Refused(422, f"there would be more than {limit} names; remove one first")
+        return _changed(studio, lambda folder: folder.label(marks))
 
     @app.post("/api/undo")
     def undo() -> dict[str, Any]:
@@ -201,8 +213,11 @@ Count = Annotated[int, Query(ge=0, le=PAGE)]
 
 
 def _changed(studio: Studio, change: Callable[[Folder], None]) -> dict[str, Any]:
-    studio.change(change)
-    return shown.state(studio)
+    with studio.lock:
+        changed, folder = studio.change(change), studio.folder
+        words = [*folder.words(), None]
+        pairs = [{"id": folder.ids[place], "label": words[folder.labels[place]]} for place in changed]
+        return {**shown.state(studio), "changed": pairs}
 
 
 def _wanted(

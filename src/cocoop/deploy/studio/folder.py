@@ -14,7 +14,7 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,23 +83,31 @@ class Folder:
         """The names as texts."""
         return [each.name for each in self.names]
 
-    def label(self, places: Sequence[int], name: str | None) -> None:
-        """Label images, or take their labels away; a name that is not listed is added.
+    def label(self, marks: Mapping[int, str | None]) -> None:
+        """Label images, by place, or take their labels away; a name that is not listed is added.
 
         Raises:
-            UsageError: the name cannot be one.
+            UsageError: a name cannot be one.
             CocoopError: the files cannot be written; nothing has changed.
         """
-        names = self.names
-        if name is not None:
-            name = clean(name)
-            if name not in self.words():
-                names = checked((*names, Name(name)))
+        names = {each.name: each for each in self.names}
+        cleaned = {word: clean(word) for word in set(marks.values()) - {None} if word is not None}
+        names |= {word: Name(word) for word in sorted(cleaned.values()) if word not in names}
+        listed = checked([*names.values()])
+        place = {each.name: index for index, each in enumerate(listed)}
         labels = self.labels.copy()
-        labels[list(places)] = NONE if name is None else [each.name for each in names].index(name)
-        count = f"{len(places)} image{'s' * (len(places) != 1)}"
-        words = f"label {count} as {name}" if name is not None else f"take the labels of {count} away"
-        self._change(words, names, labels)
+        for image, word in marks.items():
+            labels[image] = NONE if word is None else place[cleaned[word]]
+        count = f"{len(marks)} image{'s' * (len(marks) != 1)}"
+        kind = f" as {next(iter(cleaned.values()))}" if len(set(marks.values())) == 1 else ""
+        words = (
+            f"label {count}{kind}" if cleaned else f"take the label{'s' * (len(marks) != 1)} of {count} away"
+        )
+        self._change(words, listed, labels)
+
+    def texts(self) -> np.ndarray:
+        """Return the label of every image as a text, or None."""
+        return np.array([*self.words(), None], object)[self.labels]
 
     def rename(self, names: Sequence[tuple[Name, str | None]]) -> None:
         """Replace the list of names.

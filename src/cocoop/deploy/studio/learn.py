@@ -297,10 +297,11 @@ class Training:
             phrases=_phrases(self._names),
             **self._params,
         )
-        if model.choice.facts.selects_on == "nothing":
+        learn, judge = self._selected_on(train)
+        if model.choice.facts.selects_on == "nothing" or len(judge) < FEWEST:
             self._fit(model, train, [])
             return self._judged(model, train, held)
-        self._fit(model, *self._selected_on(train))
+        self._fit(model, learn, judge)
         selected = model.info_.selected
         if selected and selected.keys() <= {field.name for field in fields(model.choice.config)}:
             model.set_params(settings={**(model.settings or {}), **selected})

@@ -1,5 +1,6 @@
 """What the page is told: the state, lists of images, groups, the evaluation; as JSON takes it."""
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -68,9 +69,16 @@ def images(studio: Studio, wanted: Wanted, offset: int, count: int) -> dict[str,
     with studio.lock:
         about = studio.images()
         places = listed(wanted, about)
-        some = places[offset : offset + count].tolist()
+        part = places[offset : offset + count].tolist()
         head = {"version": studio.version, "view": wanted.view, "offset": offset, "total": len(places)}
-        return {**head, "items": [_item(studio, about, place) for place in some]}
+        return {**head, "items": [_item(studio, about, place) for place in part]}
+
+
+def some(studio: Studio, places: Sequence[int]) -> dict[str, Any]:
+    """Return images in an order that was asked for."""
+    with studio.lock:
+        about = studio.images()
+        return {"version": studio.version, "items": [_item(studio, about, place) for place in places]}
 
 
 def groups(studio: Studio) -> dict[str, Any]:

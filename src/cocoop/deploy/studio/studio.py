@@ -112,12 +112,19 @@ class Studio:
         encoding = self.features is not None and not self.features.error and self.features.left > 0
         return self.loading or running or encoding or (self.features is not None and self._background.busy)
 
-    def change(self, change: Callable[[Folder], None]) -> None:
-        """Change names or labels. Raises CocoopError as the folder does."""
+    def change(self, change: Callable[[Folder], None]) -> list[int]:
+        """Change names or labels; return the places of images whose label is another now.
+
+        Raises:
+            CocoopError: as the folder does.
+        """
         with self.lock:
+            before = self.folder.texts()
             change(self.folder)
+            changed: list[int] = np.flatnonzero(before != self.folder.texts()).tolist()
             self.version += 1
         self._background.notify(labels=True)
+        return changed
 
     def add(self, paths: Sequence[Path]) -> list[str]:
         """Take in image files that lie in the folder now; return their ids."""
