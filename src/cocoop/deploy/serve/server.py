@@ -1,6 +1,5 @@
 """`cocoop serve`: the page and the API on one port, until it is stopped."""
 
-import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address
@@ -16,7 +15,6 @@ from cocoop.errors import CocoopError
 from cocoop.estimator import PromptClassifier, load
 
 APPROXIMATE = ("screened", "linear")
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(
@@ -50,7 +48,8 @@ def serve(
         CocoopError: the extra `serve` is missing, a model cannot be loaded, or the address is taken.
     """
     try:
-        from cocoop.deploy.serve.app import make_app, run
+        from cocoop.deploy.serve.app import make_app
+        from cocoop.deploy.serve.connections import LOOPBACK, listen, run
     except ImportError as error:
         raise CocoopError(f"serving needs more: pip install 'cocoop[serve]' ({error})") from None
     options: dict[str, Any] = {"precision": precision, "memory_budget": memory_budget, "testing": testing}
@@ -90,16 +89,3 @@ def _is_local(host: str) -> bool:
     with suppress(ValueError):
         return ip_address(host).is_loopback
     return host == "localhost"
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens. Raises CocoopError where the address is taken, or is none of here."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        raise CocoopError(f"cannot listen at {host}, port {port}: {error}; give another --port") from None
-    # inherited by every connection: asyncio sets it only for sockets that say that they are TCP, and the second
-    # part of an answer would wait 40 ms until the other side has confirmed the first
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener

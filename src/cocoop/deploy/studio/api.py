@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from cocoop.deploy.serve.api import Form
+from cocoop.deploy.serve.form import Form
 from cocoop.deploy.serve.guard import problem
 from cocoop.deploy.serve.limits import Refused
-from cocoop.deploy.studio import learn, shown
+from cocoop.deploy.studio import asked, shown
 from cocoop.deploy.studio.folder import Folder
 from cocoop.deploy.studio.listing import View, Wanted, listed
 from cocoop.deploy.studio.names import Name, clean
@@ -173,13 +173,13 @@ def _add_changes(app: FastAPI, studio: Studio) -> None:
 def _add_learning(app: FastAPI, studio: Studio) -> None:
     @app.get("/api/methods")
     def methods() -> dict[str, Any]:
-        return {"default": learn.default_method(), "methods": learn.methods()}
+        return {"default": asked.default_method(), "methods": asked.methods()}
 
     @app.post("/api/train")
     def train(body: TrainBody | None = None) -> dict[str, Any]:
-        asked = body or TrainBody(epochs=None)
+        what = body or TrainBody(epochs=None)
         studio.train(
-            learn.Asked(asked.method or learn.default_method(), asked.preset, asked.epochs, asked.settings)
+            asked.Asked(what.method or asked.default_method(), what.preset, what.epochs, what.settings)
         )
         return shown.state(studio)
 

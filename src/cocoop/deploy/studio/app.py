@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from cocoop.deploy.serve.api import add_refusals
+from cocoop.deploy.serve.form import add_refusals
 from cocoop.deploy.serve.guard import Guard
 from cocoop.deploy.studio.api import add_api
 from cocoop.deploy.studio.studio import Studio

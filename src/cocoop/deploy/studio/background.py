@@ -8,20 +8,19 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 
 from cocoop.deploy.studio import suggest
-from cocoop.deploy.studio.learn import Learned, probabilities
+from cocoop.deploy.studio.learned import Learned
 from cocoop.deploy.studio.listing import Found
 from cocoop.deploy.studio.names import Name
-from cocoop.deploy.studio.texts import NameTexts
-from cocoop.errors import UsageError
+
+if TYPE_CHECKING:  # the page is there before torch is loaded
+    from cocoop.deploy.studio.texts import NameTexts
 
 SETTLED = 0.25  # seconds without a new label, after which what follows from labels is made anew
 TYPICAL = 8  # images that are shown of a group
@@ -50,7 +49,7 @@ class Known:
     there: Bool[np.ndarray, " n"]
     whole: bool
     learned: Learned | None
-    texts: NameTexts
+    texts: "NameTexts"
     found: Found
 
     def amount(self, growth: float) -> int:
@@ -168,29 +167,20 @@ def _suggested(known: Known, stale: Stale) -> dict[str, Any]:
         return {"names": names, "problems": problems, "tops": tops, "by": "", "why": ""}
     by, why, model = "zero-shot", "", known.learned
     if model is not None:
-        by, why = "model", _cannot(model, names)
+        by, why = "model", model.cannot(names)
         model, by = (None, "zero-shot") if why else (model, by)
     for start in range(0, len(places), AT_ONCE):
         if stale():
             raise StaleError
         some = places[start : start + AT_ONCE]
         if model is None:
-            logits = known.texts.logits(torch.from_numpy(rows[start : start + AT_ONCE]), names)[0].numpy()
+            logits = known.texts.logits(rows[start : start + AT_ONCE], names)[0]
             found = suggest.tops(suggest.softmax(logits))
         else:
-            found = suggest.tops(probabilities(model, torch.from_numpy(known.raw[some]), names))
+            found = suggest.tops(model.probabilities(known.raw[some], names))
         for whole, part in zip(tops, found, strict=True):
             whole[some] = part
     return {"names": names, "problems": problems, "tops": tops, "by": by, "why": why}
-
-
-def _cannot(learned: Learned, names: tuple[Name, ...]) -> str:
-    """Say why a model cannot answer among some names, or nothing."""
-    try:
-        copy(learned.model).classifier([each.name for each in names])
-    except UsageError as error:
-        return f"{error}; zero-shot CLIP answers until it is trained again"
-    return ""
 
 
 def _proposed(known: Known, stale: Stale) -> dict[str, Any]:
@@ -212,7 +202,7 @@ def _suspicious(known: Known, stale: Stale) -> dict[str, Any]:
     places, rows = known.unit()
     mask = labels[places] >= 0
     places, rows = places[mask], rows[mask]
-    zero = known.texts.logits(torch.from_numpy(rows), names)[0].numpy()
+    zero = known.texts.logits(rows, names)[0]
     values = suggest.suspicion(rows, labels[places], zero)
     order = np.argsort(-values, kind="stable")
     return {"suspicious": places[order[values[order] > 0]]}

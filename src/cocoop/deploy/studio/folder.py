@@ -29,7 +29,7 @@ from cocoop.data.own.reading import Row
 from cocoop.data.own.rows import one_spelling, same_name
 from cocoop.deploy.studio.names import Name, clean
 from cocoop.errors import CocoopError, UsageError
-from cocoop.utils.display import some
+from cocoop.utils.display import brief, some
 from cocoop.utils.files import write_bytes, write_json
 
 LABELS, NAMES, BEFORE = "labels.csv", "names.json", "before"
@@ -99,10 +99,10 @@ class Folder:
         for image, word in marks.items():
             labels[image] = NONE if word is None else place[cleaned[word]]
         count = f"{len(marks)} image{'s' * (len(marks) != 1)}"
-        kind = f" as {next(iter(cleaned.values()))}" if len(set(marks.values())) == 1 else ""
-        words = (
-            f"label {count}{kind}" if cleaned else f"take the label{'s' * (len(marks) != 1)} of {count} away"
-        )
+        words = f"take the label{'s' * (len(marks) != 1)} of {count} away"
+        if cleaned:
+            kind = f" as {sorted(cleaned.values())[0]}" if len(set(marks.values())) == 1 else ""
+            words = f"label {count}{kind}"
         self._change(words, listed, labels)
 
     def texts(self) -> np.ndarray:
@@ -279,10 +279,13 @@ def _kept_names(folder: Folder) -> dict[str, Name]:
 
 
 def checked(names: Sequence[Name]) -> tuple[Name, ...]:
-    """Return names that can be told apart. Raises UsageError where they cannot."""
-    from cocoop.estimator.inputs import check_distinct
-
-    check_distinct([each.name for each in names])
+    """Return names that CLIP can tell apart. Raises UsageError where it cannot."""
+    first: dict[str, str] = {}
+    for each in names:
+        if (other := first.setdefault(same_name(each.name), each.name)) != each.name:
+            raise UsageError(f"{brief(other)} and {brief(each.name)} are one name to CLIP; give each once")
+    if len(first) < len(names):
+        raise UsageError("a name is given twice; give each once")
     return tuple(names)
 
 

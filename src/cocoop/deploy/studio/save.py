@@ -8,18 +8,19 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from rich.console import Console
 
 from cocoop.data import Dataset, Item
 from cocoop.data.decode import decode_photo
 from cocoop.data.export import export as export_folder
-from cocoop.deploy.onnx.export import export as export_onnx
 from cocoop.deploy.studio.folder import LABELS, NAMES, Folder
+from cocoop.deploy.studio.learned import Learned, Score
 from cocoop.errors import UsageError
-from cocoop.estimator import PromptClassifier, load
-from cocoop.estimator.card import Result
+
+if TYPE_CHECKING:  # the page is there before torch is loaded
+    from cocoop.estimator import PromptClassifier
 
 What = Literal["model", "onnx", "folder", "table"]
 WHAT: tuple[What, ...] = get_args(What)
@@ -43,22 +44,38 @@ class Saved:
 
 
 def save_model(
-    model: PromptClassifier, results: Sequence[Result], images: Path, out: Path, overwrite: bool
+    learned: Learned, right: Score, zero: Score, images: Path, out: Path, overwrite: bool
 ) -> Saved:
-    """Write a model folder. Raises UsageError where something is there."""
+    """Write a model folder, with how good the model and zero-shot CLIP are on the held-out images.
+
+    Raises:
+        UsageError: something is there.
+    """
+    from cocoop.estimator.card import Result
+
     place = out / PARTS["model"]
-    copy(model).save(place, results, overwrite)
+    measured = Result(
+        name="held-out images",
+        classes=len(learned.names),
+        images=right.total,
+        zeroshot=zero.correct,
+        trained=right.correct,
+    )
+    copy(learned.model).save(place, [measured] if right.total else [], overwrite)
     command = shlex.join(["cocoop", "predict", str(place), str(images)])
     return Saved(str(place), command, "The model, with its card. The command names all images of the folder.")
 
 
-def save_onnx(model: PromptClassifier, image: Path | None, out: Path, overwrite: bool) -> Saved:
+def save_onnx(model: "PromptClassifier", image: Path | None, out: Path, overwrite: bool) -> Saved:
     """Write an ONNX file with its runner, checked against the model.
 
     Raises:
         UsageError: something is there, or the model cannot be exported.
         CocoopError: the extra is missing, or the exported model differs.
     """
+    from cocoop.deploy.onnx.export import export as export_onnx
+    from cocoop.estimator import load
+
     place = out / PARTS["onnx"]
     with tempfile.TemporaryDirectory() as folder:
         if model.backbone_.device.type == "cpu":

@@ -7,7 +7,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from cocoop.deploy.serve.server import LOOPBACK, listen
 from cocoop.errors import CocoopError, UsageError
 
 HOST = "127.0.0.1"  # and nothing else: what is done here is for one person
@@ -31,7 +30,7 @@ def studio(folder: Path | None, port: int, console: Console, show: bool = False,
             the port is taken.
     """
     try:
-        from cocoop.deploy.serve.app import run
+        from cocoop.deploy.serve.connections import LOOPBACK, listen, run
         from cocoop.deploy.studio.app import make_app
     except ImportError as error:
         raise CocoopError(f"the studio needs more: pip install 'cocoop[serve]' ({error})") from None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cocoop.data.own.rows import HELD_OUT
-from cocoop.deploy.studio.learn import Learned, Score
+from cocoop.deploy.studio.learned import Learned, Score
 from cocoop.deploy.studio.listing import VIEWS, Images, Wanted, listed
 from cocoop.deploy.studio.save import WHAT
 from cocoop.deploy.studio.studio import Studio

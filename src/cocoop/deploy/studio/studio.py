@@ -5,28 +5,32 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 
-from cocoop.backbones.clip import Backbone
-from cocoop.backbones.device import AUTO
 from cocoop.data import Dataset, Item
 from cocoop.data.decode import decode_photo
 from cocoop.data.own.source import TEMPLATE
 from cocoop.deploy.serve.limits import DEFAULT, Limits, Refused
+from cocoop.deploy.studio.asked import Asked
 from cocoop.deploy.studio.background import Background, Known
-from cocoop.deploy.studio.features import Features
 from cocoop.deploy.studio.folder import Folder
-from cocoop.deploy.studio.learn import Asked, Learned, Score, Training, result, split
+from cocoop.deploy.studio.learned import Learned, Score
 from cocoop.deploy.studio.listing import Found, Images
 from cocoop.deploy.studio.pictures import Pictures
 from cocoop.deploy.studio.save import PARTS, Saved, What, labelled, save_folder, save_model, save_onnx, table
-from cocoop.deploy.studio.texts import NameTexts
 from cocoop.errors import in_words
-from cocoop.estimator.backbone import backbone_for
 from cocoop.utils.display import reason
+
+if TYPE_CHECKING:  # the page is there before torch is loaded
+    from cocoop.backbones.clip import Backbone
+    from cocoop.deploy.studio.features import Features
+    from cocoop.deploy.studio.texts import NameTexts
+    from cocoop.deploy.studio.training import Training
+
+AUTO = "auto"  # what can be had here
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,11 @@ class Studio:
         self.lock = threading.RLock()
         self.version = 1
         self.pictures = Pictures(folder.root)
-        self.features: Features | None = None
-        self.texts: NameTexts | None = None
+        self.features: "Features | None" = None
+        self.texts: "NameTexts | None" = None
         self.found = Found()
         self.learned: Learned | None = None
-        self.training: Training | None = None
+        self.training: "Training | None" = None
         self.warning = self.error = ""
         self.saved: dict[str, Saved] = {}
         self._trained_on = (folder.names, folder.labels)
@@ -192,6 +196,8 @@ class Studio:
             Refused: that is not possible now.
             CocoopError: settings or names that are impossible.
         """
+        from cocoop.deploy.studio.training import Training, split
+
         with self.lock:
             if self.training and self.training.progress.state == "running":
                 raise Refused(409, "a training runs already; cancel it first")
@@ -262,11 +268,13 @@ class Studio:
             image = folder.root / folder.paths[0] if folder.paths else None
             return save_onnx(learned.model, image, out, overwrite)
         right, zero = self.scores()
-        results = [result(learned, right, zero)] if right.total else []
-        return save_model(learned.model, results, folder.root, out, overwrite)
+        return save_model(learned, right, zero, folder.root, out, overwrite)
 
     def _load(self) -> None:
         try:
+            from cocoop.deploy.studio.features import Features
+            from cocoop.deploy.studio.texts import NameTexts
+
             clip = self._backbone()
             features = Features(clip, self.folder.root, self._encoded)
             texts = NameTexts(clip, self.options.template, self.options.memory_budget)
@@ -280,7 +288,9 @@ class Studio:
         features.start()
         self._background.start()
 
-    def _backbone(self) -> Backbone:
+    def _backbone(self) -> "Backbone":
+        from cocoop.estimator.backbone import backbone_for
+
         options, said = self.options, io.StringIO()
         console = Console(file=said, width=10_000)
         clip = backbone_for(options.backbone, self._data(), options.device, options.precision, console)

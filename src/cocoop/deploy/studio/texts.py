@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -37,11 +38,12 @@ class NameTexts:
         return torch.stack(rows) if rows else torch.empty(0, self._backbone.embed_dim), problems
 
     def logits(
-        self, fimg: Float[Tensor, "n d"], names: Sequence[Name]
-    ) -> tuple[Float[Tensor, "n c"], dict[str, str]]:
+        self, raw: Float[np.ndarray, "n d"], names: Sequence[Name]
+    ) -> tuple[Float[np.ndarray, "n c"], dict[str, str]]:
         """Return the zero-shot logits of image features, and why some names have none."""
         texts, problems = self.of(names)
-        return self._backbone.logit_scale * normalize(fimg, dim=-1) @ texts.T, problems
+        logits = self._backbone.logit_scale * normalize(torch.from_numpy(raw), dim=-1) @ texts.T
+        return logits.numpy(), problems
 
     def _encoded(self, names: Sequence[Name]) -> dict[Name, Tensor | str]:
         try:

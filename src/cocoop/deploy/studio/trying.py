@@ -1,16 +1,15 @@
 """Any names, tried on some of the images; nothing is kept of it."""
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from typing import Any, Literal
 
 import numpy as np
 
 from cocoop.deploy.serve.limits import Refused
-from cocoop.deploy.studio.names import Name, called, clean
+from cocoop.deploy.studio.names import Name, clean
 from cocoop.deploy.studio.studio import Studio
+from cocoop.deploy.studio.suggest import softmax
 from cocoop.errors import UsageError
-from cocoop.estimator.inputs import with_phrases
 
 By = Literal["zero-shot", "model"]
 SAMPLE = 24  # images
@@ -44,26 +43,28 @@ def try_names(
     if by == "model" and learned is None:
         raise Refused(409, "there is no model yet; train one first")
     chosen = _sample(features.known) if places is None else [p for p in places if features.known[p]]
-    fimg = features.of(chosen)
+    raw = features.raw[chosen]
     if by == "model" and learned is not None:
-        chances = copy(learned.model).probabilities(fimg, called(names))
+        chances = learned.probabilities(raw, names)
     else:
-        logits, problems = texts.logits(fimg, names)
+        logits, problems = texts.logits(raw, names)
         if problems:
             raise UsageError(next(iter(problems.values())))
-        chances = logits.softmax(1)
-    values, columns = chances.topk(min(LIKELIEST, len(names)))
+        chances = softmax(logits)
+    order = np.argsort(-chances, axis=1, kind="stable")[:, :LIKELIEST].tolist()
     items = [
         {
             "id": studio.folder.ids[place],
-            "names": [{"name": names[c].name, "p": v} for v, c in zip(row, column, strict=True)],
+            "names": [{"name": names[each].name, "p": float(row[each])} for each in best],
         }
-        for place, row, column in zip(chosen, values.tolist(), columns.tolist(), strict=True)
+        for place, row, best in zip(chosen, chances, order, strict=True)
     ]
     return {"by": by, "items": items}
 
 
 def _named(words: Sequence[str]) -> list[Name]:
+    from cocoop.estimator.inputs import with_phrases  # the page is there before torch is loaded
+
     given = with_phrases([clean(word) for word in words])
     if not isinstance(given, Mapping):
         given = {str(name): (str(name),) for name in given}

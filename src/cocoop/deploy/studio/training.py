@@ -1,77 +1,38 @@
 """Training on what is labelled, in the background, and how good it is on labelled images it did not see."""
 
-import math
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from cocoop.backbones.device import few_threads
 from cocoop.data import Item
 from cocoop.data.own.reading import Row
 from cocoop.data.own.rows import hold_out, to_splits
+from cocoop.deploy.studio.asked import Asked
 from cocoop.deploy.studio.features import Features
+from cocoop.deploy.studio.learned import Learned
 from cocoop.deploy.studio.names import Name, called
 from cocoop.deploy.studio.texts import NameTexts
-from cocoop.errors import CocoopError, UsageError, in_words
+from cocoop.errors import CocoopError, in_words
 from cocoop.estimator import PromptClassifier
 from cocoop.estimator.calibration import FEWEST
-from cocoop.estimator.card import Result
-from cocoop.methods import facts_of, ordered, presets_of
 from cocoop.methods._hooks import views_of
 from cocoop.training.loop import Epoch
 from cocoop.utils.display import reason
 
 SELECTED_ON = 0.5  # share of the images to learn from that a method selects its settings on, if it does
-Z = 1.959963984540054  # of 95 percent
 POLL = 0.05  # seconds between two looks whether features are there
 
 
 class CancelledError(Exception):
     """Raised in the training when a person cancels it."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is to be trained.
-
-    Attributes:
-        method: registered name; see `default_method`.
-        preset: one of its presets; None for the one that is quick, or its first.
-        epochs: passes over the images; None for the preset's.
-        settings: further fields of the method's settings or of its recipe.
-    """
-
-    method: str
-    preset: str | None = None
-    epochs: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def params(self) -> dict[str, Any]:
-        """Return what a `PromptClassifier` is made with. Raises UsageError for what is not possible.
-
-        Every image is seen as it was encoded: a closed form that would be computed from several views of each
-        takes the one that there is.
-        """
-        facts = facts_of(self.method)
-        if not learnable(self.method):
-            raise UsageError(f"{facts.name} does not learn from labelled images alone; take another method")
-        settings = dict(self.settings)
-        if "starts_from" in settings:
-            raise UsageError("starts_from names a file, and the page opens none; use cocoop fit")
-        preset = self.preset or facts.quick or None
-        params: dict[str, Any] = {"method": self.method, "preset": preset, "epochs": self.epochs}
-        recipe = PromptClassifier(**params, settings=settings).choice.recipe
-        if recipe and (recipe.from_views or not recipe.learns):
-            settings.setdefault("views", 1)
-        return {**params, "settings": settings}
 
 
 @dataclass
@@ -105,108 +66,6 @@ class Progress:
         eta = seconds / self.done * (self.total - self.done) if running and self.total else None
         shown = {"state": self.state, "method": self.method, "done": self.done, "total": self.total}
         return shown | {"loss": self.loss, "seconds": seconds, "eta": eta, "error": self.error}
-
-
-@dataclass(frozen=True)
-class Learned:
-    """A trained model, and its answers to the held-out images.
-
-    Attributes:
-        model: the classifier.
-        names: that it was trained on, with phrases, in the order of its classes.
-        train: places of the images it learned from, or selected settings on.
-        held: places of the held-out images.
-        answers: the classes it gives these.
-        zero_shot: the classes that zero-shot CLIP gives these.
-    """
-
-    model: PromptClassifier
-    names: tuple[Name, ...]
-    train: Int[np.ndarray, " n"]
-    held: Int[np.ndarray, " h"]
-    answers: Int[np.ndarray, " h"]
-    zero_shot: Int[np.ndarray, " h"]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names as texts."""
-        return tuple(each.name for each in self.names)
-
-    @property
-    def open(self) -> bool:
-        """Whether it answers for names that it was not trained on."""
-        return bool(self.model.method_.transferable)
-
-    def truth(self, words: Sequence[str], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " h"]:
-        """Return which class every held-out image is labelled with now; -1 for none of them."""
-        place = {name: index for index, name in enumerate(self.classes)}
-        moved = np.array([*(place.get(word, -1) for word in words), -1])
-        return moved[labels[self.held]]
-
-
-@dataclass(frozen=True)
-class Score:
-    """How many of some images are right.
-
-    Attributes:
-        correct: of them.
-        total: all.
-    """
-
-    correct: int
-    total: int
-
-    @property
-    def accuracy(self) -> float | None:
-        """The share; None of no images."""
-        return self.correct / self.total if self.total else None
-
-    @property
-    def interval(self) -> list[float] | None:
-        """Wilson's interval of 95 percent (1927) for it; None for no images."""
-        return list(wilson(self.correct, self.total)) if self.total else None
-
-
-def wilson(correct: int, total: int, z: float = Z) -> tuple[float, float]:
-    """Return Wilson's score interval of a share: within 0 and 1, and of some width also at 0 and at 1."""
-    share = correct / total
-    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
-    half = z / (1 + z**2 / total) * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def learnable(method: str) -> bool:
-    """Whether a method learns from labelled images alone, and answers for each image by itself."""
-    facts = facts_of(method)
-    return facts.learns and facts.images and not facts.sees_test_images and not facts.ablation
-
-
-def default_method() -> str:
-    """Return the method that is trained where none is named.
-
-    It is computed at once from the features of any number of labels, and answers for names that are added
-    later, so that a person waits for nothing.
-    """
-    return next(
-        name for name in ordered() if learnable(name) and facts_of(name).quick and not facts_of(name).bound
-    )
-
-
-def methods() -> list[dict[str, Any]]:
-    """Return the methods that can be trained here, in the order of their publication."""
-    return [
-        {
-            "name": name,
-            "title": facts.name,
-            "summary": facts.summary,
-            "presets": list(presets_of(name)),
-            "open": not facts.bound,
-            "quick": bool(facts.quick),
-        }
-        for name in ordered()
-        if learnable(name)
-        for facts in [facts_of(name)]
-    ]
 
 
 def split(
@@ -332,8 +191,8 @@ class Training:
         fimg = self._features.of(held)
         if len(held) >= FEWEST and views_of(model.method_).count == 1:
             model.calibrate_features(fimg, self._words(held))
-        zero, _ = self._texts.logits(fimg, names)
-        answers = [each.argmax(1).numpy() for each in (model.logits(fimg), zero)]
+        zero, _ = self._texts.logits(fimg.numpy(), names)
+        answers = [each.argmax(1) for each in (model.logits(fimg).numpy(), zero)]
         return Learned(model, names, np.array(train, int), np.array(held, int), *answers)
 
     def _there(self, places: Sequence[int]) -> list[int]:
@@ -368,25 +227,3 @@ class Training:
 
 def _phrases(names: Sequence[Name]) -> dict[str, tuple[str, ...]]:
     return dict(called([each for each in names if each.phrases]))
-
-
-def result(learned: Learned, right: Score, zero: Score) -> Result:
-    """Return what a model folder says of the held-out images."""
-    return Result(
-        name="held-out images",
-        classes=len(learned.names),
-        images=right.total,
-        zeroshot=zero.correct,
-        trained=right.correct,
-    )
-
-
-def probabilities(
-    learned: Learned, fimg: Float[torch.Tensor, "n d"], names: Sequence[Name]
-) -> Float[np.ndarray, "n c"]:
-    """Return a model's calibrated probabilities among names, which may be new ones where it is open.
-
-    Raises:
-        UsageError: it answers among its own names alone, or CLIP cannot read one.
-    """
-    return learned.model.probabilities(fimg, called(names)).numpy()

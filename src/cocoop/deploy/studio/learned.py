@@ -1,0 +1,105 @@
+"""A trained model among the labels, and how good it is on labelled images that it did not see."""
+
+import math
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cocoop.deploy.studio.names import Name, called
+from cocoop.errors import UsageError
+
+if TYPE_CHECKING:  # the page is there before torch is loaded
+    from cocoop.estimator import PromptClassifier
+
+Z = 1.959963984540054  # of 95 percent
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A trained model, and its answers to the held-out images.
+
+    Attributes:
+        model: the classifier.
+        names: that it was trained on, with phrases, in the order of its classes.
+        train: places of the images it learned from, or selected settings on.
+        held: places of the held-out images.
+        answers: the classes it gives these.
+        zero_shot: the classes that zero-shot CLIP gives these.
+    """
+
+    model: "PromptClassifier"
+    names: tuple[Name, ...]
+    train: Int[np.ndarray, " n"]
+    held: Int[np.ndarray, " h"]
+    answers: Int[np.ndarray, " h"]
+    zero_shot: Int[np.ndarray, " h"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names as texts."""
+        return tuple(each.name for each in self.names)
+
+    @property
+    def open(self) -> bool:
+        """Whether it answers for names that it was not trained on."""
+        return bool(self.model.method_.transferable)
+
+    def probabilities(self, raw: Float[np.ndarray, "n d"], names: Sequence[Name]) -> Float[np.ndarray, "n c"]:
+        """Return its calibrated probabilities of image features among names.
+
+        Raises:
+            UsageError: it answers among its own names alone, or CLIP cannot read one.
+        """
+        from torch import from_numpy
+
+        answers: np.ndarray = copy(self.model).probabilities(from_numpy(raw), called(names)).numpy()
+        return answers
+
+    def cannot(self, names: Sequence[Name]) -> str:
+        """Say why it cannot answer among some names, or nothing."""
+        try:
+            copy(self.model).classifier([each.name for each in names])
+        except UsageError as error:
+            return f"{error}; zero-shot CLIP answers until it is trained again"
+        return ""
+
+    def truth(self, words: Sequence[str], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " h"]:
+        """Return which class every held-out image is labelled with now; -1 for none of them."""
+        place = {name: index for index, name in enumerate(self.classes)}
+        moved = np.array([*(place.get(word, -1) for word in words), -1])
+        return moved[labels[self.held]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How many of some images are right.
+
+    Attributes:
+        correct: of them.
+        total: all.
+    """
+
+    correct: int
+    total: int
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share; None of no images."""
+        return self.correct / self.total if self.total else None
+
+    @property
+    def interval(self) -> list[float] | None:
+        """Wilson's interval of 95 percent (1927) for it; None for no images."""
+        return list(wilson(self.correct, self.total)) if self.total else None
+
+
+def wilson(correct: int, total: int, z: float = Z) -> tuple[float, float]:
+    """Return Wilson's score interval of a share: within 0 and 1, and of some width also at 0 and at 1."""
+    share = correct / total
+    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z / (1 + z**2 / total) * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
