@@ -21,7 +21,7 @@ from cocoop import CocoopError, UsageError
 from cocoop.data.own.names import read_names
 from cocoop.data.own.source import open_source
 from cocoop.deploy.studio.folder import Folder, cell, open_folder
-from cocoop.deploy.studio.names import Name, clean
+from cocoop.deploy.studio.names import Name, clean, named
 
 ODD = ["a,b", 'say "x"', "=SUM(A1)", "<b>bold</b>", "ein Bär", "two  blanks", "猫", "don't", "-", "a;b"]
 
@@ -54,7 +54,7 @@ def test_labels_are_a_table_that_fit_reads_and_come_back(tmp_path: Path) -> None
 
 def test_names_keep_their_order_and_phrases_also_without_images(tmp_path: Path) -> None:
     folder = open_folder(write(tmp_path, "a.png", "b.png"))
-    names = [Name("zebra", ("striped horse", "Zebra crossing")), Name("ant"), Name("m")]
+    names = [named("zebra", ["striped horse", "Zebra crossing"]), named("ant"), named("m")]
     folder.rename([(each, None) for each in names])
     assert read_names(tmp_path / "names.json")["zebra"] == ("zebra", "striped horse", "Zebra crossing")
     folder.label({0: "ant", 1: "m"})

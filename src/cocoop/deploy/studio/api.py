@@ -12,7 +12,7 @@ from cocoop.deploy.serve.limits import Refused
 from cocoop.deploy.studio import asked, shown
 from cocoop.deploy.studio.folder import Folder
 from cocoop.deploy.studio.listing import View, Wanted, listed
-from cocoop.deploy.studio.names import Name, clean
+from cocoop.deploy.studio.names import Name, named
 from cocoop.deploy.studio.save import What
 from cocoop.deploy.studio.studio import Studio
 from cocoop.deploy.studio.trying import By, try_names
@@ -232,8 +232,7 @@ def _wanted(
 def _renamed(folder: Folder, body: NamesBody) -> list[tuple[Name, str | None]]:
     """Return the names of a list, behind them those that its sender had not seen."""
     listed: list[tuple[Name, str | None]] = [
-        (Name(clean(each.name), tuple(dict.fromkeys(map(clean, each.phrases)))), each.was)
-        for each in body.names
+        (named(each.name, each.phrases), each.was) for each in body.names
     ]
     there = {name.name for name, _ in listed} | {was for _, was in listed if was}
     known = set(folder.words() if body.known is None else body.known)

@@ -155,6 +155,7 @@ class Background:
 def _suggested(known: Known, stale: Stale) -> dict[str, Any]:
     places, rows = known.unit()
     _, problems = known.texts.of(known.names)
+    said = known.texts.doubts(known.names) | problems
     names = tuple(each for each in known.names if each.name not in problems)
     count = len(known.there)
     shown = min(suggest.SHOWN, max(1, len(names)))
@@ -164,7 +165,7 @@ def _suggested(known: Known, stale: Stale) -> dict[str, Any]:
         np.full(count, -1, np.float32),
     )
     if not names:
-        return {"names": names, "problems": problems, "tops": tops, "by": "", "why": ""}
+        return {"names": names, "problems": said, "tops": tops, "by": "", "why": ""}
     by, why, model = "zero-shot", "", known.learned
     if model is not None:
         by, why = "model", model.cannot(names)
@@ -180,7 +181,7 @@ def _suggested(known: Known, stale: Stale) -> dict[str, Any]:
             found = suggest.tops(model.probabilities(known.raw[some], names))
         for whole, part in zip(tops, found, strict=True):
             whole[some] = part
-    return {"names": names, "problems": problems, "tops": tops, "by": by, "why": why}
+    return {"names": names, "problems": said, "tops": tops, "by": by, "why": why}
 
 
 def _proposed(known: Known, stale: Stale) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Features:
         problems: why images cannot be read, by place.
         rate: seconds an image, lately; not a number before the first.
         error: why no more are encoded, or "".
+        busy: whether there is more to encode, or to tell of.
     """
 
     raw: Float[np.ndarray, "n d"]
@@ -58,6 +59,7 @@ class Features:
         self.problems: dict[int, str] = {}
         self.rate = math.nan
         self.error = ""
+        self.busy = True
         self._ids: list[str] = []
         self._paths: list[str] = []
         self._order: list[int] = []  # the last is the next
@@ -104,6 +106,7 @@ class Features:
                     self.raw[place], self.known[place] = kept[identity], True
             places = [place for place in range(first, first + count) if not self.known[place]]
             rest = np.random.default_rng(0).permutation(places[FIRST:]).tolist()
+            self.busy = bool(places)
             self._order = [*reversed([*places[:FIRST], *rest]), *self._order]
             self._wake.notify_all()
 
@@ -123,6 +126,7 @@ class Features:
         except Exception as error:  # memory, a device that is gone
             self.error = in_words(error) or reason(error)
             self._changed()
+            self.busy = False
         self._keep()
 
     def _encode_all(self) -> None:
@@ -137,9 +141,9 @@ class Features:
                         self.raw[place], self.known[place] = feature, True
             each = (time.monotonic() - start) / len(places)
             self.rate = each if math.isnan(self.rate) else 0.8 * self.rate + 0.2 * each
+            self._changed()
             if not self.left or time.monotonic() - self._kept_at > KEEP_EVERY:
                 self._keep()
-            self._changed()
 
     def _next(self) -> list[int]:
         """Wait for images to encode; none where it is over."""
@@ -155,6 +159,7 @@ class Features:
                     return []
                 if places:
                     return list(places)
+                self.busy = False
                 self._wake.wait()
 
     def _encode(self, places: Sequence[int]) -> tuple[Float[np.ndarray, "b d"], dict[int, str]]:

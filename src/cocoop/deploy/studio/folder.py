@@ -27,7 +27,7 @@ from cocoop.data.own.layouts import read_directory
 from cocoop.data.own.names import read_names
 from cocoop.data.own.reading import Row
 from cocoop.data.own.rows import one_spelling, same_name
-from cocoop.deploy.studio.names import Name, clean
+from cocoop.deploy.studio.names import Name, clean, named
 from cocoop.errors import CocoopError, UsageError
 from cocoop.utils.display import brief, some
 from cocoop.utils.files import write_bytes, write_json
@@ -176,7 +176,7 @@ class Folder:
                 self.keep_before = False
             table, called = (
                 self._table(names, labels),
-                {each.name: [each.name, *each.phrases] for each in names},
+                {each.name: [each.name, *each.others] for each in names},
             )
             if table != self._written:
                 write_bytes(self.root / LABELS, table)
@@ -214,7 +214,7 @@ def open_folder(root: Path) -> Folder:
     rows, known = _labelled(folder), _kept_names(folder)
     for word in dict.fromkeys(row.cls for row in rows):
         with suppress(UsageError):
-            known.setdefault(same_name(word), Name(clean(word)))
+            known.setdefault(same_name(word), named(word))
     folder.names = tuple(dict.fromkeys(known.values()))
     place = {each: index for index, each in enumerate(folder.names)}
     at = {path: index for index, path in enumerate(folder.paths)}
@@ -270,7 +270,7 @@ def _kept_names(folder: Folder) -> dict[str, Name]:
     """Return the names that are kept, by what labels may call them."""
     try:
         kept = read_names(folder.root / NAMES) if (folder.root / NAMES).is_file() else {}
-        names = {key: Name(clean(each[0]), tuple(map(clean, each[1:]))) for key, each in kept.items()}
+        names = {key: named(each[0], each[1:]) for key, each in kept.items()}
         checked(list(dict.fromkeys(names.values())))
     except CocoopError as error:
         folder.notes.append(f"the list of names was not read: {error}")

@@ -21,7 +21,7 @@ class Found:
 
     Attributes:
         names: that images are named among: those that CLIP can read.
-        problems: why other names cannot be read.
+        problems: why other names cannot be read, or why CLIP makes little of one.
         tops: the likeliest of the names; -1 where an image has no features yet.
         by: who names: "zero-shot" or "model"; "" for nobody yet.
         why: why it is not the model, where there is one.
@@ -37,9 +37,9 @@ class Found:
     by: str = ""
     why: str = ""
     group: Int[np.ndarray, " n"] = field(default_factory=lambda: np.empty(0, np.int32))
-    members: tuple[Int[np.ndarray, " k"], ...] = ()
-    proposed: Int[np.ndarray, " k"] = field(default_factory=lambda: np.empty(0, np.int64))
-    suspicious: Int[np.ndarray, " k"] = field(default_factory=lambda: np.empty(0, np.int64))
+    members: tuple[Int[np.ndarray, " _"], ...] = ()
+    proposed: Int[np.ndarray, " p"] = field(default_factory=lambda: np.empty(0, np.int64))
+    suspicious: Int[np.ndarray, " s"] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,16 @@ class Name:
 
     Attributes:
         name: what a person calls it.
-        phrases: what it is called in prompts beside that.
+        phrases: all that it is called in prompts; none for its name alone.
     """
 
     name: str
     phrases: tuple[str, ...] = ()
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The phrases beside the name."""
+        return tuple(each for each in self.phrases if each != self.name)
 
 
 def clean(name: str) -> str:
@@ -40,6 +45,12 @@ def clean(name: str) -> str:
     return normal
 
 
+def named(name: str, others: Sequence[str] = ()) -> Name:
+    """Return a class that is called by its name and by others. Raises UsageError as `clean` does."""
+    phrases = tuple(dict.fromkeys(map(clean, (name, *others))))
+    return Name(phrases[0], phrases if len(phrases) > 1 else ())
+
+
 def called(names: Sequence[Name]) -> Mapping[str, tuple[str, ...]]:
-    """Return what every class is called in prompts, its name first."""
-    return {each.name: (each.name, *each.phrases) for each in names}
+    """Return what every class is called in prompts."""
+    return {each.name: each.phrases or (each.name,) for each in names}

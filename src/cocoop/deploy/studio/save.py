@@ -17,7 +17,7 @@ from cocoop.data.decode import decode_photo
 from cocoop.data.export import export as export_folder
 from cocoop.deploy.studio.folder import LABELS, NAMES, Folder
 from cocoop.deploy.studio.learned import Learned, Score
-from cocoop.errors import UsageError
+from cocoop.errors import CocoopError, UsageError
 
 if TYPE_CHECKING:  # the page is there before torch is loaded
     from cocoop.estimator import PromptClassifier
@@ -100,7 +100,7 @@ def save_folder(root: Path, items: Sequence[Item], out: Path, overwrite: bool) -
     if not items:
         raise UsageError("no image is labelled yet")
     if place.exists() and not (overwrite and (place / MARK).is_file()):
-        raise UsageError(f"{place} is there already, and not from here; move it away")
+        raise CocoopError(f"{place} is there already, and not from here; move it away")
     data = Dataset(root.name, "{}", root, {"labelled": tuple(items)}, decode=decode_photo)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".images.") as temp:

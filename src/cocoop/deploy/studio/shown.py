@@ -143,7 +143,7 @@ def _names(studio: Studio, about: Images) -> list[dict[str, Any]]:
     return [
         {
             "name": each.name,
-            "phrases": list(each.phrases),
+            "phrases": list(each.others),
             "count": int(counts[place]),
             "suggested": int(suggested[place]),
             "problem": found.problems.get(each.name, ""),

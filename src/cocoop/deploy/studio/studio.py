@@ -21,7 +21,7 @@ from cocoop.deploy.studio.learned import Learned, Score
 from cocoop.deploy.studio.listing import Found, Images
 from cocoop.deploy.studio.pictures import Pictures
 from cocoop.deploy.studio.save import PARTS, Saved, What, labelled, save_folder, save_model, save_onnx, table
-from cocoop.errors import in_words
+from cocoop.errors import UsageError, in_words
 from cocoop.utils.display import reason
 
 if TYPE_CHECKING:  # the page is there before torch is loaded
@@ -113,8 +113,8 @@ class Studio:
     def busy(self) -> bool:
         """Whether anything runs in the background."""
         running = self.training is not None and self.training.progress.state == "running"
-        encoding = self.features is not None and not self.features.error and self.features.left > 0
-        return self.loading or running or encoding or (self.features is not None and self._background.busy)
+        finding = self.features is not None and (self.features.busy or self._background.busy)
+        return self.loading or running or finding
 
     def change(self, change: Callable[[Folder], None]) -> list[int]:
         """Change names or labels; return the places of images whose label is another now.
@@ -127,7 +127,7 @@ class Studio:
             change(self.folder)
             changed: list[int] = np.flatnonzero(before != self.folder.texts()).tolist()
             self.version += 1
-        self._background.notify(labels=True)
+            self._background.notify(labels=True)
         return changed
 
     def add(self, paths: Sequence[Path]) -> list[str]:
@@ -141,7 +141,7 @@ class Studio:
                 if not before and not self.warning:
                     self.warning = self._photographs()
             self.version += 1
-        self._background.notify()
+            self._background.notify()
         return ids
 
     def images(self) -> Images:
@@ -214,6 +214,7 @@ class Studio:
                     self.learned, self._trained_on = learned, stamp
                     self._held = frozenset(learned.held.tolist())
                     self.version += 1
+                    self._background.notify()
 
             self.training = Training(
                 asked,
@@ -244,6 +245,8 @@ class Studio:
             raise Refused(409, "something is being saved; wait until it is")
         try:
             saved = self._save(what, overwrite)
+        except UsageError as error:
+            raise Refused(409, str(error)) from None
         finally:
             self._saving.release()
         with self.lock:
@@ -322,7 +325,7 @@ class Studio:
     def _encoded(self) -> None:
         with self.lock:
             self.version += 1
-        self._background.notify()
+            self._background.notify()
 
     def _known(self) -> Known:
         with self.lock:

@@ -63,7 +63,7 @@ def groups(unit: Float[ndarray, "n d"], seed: int = 0) -> tuple[Int[ndarray, " n
 
 def typical(
     unit: Float[ndarray, "n d"], group: Int[ndarray, " n"], centres: Float[ndarray, "g d"], count: int
-) -> list[Int[ndarray, " k"]]:
+) -> list[Int[ndarray, " _"]]:
     """Return for every group the places of the images nearest to its centre, the nearest first."""
     near = (unit * centres[group]).sum(1)
     found = []

@@ -12,6 +12,7 @@ from cocoop.backbones.clip import Backbone
 from cocoop.deploy.studio.names import Name, called
 from cocoop.errors import UsageError
 from cocoop.estimator import ZeroShot
+from cocoop.text.scripts import doubt
 
 
 class NameTexts:
@@ -36,6 +37,11 @@ class NameTexts:
         problems = {each.name: known for each, known in found if isinstance(known, str)}
         rows = [known for _, known in found if isinstance(known, Tensor)]
         return torch.stack(rows) if rows else torch.empty(0, self._backbone.embed_dim), problems
+
+    def doubts(self, names: Sequence[Name]) -> dict[str, str]:
+        """Return by name why CLIP makes little of it, though it can be read."""
+        said = {each.name: doubt(self._backbone, called([each])[each.name]) for each in names}
+        return {name: words for name, words in said.items() if words}
 
     def logits(
         self, raw: Float[np.ndarray, "n d"], names: Sequence[Name]

@@ -66,16 +66,11 @@ def _named(words: Sequence[str]) -> list[Name]:
     from cocoop.estimator.inputs import with_phrases  # the page is there before torch is loaded
 
     given = with_phrases([clean(word) for word in words])
-    if not isinstance(given, Mapping):
-        given = {str(name): (str(name),) for name in given}
     if not given:
         raise Refused(422, "there is no name to try; give one")
-    return [
-        Name(
-            name, tuple(each for each in ([phrases] if isinstance(phrases, str) else phrases) if each != name)
-        )
-        for name, phrases in given.items()
-    ]
+    if isinstance(given, Mapping):
+        return [Name(name, tuple(phrases)) for name, phrases in given.items()]
+    return [Name(str(name)) for name in given]
 
 
 def _sample(known: np.ndarray) -> list[int]:
