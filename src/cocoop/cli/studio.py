@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cocoop.cli.options import Backbone, Budget, Device, Precision, loading, parse_bytes
+from cocoop.cli.options import Backbone, Budget, Device, Precision, parse_bytes
 
 app = typer.Typer()
 
@@ -29,9 +29,8 @@ def studio(
     memory_budget: Budget = None,
 ) -> None:
     """Open a page to label a folder of images, train on it, look, correct, and take the model away."""
-    with loading():
-        from cocoop.deploy.serve.limits import Limits
-        from cocoop.deploy.studio.server import studio as run
+    from cocoop.deploy.serve.limits import Limits
+    from cocoop.deploy.studio.server import studio as run
 
     size = parse_bytes(max_upload)
     assert size is not None

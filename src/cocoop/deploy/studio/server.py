@@ -1,7 +1,9 @@
 """`cocoop studio`: the page on one port of this machine, until it is stopped."""
 
+import os
 import webbrowser
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -39,17 +41,8 @@ def studio(folder: Path | None, port: int, console: Console, show: bool = False,
 
     root = _root(folder)
     out = options.pop("out", None) or root.with_name(f"{root.name}-studio")
-    with listen(HOST, port) as listener:
-        lock = FileLock(root / LOCK)
-        opened = open_folder(root)
-        if not opened.read_only:
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                raise CocoopError(
-                    f"{root} is open in another studio; use its page, or stop it (Ctrl-C) first"
-                ) from None
-        made = Studio(opened, Options(out=Path(str(out)), **options))  # type: ignore[arg-type]
+    with listen(HOST, port) as listener, _alone(root):
+        made = Studio(open_folder(root), Options(out=Path(str(out)), **options))  # type: ignore[arg-type]
         address = f"http://{HOST}:{listener.getsockname()[1]}/"
         console.print(f"studio of {root} at {address}", highlight=False, soft_wrap=True)
         console.print("stop with Ctrl-C", highlight=False)
@@ -61,7 +54,23 @@ def studio(folder: Path | None, port: int, console: Console, show: bool = False,
                 run(make_app(made, {*LOOPBACK}), listener, made.options.limits)
         finally:
             made.stop()
-            lock.release()
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Keep other studios out of a folder; one that is read-only has nothing to lose."""
+    lock = FileLock(root / LOCK)
+    if os.access(root, os.W_OK):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise CocoopError(
+                f"{root} is open in another studio; use its page, or stop it (Ctrl-C) first"
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _root(folder: Path | None) -> Path:
