@@ -1,7 +1,6 @@
 """The studio over HTTP, as its page uses it: from a folder to suggestions, labels, a model and files."""
 
 import io
-import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -53,9 +52,20 @@ def test_suggestions_are_those_of_zero_shot_clip(photos: Path, opened: Opened) -
     assert counts == {name: sum(item["suggestion"][0]["name"] == name for item in items) for name in names}
     unsure = client.items(view="unsure")
     assert [item["unsure"] for item in unsure] == sorted((i["unsure"] for i in items), reverse=True)
-    assert {i["path"] for i in client.items(label="green")} == {
-        i["path"] for i in items if i["suggestion"][0]["name"] == "green"
-    }
+    green = [i for i in items if i["suggestion"][0]["name"] == "green"]
+    assert client.items(label="green") == green
+    assert client.items(view="unlabelled", label="green") == sorted(
+        green, key=lambda item: -item["suggestion"][0]["p"]
+    )
+
+
+def test_one_name_alone_is_suggested_for_nothing(photos: Path, opened: Opened) -> None:
+    client = opened(photos)
+    client.names("red")
+    state = client.idle()
+    assert state["suggestions"]["by"] == ""
+    assert [item["suggestion"] for item in client.items()] == [[]] * 12
+    assert (len(client.items(view="next")), state["counts"]["unsure"]) == (12, 0)
 
 
 @pytest.mark.filterwarnings("ignore:.*was trained on English")  # the name says it too
@@ -267,6 +277,10 @@ def test_what_is_saved_is_of_use_elsewhere(
     for what in ("model", "folder"):
         assert "is there already" in client.refused(409, "POST", "save", what=what)
         client.post("save", what=what, overwrite=True)
+    (photos / "b1.png").rename(photos / "away")
+    assert "b1.png" in client.refused(409, "POST", "save", what="folder", overwrite=True)
+    (photos / "away").rename(photos / "b1.png")
+    assert len(list((out / "images").glob("*/*"))) == 11
     (out / "images" / ".cocoop-studio").unlink()
     assert "not from here" in client.refused(409, "POST", "save", what="folder", overwrite=True)
 
@@ -286,18 +300,22 @@ def test_the_labels_of_class_folders_become_a_table_when_it_is_asked_for(
     assert len((photos / "labels.csv").read_text().splitlines()) == 13
 
 
-def test_onnx_is_exported(photos: Path, opened: Opened) -> None:
+def test_onnx_is_exported_from_a_copy_of_the_model(
+    photos: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = opened(photos)
     label_all(client)
+    client.idle()
     client.post("train")
     client.idle()
+    exported: list[Any] = []
+    monkeypatch.setattr("cocoop.deploy.onnx.export.export", lambda *given: exported.append(given))
     saved = client.post("save", what="onnx")
-    assert {"model.onnx", "run.py", "export.json"} <= {path.name for path in Path(saved["path"]).iterdir()}
-    assert json.loads((Path(saved["path"]) / "export.json").read_text())["classes"] == [
-        "blue",
-        "green",
-        "red",
-    ]
+    ((model, classes, place, _, overwrite),) = exported
+    assert model is not client.studio.learned.model
+    assert model.method_ is client.studio.learned.model.method_
+    assert (classes, str(place), overwrite) == (None, saved["path"], False)
+    assert saved["command"].endswith(f"onnx/run.py {photos}/b0.png")
 
 
 def test_one_training_at_a_time_which_can_be_cancelled(

@@ -58,6 +58,11 @@ def test_a_port_that_is_taken(photos: Path) -> None:
         studio(photos, other.getsockname()[1], QUIET)
 
 
+def test_a_template_without_a_place_for_the_name(photos: Path) -> None:
+    with pytest.raises(UsageError, match="where the name stands"):
+        studio(photos, 0, QUIET, template="a photo")
+
+
 def test_folders_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name, words in (("missing", "does not exist"), ("file", "is no folder")):

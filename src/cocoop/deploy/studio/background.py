@@ -164,7 +164,7 @@ def _suggested(known: Known, stale: Stale) -> dict[str, Any]:
         np.full((count, shown), -1, np.float32),
         np.full(count, -1, np.float32),
     )
-    if not names:
+    if len(names) < 2:  # one name alone would be certain, whatever the image
         return {"names": names, "problems": said, "tops": tops, "by": "", "why": ""}
     by, why, model = "zero-shot", "", known.learned
     if model is not None:
@@ -186,7 +186,7 @@ def _suggested(known: Known, stale: Stale) -> dict[str, Any]:
 
 def _proposed(known: Known, stale: Stale) -> dict[str, Any]:
     places, rows = known.unit()
-    unsure = known.found.tops.unsure if known.found.names else None
+    unsure = known.found.tops.unsure if known.found.by else None
     if unsure is not None and len(unsure) > places.max(initial=-1):
         unsure = np.maximum(unsure[places], 0)
     else:
@@ -224,8 +224,8 @@ def _labels_key(known: Known) -> tuple[object, ...]:
 
 # by name: what each depends on, and what makes it
 STAGES: Mapping[str, tuple[Callable[[Known], object], Callable[[Known, Stale], dict[str, Any]]]] = {
-    "suggested": (lambda known: (known.names, known.amount(GROWTH), id(known.learned)), _suggested),
-    "proposed": (lambda known: (_labels_key(known), id(known.learned)), _proposed),
+    "suggested": (lambda known: (known.names, known.amount(GROWTH), known.learned), _suggested),
+    "proposed": (lambda known: (_labels_key(known), known.learned), _proposed),
     "suspicious": (_labels_key, _suspicious),
     "grouped": (lambda known: known.amount(1.0), _grouped),
 }

@@ -23,7 +23,8 @@ from cocoop.errors import in_words
 from cocoop.utils.display import reason
 from cocoop.utils.files import default_cache, digest, write_bytes
 
-FIRST, CHUNK = 16, 64  # images that are encoded at a time: at the beginning, and then
+FIRST, MOST = 16, 256  # images that are encoded at a time: at the beginning, and at most
+SPAN = 1.0  # seconds that a number of images should take, so that others are not waited for long
 KEEP_EVERY = 30.0  # seconds between two times that all features are written
 BLANK = Image.new("RGB", (8, 8), "white")  # in the place of what cannot be read
 
@@ -139,7 +140,7 @@ class Features:
                         self.problems[place] = problems[place]
                     else:
                         self.raw[place], self.known[place] = feature, True
-            each = (time.monotonic() - start) / len(places)
+            each = max(1e-6, time.monotonic() - start) / len(places)
             self.rate = each if math.isnan(self.rate) else 0.8 * self.rate + 0.2 * each
             self._changed()
             if not self.left or time.monotonic() - self._kept_at > KEEP_EVERY:
@@ -148,7 +149,7 @@ class Features:
     def _next(self) -> list[int]:
         """Wait for images to encode; none where it is over."""
         with self._wake:
-            size = CHUNK if self.known.sum() > FIRST else FIRST
+            size = FIRST if math.isnan(self.rate) else max(1, min(MOST, int(SPAN / self.rate)))
             while True:
                 places: dict[int, None] = {}
                 while self._order and len(places) < size:

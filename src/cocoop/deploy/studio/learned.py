@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # the page is there before torch is loaded
 Z = 1.959963984540054  # of 95 percent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one is equal to itself alone
 class Learned:
     """A trained model, and its answers to the held-out images.
 

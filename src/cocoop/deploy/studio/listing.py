@@ -72,16 +72,16 @@ class Images:
         """Return the place of the likeliest name of every image, or -1."""
         place = {name: index for index, name in enumerate(self.words)}
         moved = np.array([*(place.get(each.name, -1) for each in self.found.names), -1])
-        first = self.found.tops.places[:, 0] if self.found.names else np.empty(0, np.int32)
+        first = self.found.tops.places[:, 0]
         return moved[filled(first, len(self.labels))]
 
     def unsure(self) -> Float[np.ndarray, " n"]:
         """Return how unsure the likeliest name of every image is; -1 where there is none."""
-        return filled(self.found.tops.unsure if self.found.names else np.empty(0), len(self.labels))
+        return filled(self.found.tops.unsure, len(self.labels))
 
     def chance(self) -> Float[np.ndarray, " n"]:
         """Return the probability of the likeliest name of every image; -1 where there is none."""
-        return filled(self.found.tops.chances[:, 0] if self.found.names else np.empty(0), len(self.labels))
+        return filled(self.found.tops.chances[:, 0], len(self.labels))
 
     def group(self) -> Int[np.ndarray, " n"]:
         """Return the group of every image, or -1."""
@@ -100,7 +100,8 @@ class Wanted:
 
     Attributes:
         view: of the page.
-        label: only images of this label, or suggested as this where they have none.
+        label: only images of this label, or suggested as this where they have none; of unlabelled ones the
+            surest first.
         group: only those of this group.
         cell: only held-out images of the first name that the model calls by the second.
     """
@@ -127,7 +128,10 @@ def listed(wanted: Wanted, images: Images) -> Int[np.ndarray, " k"]:
         inside = np.zeros_like(mask)
         inside[images.held[(images.truth == true) & (images.answers == answered)]] = True
         mask &= inside
-    return places[mask[places]]
+    places = places[mask[places]]
+    if wanted.label is not None and wanted.view == "unlabelled":
+        places = places[np.argsort(-images.chance()[places], kind="stable")]
+    return places
 
 
 def _view(view: View, images: Images) -> Int[np.ndarray, " k"]:

@@ -39,6 +39,8 @@ def studio(folder: Path | None, port: int, console: Console, show: bool = False,
     from cocoop.deploy.studio.folder import open_folder
     from cocoop.deploy.studio.studio import Options, Studio
 
+    if str(options.get("template", "{}")).count("{}") != 1:
+        raise UsageError(f"--template {options['template']!r} needs {{}} once, where the name stands")
     root = _root(folder)
     out = options.pop("out", None) or root.with_name(f"{root.name}-studio")
     with listen(HOST, port) as listener, _alone(root):

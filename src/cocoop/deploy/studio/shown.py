@@ -40,6 +40,7 @@ def state(studio: Studio) -> dict[str, Any]:
             "backbone": {
                 "name": features.backbone.name if features else "",
                 "loading": studio.loading,
+                "doing": studio.doing if studio.loading else "",
                 "warning": studio.warning,
                 "error": studio.error,
             },
@@ -180,7 +181,7 @@ def _score(score: Score) -> dict[str, Any]:
 def _item(studio: Studio, about: Images, place: int) -> dict[str, Any]:
     folder, found = studio.folder, studio.found
     label, problems = int(about.labels[place]), studio.features.problems if studio.features else {}
-    there = place < len(found.tops.unsure) and bool(found.names) and found.tops.places[place, 0] >= 0
+    there = place < len(found.tops.unsure) and found.tops.places[place, 0] >= 0
     group = int(found.group[place]) if place < len(found.group) else -1
     suggestion = []
     if there:

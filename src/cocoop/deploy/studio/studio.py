@@ -88,6 +88,8 @@ class Studio:
         self._trained_on = (folder.names, folder.labels)
         self._held: frozenset[int] = frozenset()
         self._saving = threading.Lock()
+        self.taking = threading.Lock()  # held by whoever writes images into the folder
+        self._said = io.StringIO()  # while the backbone is loaded
         self._loader = threading.Thread(target=self._load, name="backbone", daemon=True)
         self._background = Background(self._known, self._publish, self._failed)
 
@@ -108,6 +110,11 @@ class Studio:
     def loading(self) -> bool:
         """Whether the backbone is still being loaded."""
         return self.features is None and not self.error
+
+    @property
+    def doing(self) -> str:
+        """What was said last while the backbone is loaded, such as that it is fetched."""
+        return self._said.getvalue().strip().rpartition("\n")[2]
 
     @property
     def busy(self) -> bool:
@@ -245,7 +252,7 @@ class Studio:
             raise Refused(409, "something is being saved; wait until it is")
         try:
             saved = self._save(what, overwrite)
-        except UsageError as error:
+        except (UsageError, OSError) as error:
             raise Refused(409, str(error)) from None
         finally:
             self._saving.release()
@@ -294,7 +301,7 @@ class Studio:
     def _backbone(self) -> "Backbone":
         from cocoop.estimator.backbone import backbone_for
 
-        options, said = self.options, io.StringIO()
+        options, said = self.options, self._said
         console = Console(file=said, width=10_000)
         clip = backbone_for(options.backbone, self._data(), options.device, options.precision, console)
         self.warning = " ".join(

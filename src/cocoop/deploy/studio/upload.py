@@ -23,9 +23,14 @@ def take_in(studio: Studio, files: Sequence[tuple[str, bytes]]) -> dict[str, Any
     Raises:
         Refused: the folder is read-only, or cannot be written.
     """
-    root, refused = studio.folder.root, []
     if studio.folder.read_only:
         raise Refused(409, studio.folder.read_only)
+    with studio.taking:
+        return _take_in(studio, files)
+
+
+def _take_in(studio: Studio, files: Sequence[tuple[str, bytes]]) -> dict[str, Any]:
+    root, refused = studio.folder.root, []
     added: list[Path] = []
     there: list[Path] = []
     for name, data in files:
