@@ -22,8 +22,9 @@ export function batches(files, { upload_files: most = 32, upload_bytes: bytes = 
   return sent;
 }
 
-function send(files) {
-  turn = turn.then(() => sendAll([...files]));
+function send(list) {
+  const files = [...list]; // the field's own list is emptied
+  turn = turn.then(() => sendAll(files));
 }
 
 async function sendAll(files) {

@@ -99,6 +99,7 @@ function take(path, answer) {
   announce(`${path === "undo" ? "Undone" : "Done again"}: ${many(answer.changed.length, "label")}.`);
 }
 
+addEventListener("beforeunload", (event) => line.length && event.preventDefault());
 onState(() => {
   if (line.length) work();
   for (const way of ["undo", "redo"]) {

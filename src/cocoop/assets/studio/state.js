@@ -12,6 +12,7 @@ export const state = { version: null, names: [], counts: {}, features: {}, backb
 const listeners = [];
 const ask = newest();
 let timer;
+let told = 0; // times that news were taken in
 
 export const onState = (listener) => listeners.push(listener);
 
@@ -23,6 +24,7 @@ export function colour(name) {
 
 /** Take news in and tell everybody. */
 export function adopt(news) {
+  told += 1;
   Object.assign(state, news);
   for (const listener of listeners) listener(state);
 }
@@ -31,9 +33,10 @@ export function adopt(news) {
 export async function poll() {
   clearTimeout(timer);
   try {
+    const before = told;
     const news = await ask("GET", "state");
     if (!news) return; // a newer question stands
-    adopt(news);
+    if (told === before) adopt(news); // else an answer to a change has come meanwhile, and is newer
     say(find("trouble"), "");
   } catch (error) {
     say(find("trouble"), error instanceof Silence ? `${error.message} It is asked again until it answers.` : error.message);

@@ -19,6 +19,8 @@ export const VIEWS = [
 
 export const view = { query: { view: "all" }, ids: [], places: new Map(), version: null, touched: 0, loading: true, problem: "" };
 
+const MOST = 20_000; // images that the studio lists
+
 const ask = newest();
 const listeners = [];
 
@@ -62,6 +64,6 @@ function tell(what) {
 onState(() => {
   if (view.version === state.version || view.query.view === "groups") return;
   const whole = view.query.view === "all" && Object.keys(view.query).length === 1; // all images, always in one order
-  if (whole && !view.loading && view.ids.length === state.images) view.version = state.version;
+  if (whole && !view.loading && view.ids.length === Math.min(state.images, MOST)) view.version = state.version;
   else if (!view.touched || !moves()) renew();
 });
