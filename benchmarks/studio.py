@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -80,14 +80,34 @@ class Page:
             json.loads(answer) if response.headers["content-type"].startswith("application/json") else answer
         )
 
-    def wait(self, until: str, seconds: float = 1800) -> float:
-        """Wait until the state has a property, an expression of `state`; return the clock then."""
+    def wait(self, until: Callable[[Any], bool], seconds: float = 1800) -> float:
+        """Wait until the state is as it should be; return the clock then."""
         end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            if eval(until, {"state": self.ask("GET", "/api/state")}):
-                return time.perf_counter()
+        while not until(self.ask("GET", "/api/state")):
+            if time.perf_counter() > end:
+                raise TimeoutError("the studio does not get ready")
             time.sleep(0.02)
-        raise TimeoutError(until)
+        return time.perf_counter()
+
+
+def idle(state: Any) -> bool:
+    """Whether nothing runs."""
+    return not state["busy"]
+
+
+def looked_at(state: Any) -> bool:
+    """Whether all features are there."""
+    return bool(state["features"]["done"] == state["features"]["total"] > 0)
+
+
+def trained(state: Any) -> bool:
+    """Whether there is a model."""
+    return state["model"] is not None
+
+
+def suggested(state: Any) -> bool:
+    """Whether names are suggested."""
+    return bool(state["suggestions"]["by"])
 
 
 @contextmanager
@@ -162,24 +182,22 @@ def bench_studio(images: int, rounds: int) -> tuple[dict[str, float], Mapping[st
             peak = _watch(process)
             click(page, names, rounds, "features running", rng)
             found["share of features when the clicks were done"] = _share(page)
-            found["all features, s"] = (
-                page.wait("state['features']['done'] == state['features']['total']") - begin
-            )
-            found["everything found out, s"] = page.wait("not state['busy']") - begin
+            found["all features, s"] = page.wait(looked_at) - begin
+            found["everything found out, s"] = page.wait(idle) - begin
             _label(page, names, rng)
-            page.wait("not state['busy']")
+            page.wait(idle)
             start = time.perf_counter()
             page.ask("POST", "/api/train")
-            found["training on 400 labels, s"] = page.wait("state['training']['state'] == 'done'") - start
-            page.wait("not state['busy']")
+            found["training on 400 labels, s"] = page.wait(trained) - start
+            page.wait(idle)
             click(page, names, rounds, "with a model", rng)
             for _ in range(rounds):
                 page.ask("GET", "/api/evaluation", what="confusion, with a model")
             found["memory at most, MiB"] = peak()
             clicks = page.milliseconds
         with studio(folder, cache) as (page, begin, process):
-            page.wait("state['features']['done'] == state['features']['total']")
-            page.wait("state['suggestions']['by'] == 'zero-shot'")
+            page.wait(looked_at)
+            page.wait(suggested)
             found["second start until all suggestions, s"] = time.perf_counter() - begin
     return found, clicks
 

@@ -42,7 +42,7 @@ def studio(folder: Path | None, port: int, console: Console, show: bool = False,
     if str(options.get("template", "{}")).count("{}") != 1:
         raise UsageError(f"--template {options['template']!r} needs {{}} once, where the name stands")
     root = _root(folder)
-    out = options.pop("out", None) or root.with_name(f"{root.name}-studio")
+    out = options.pop("out", None) or root.parent / f"{root.name}-studio"
     with listen(HOST, port) as listener, _alone(root):
         made = Studio(open_folder(root), Options(out=Path(str(out)), **options))  # type: ignore[arg-type]
         address = f"http://{HOST}:{listener.getsockname()[1]}/"
