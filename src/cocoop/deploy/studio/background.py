@@ -1,7 +1,7 @@
 """What is found out of features, names and labels while a person goes on, in a thread.
 
 Each of the findings depends on some of what is known, and is made again when that has changed. The most
-urgent comes first: the names that are suggested, then what to label next, labels that look wrong, and groups.
+urgent comes first: the names that are suggested, then groups, what to label next, and labels that look wrong.
 """
 
 import math
@@ -225,8 +225,8 @@ def _labels_key(known: Known) -> tuple[object, ...]:
 # by name: what each depends on, and what makes it
 STAGES: Mapping[str, tuple[Callable[[Known], object], Callable[[Known, Stale], dict[str, Any]]]] = {
     "suggested": (lambda known: (known.names, known.amount(GROWTH), known.learned), _suggested),
+    "grouped": (lambda known: known.amount(1.0), _grouped),
     "proposed": (lambda known: (_labels_key(known), known.learned), _proposed),
     "suspicious": (_labels_key, _suspicious),
-    "grouped": (lambda known: known.amount(1.0), _grouped),
 }
 AFTER_LABELS = ("proposed", "suspicious")

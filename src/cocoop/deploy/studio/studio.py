@@ -1,5 +1,6 @@
 """The studio behind its page: a folder, a backbone, what is found out of them, a model; under one lock."""
 
+import importlib
 import io
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -89,6 +90,7 @@ class Studio:
         self._held: frozenset[int] = frozenset()
         self._saving = threading.Lock()
         self.taking = threading.Lock()  # held by whoever writes images into the folder
+        self._stopped = False
         self._said = io.StringIO()  # while the backbone is loaded
         self._loader = threading.Thread(target=self._load, name="backbone", daemon=True)
         self._background = Background(self._known, self._publish, self._failed)
@@ -96,15 +98,19 @@ class Studio:
     def start(self) -> None:
         """Load the backbone, and find out what there is, in the background."""
         self._loader.start()
+        # what groups are made with takes a second to import, which can be meanwhile
+        threading.Thread(target=importlib.import_module, args=["sklearn.cluster"], daemon=True).start()
 
     def stop(self) -> None:
-        """End everything that runs; what was found out is kept for the next time."""
+        """End everything that runs, but for the loading; what was found out is kept for the next time."""
         if self.training:
             self.training.cancel()
-        self._loader.join(timeout=60)
-        if self.features:
+        with self.lock:
+            self._stopped = True
+            features = self.features
+        if features:
             self._background.stop()
-            self.features.stop()
+            features.stop()
 
     @property
     def loading(self) -> bool:
@@ -292,11 +298,13 @@ class Studio:
             self.error = in_words(error) or reason(error)
             return
         with self.lock:
+            if self._stopped:
+                return
             features.add(self.folder.ids, self.folder.paths)
             self.features, self.texts = features, texts
             self.version += 1
-        features.start()
-        self._background.start()
+            features.start()
+            self._background.start()
 
     def _backbone(self) -> "Backbone":
         from cocoop.estimator.backbone import backbone_for
