@@ -11,7 +11,7 @@ let heard = 0; // quarters that were announced
 let starting = false;
 let methods = [];
 
-/** Offer the methods that there are, the default first in what is said and chosen. */
+/** Offer the methods that there are. */
 async function offer() {
   try {
     const answer = await ask("GET", "methods");
@@ -27,16 +27,23 @@ async function offer() {
   }
 }
 
+/** Say what the chosen method is, and offer its settings. */
 function describe() {
-  const { title, summary, open } = methods.find(({ name }) => name === find("method").value);
+  const { title, summary, open, presets } = methods.find(({ name }) => name === find("method").value);
+  find("preset").replaceChildren(make("option", { value: "" }, "its own"), ...presets.map((name) => make("option", { value: name }, name)));
   const closed = open ? "" : " It answers only for the classes that it was trained on.";
   say(find("method-hint"), `${sentence(`${title} ${summary}`)}${closed}`);
 }
 
+/** Train as the form says. */
 async function start(event) {
   event.preventDefault();
   const epochs = find("epochs").valueAsNumber;
-  const wanted = { method: find("method").value || undefined, epochs: Number.isNaN(epochs) ? undefined : epochs };
+  const wanted = {
+    method: find("method").value || undefined,
+    preset: find("preset").value || undefined,
+    epochs: Number.isNaN(epochs) ? undefined : epochs,
+  };
   starting = true;
   await tell("POST", wanted);
   starting = false;
