@@ -32,7 +32,9 @@ class Asked:
         """
         facts = facts_of(self.method)
         if not learnable(self.method):
-            raise UsageError(f"{facts.name} does not learn from labelled images alone; take another method")
+            raise UsageError(
+                f"{facts.name} does not learn from features of labelled images alone; take another method"
+            )
         settings = dict(self.settings)
         if "starts_from" in settings:
             raise UsageError("starts_from names a file, and the page opens none; use cocoop fit")
@@ -47,9 +49,10 @@ class Asked:
 
 
 def learnable(method: str) -> bool:
-    """Whether a method learns from labelled images alone, and answers for each image by itself."""
+    """Whether a method learns from features of labelled images alone, and answers for each by itself."""
     facts = facts_of(method)
-    return facts.learns and facts.images and not facts.sees_test_images and not facts.ablation
+    apart = facts.sees_test_images or facts.ablation
+    return facts.learns and facts.images and facts.cut == "feature" and not apart
 
 
 def default_method() -> str:

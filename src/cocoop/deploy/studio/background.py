@@ -18,6 +18,7 @@ from cocoop.deploy.studio import suggest
 from cocoop.deploy.studio.learned import Learned
 from cocoop.deploy.studio.listing import Found
 from cocoop.deploy.studio.names import Name
+from cocoop.errors import UsageError
 
 if TYPE_CHECKING:  # the page is there before torch is loaded
     from cocoop.deploy.studio.texts import NameTexts
@@ -153,7 +154,7 @@ class Background:
 
 
 def _suggested(known: Known, stale: Stale) -> dict[str, Any]:
-    places, rows = known.unit()
+    places = np.flatnonzero(known.there)
     _, problems = known.texts.of(known.names)
     said = known.texts.doubts(known.names) | problems
     names = tuple(each for each in known.names if each.name not in problems)
@@ -166,20 +167,20 @@ def _suggested(known: Known, stale: Stale) -> dict[str, Any]:
     )
     if len(names) < 2:  # one name alone would be certain, whatever the image
         return {"names": names, "problems": said, "tops": tops, "by": "", "why": ""}
-    by, why, model = "zero-shot", "", known.learned
-    if model is not None:
-        by, why = "model", model.cannot(names)
-        model, by = (None, "zero-shot") if why else (model, by)
+    by, why, ask = "zero-shot", "", None
+    if known.learned is not None:
+        try:
+            by, ask = "model", known.learned.among(names)
+        except UsageError as error:
+            by, why = "zero-shot", f"{error}; zero-shot CLIP answers until it is trained again"
     for start in range(0, len(places), AT_ONCE):
         if stale():
             raise StaleError
         some = places[start : start + AT_ONCE]
-        if model is None:
-            logits = known.texts.logits(rows[start : start + AT_ONCE], names)[0]
-            found = suggest.tops(suggest.softmax(logits))
-        else:
-            found = suggest.tops(model.probabilities(known.raw[some], names))
-        for whole, part in zip(tops, found, strict=True):
+        chances = (
+            ask(known.raw[some]) if ask else suggest.softmax(known.texts.logits(known.raw[some], names)[0])
+        )
+        for whole, part in zip(tops, suggest.tops(chances), strict=True):
             whole[some] = part
     return {"names": names, "problems": said, "tops": tops, "by": by, "why": why}
 

@@ -1,8 +1,7 @@
 """A trained model among the labels, and how good it is on labelled images that it did not see."""
 
 import math
-from collections.abc import Sequence
-from copy import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,12 +9,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cocoop.deploy.studio.names import Name, called
-from cocoop.errors import UsageError
 
 if TYPE_CHECKING:  # the page is there before torch is loaded
     from cocoop.estimator import PromptClassifier
 
 Z = 1.959963984540054  # of 95 percent
+Ask = Callable[[Float[np.ndarray, "n d"]], Float[np.ndarray, "n c"]]  # image features to probabilities
 
 
 @dataclass(frozen=True, eq=False)  # one is equal to itself alone
@@ -48,24 +47,22 @@ class Learned:
         """Whether it answers for names that it was not trained on."""
         return bool(self.model.method_.transferable)
 
-    def probabilities(self, raw: Float[np.ndarray, "n d"], names: Sequence[Name]) -> Float[np.ndarray, "n c"]:
-        """Return its calibrated probabilities of image features among names.
+    def again(self) -> "PromptClassifier":
+        """Return the same model for one who asks alone: a model keeps what it was asked last."""
+        model = self.model
+        return type(model)(**model.get_params())._set_fitted(model.backbone_, model.method_, model.info_)
+
+    def among(self, names: Sequence[Name]) -> Ask:
+        """Return what gives the calibrated probabilities of image features among names.
 
         Raises:
             UsageError: it answers among its own names alone, or CLIP cannot read one.
         """
-        from torch import from_numpy
+        from torch import from_numpy  # the page is there before torch is loaded
 
-        answers: np.ndarray = copy(self.model).probabilities(from_numpy(raw), called(names)).numpy()
-        return answers
-
-    def cannot(self, names: Sequence[Name]) -> str:
-        """Say why it cannot answer among some names, or nothing."""
-        try:
-            copy(self.model).classifier([each.name for each in names])
-        except UsageError as error:
-            return f"{error}; zero-shot CLIP answers until it is trained again"
-        return ""
+        model, classes = self.again(), called(names)
+        model.classifier(classes)  # which refuses
+        return lambda raw: model.probabilities(from_numpy(raw), classes).numpy()
 
     def truth(self, words: Sequence[str], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " h"]:
         """Return which class every held-out image is labelled with now; -1 for none of them."""

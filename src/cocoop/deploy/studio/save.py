@@ -5,10 +5,9 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from rich.console import Console
 
@@ -18,9 +17,6 @@ from cocoop.data.export import export as export_folder
 from cocoop.deploy.studio.folder import LABELS, NAMES, Folder
 from cocoop.deploy.studio.learned import Learned, Score
 from cocoop.errors import CocoopError, UsageError
-
-if TYPE_CHECKING:  # the page is there before torch is loaded
-    from cocoop.estimator import PromptClassifier
 
 What = Literal["model", "onnx", "folder", "table"]
 WHAT: tuple[What, ...] = get_args(What)
@@ -61,12 +57,12 @@ def save_model(
         zeroshot=zero.correct,
         trained=right.correct,
     )
-    copy(learned.model).save(place, [measured] if right.total else [], overwrite)
+    learned.again().save(place, [measured] if right.total else [], overwrite)
     command = shlex.join(["cocoop", "predict", str(place), str(images)])
     return Saved(str(place), command, "The model, with its card. The command names all images of the folder.")
 
 
-def save_onnx(model: "PromptClassifier", image: Path | None, out: Path, overwrite: bool) -> Saved:
+def save_onnx(learned: Learned, image: Path | None, out: Path, overwrite: bool) -> Saved:
     """Write an ONNX file with its runner, checked against the model.
 
     Raises:
@@ -78,10 +74,9 @@ def save_onnx(model: "PromptClassifier", image: Path | None, out: Path, overwrit
 
     place = out / PARTS["onnx"]
     with tempfile.TemporaryDirectory() as folder:
-        if model.backbone_.device.type == "cpu":
-            model = copy(model)
-        else:
-            copy(model).save(Path(folder) / "model")
+        model = learned.again()
+        if model.backbone_.device.type != "cpu":
+            model.save(Path(folder) / "model")
             model = load(Path(folder) / "model", device="cpu")
         export_onnx(model, None, place, Console(quiet=True), overwrite)
     shown = str(image) if image else "IMAGE"

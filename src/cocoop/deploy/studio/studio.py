@@ -282,7 +282,7 @@ class Studio:
             raise Refused(409, "there is no model yet; train one first")
         if what == "onnx":
             image = folder.root / folder.paths[0] if folder.paths else None
-            return save_onnx(learned.model, image, out, overwrite)
+            return save_onnx(learned, image, out, overwrite)
         right, zero = self.scores()
         return save_model(learned, right, zero, folder.root, out, overwrite)
 

@@ -45,7 +45,7 @@ def try_names(
     chosen = _sample(features.known) if places is None else [p for p in places if features.known[p]]
     raw = features.raw[chosen]
     if by == "model" and learned is not None:
-        chances = learned.probabilities(raw, names)
+        chances = learned.among(names)(raw)
     else:
         logits, problems = texts.logits(raw, names)
         if problems:
