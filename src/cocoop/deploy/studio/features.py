@@ -91,7 +91,8 @@ class Features:
         with self._wake:
             self._stopped = True
             self._wake.notify_all()
-        self._thread.join(timeout=30)
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
 
     def add(self, ids: Sequence[str], paths: Sequence[str]) -> None:
         """Take in further images; features that were kept are there at once."""
