@@ -64,8 +64,10 @@ def server(*arguments: str) -> Iterator[str]:
         assert process.stdout is not None
         found = re.search(r"http://[\d.:]+/", process.stdout.readline())
         assert found is not None
-        yield found[0]
-        process.send_signal(signal.SIGINT)
+        try:
+            yield found[0]
+        finally:
+            process.send_signal(signal.SIGINT)
 
 
 def write(name: str, png: bytes) -> None:
@@ -73,7 +75,7 @@ def write(name: str, png: bytes) -> None:
     image = (
         Image.open(BytesIO(png))
         .convert("RGB")
-        .quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        .quantize(COLOURS, kmeans=1, dither=Image.Dither.NONE)
     )
     DOCS.mkdir(exist_ok=True)
     image.save(DOCS / f"{name}.png", optimize=True)
@@ -109,8 +111,8 @@ def take_studio(browser: Any) -> None:
         if path.parent.name in FOODS:
             shutil.copy(path, "lunch")
     with server("studio", "lunch", "--backbone", "tiny-clip") as address:
-        page = browser.new_page(viewport={"width": 1280, "height": 800})
-        page.set_default_timeout(120_000)
+        page = browser.new_page(viewport={"width": 1280, "height": 720})
+        page.set_default_timeout(60_000)
         page.goto(address)
         page.fill("#name", ", ".join(FOODS))
         page.press("#name", "Enter")
@@ -144,7 +146,7 @@ def label_some(page: Any) -> None:
     given = dict.fromkeys(FOODS, 0)
     page.locator(".tile").first.click()
     while min(given.values()) < BY_HAND:
-        path = page.evaluate("document.activeElement.title")
+        path = page.locator(".tile:focus:not([title=''])").get_attribute("title")
         food = next(food for food in FOODS if food.replace(" ", "_") in path)
         given[food] += 1
         page.keyboard.press("ArrowRight" if given[food] > BY_HAND else str(1 + FOODS.index(food)))
