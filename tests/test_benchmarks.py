@@ -24,8 +24,9 @@ from cocoop import UsageError, load_backbone
 from cocoop.data.decode import decode_photo
 from cocoop.data.shards import find_shards
 from cocoop.deploy.studio.app import make_app
-from cocoop.deploy.studio.folder import open_folder
-from cocoop.deploy.studio.studio import Options, Studio
+from cocoop.deploy.studio.loading import Options
+from cocoop.deploy.studio.opening import open_folder
+from cocoop.deploy.studio.studio import Studio
 from cocoop.methods import METHODS
 from tests.trees import write_images
 

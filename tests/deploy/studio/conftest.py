@@ -10,8 +10,9 @@ from fastapi.testclient import TestClient
 
 from cocoop.deploy.serve.limits import Limits
 from cocoop.deploy.studio.app import make_app
-from cocoop.deploy.studio.folder import open_folder
-from cocoop.deploy.studio.studio import Options, Studio
+from cocoop.deploy.studio.loading import Options
+from cocoop.deploy.studio.opening import open_folder
+from cocoop.deploy.studio.studio import Studio
 from tests.estimator.test_estimator import painted
 
 LIMITS = Limits(request_bytes=200_000, images=3, classes=12)

@@ -416,6 +416,17 @@ def test_dropped_images_are_taken_in(tmp_path: Path, opened: Opened) -> None:
     assert client.get("state")["labelled"] == 2
 
 
+def test_photographs_that_come_into_an_empty_folder_are_warned_of(tmp_path: Path, opened: Opened) -> None:
+    (tmp_path / "photos").mkdir()
+    client = opened(tmp_path / "photos", backbone="tiny-clip")
+    assert client.idle()["backbone"]["warning"] == ""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "JPEG")
+    client.checked(send(client, ("a.jpg", file.getvalue())))
+    assert "knows drawings, not photographs" in client.idle()["backbone"]["warning"]
+
+
 @pytest.mark.parametrize(
     ("name", "safe"),
     [

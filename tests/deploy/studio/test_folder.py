@@ -20,8 +20,9 @@ import cocoop
 from cocoop import CocoopError, UsageError
 from cocoop.data.own.names import read_names
 from cocoop.data.own.source import open_source
-from cocoop.deploy.studio.folder import Folder, cell, open_folder
+from cocoop.deploy.studio.folder import Folder, cell
 from cocoop.deploy.studio.names import Name, clean, named
+from cocoop.deploy.studio.opening import open_folder
 
 ODD = ["a,b", 'say "x"', "=SUM(A1)", "<b>bold</b>", "ein Bär", "two  blanks", "猫", "don't", "-", "a;b"]
 
@@ -258,7 +259,7 @@ def test_ids_are_of_one_state_of_a_file(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from cocoop.deploy.studio.folder import open_folder
+from cocoop.deploy.studio.opening import open_folder
 folder = open_folder(Path(sys.argv[1]))
 for step in range(10**6):
     folder.label({step % len(folder.ids): f"name {step % 7}"})

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from cocoop import CocoopError, UsageError
 from cocoop.cli.main import app
 from cocoop.deploy.studio import server
-from cocoop.deploy.studio.folder import open_folder
+from cocoop.deploy.studio.opening import open_folder
 from cocoop.deploy.studio.server import LOCK, studio
 
 QUIET = Console(quiet=True)

@@ -4,7 +4,9 @@ import os
 import shlex
 import shutil
 import tempfile
+import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,6 +16,7 @@ from rich.console import Console
 from cocoop.data import Dataset, Item
 from cocoop.data.decode import decode_photo
 from cocoop.data.export import export as export_folder
+from cocoop.deploy.serve.limits import Refused
 from cocoop.deploy.studio.folder import LABELS, NAMES, Folder
 from cocoop.deploy.studio.learned import Learned, Score
 from cocoop.errors import CocoopError, UsageError
@@ -39,6 +42,74 @@ class Saved:
     words: str
 
 
+class Saves:
+    """What was saved, one thing at a time.
+
+    Args:
+        out: the folder for all of it.
+
+    Attributes:
+        done: by what it is.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.done: dict[What, Saved] = {}
+        self._turn = threading.Lock()
+
+    def save(
+        self,
+        what: What,
+        overwrite: bool,
+        folder: Folder,
+        lock: AbstractContextManager[object],
+        learned: Learned | None,
+        scores: tuple[Score, Score] | None,
+    ) -> Saved:
+        """Save something.
+
+        Args:
+            what: to save.
+            overwrite: whether what is there may be replaced.
+            folder: of the images.
+            lock: of the folder.
+            learned: the model; None without one.
+            scores: of the model and of zero-shot CLIP on the held-out images.
+
+        Raises:
+            Refused: something is being saved already, there is no model, or it cannot be saved.
+            CocoopError: it was saved, and is not as it should be.
+        """
+        if not self._turn.acquire(blocking=False):
+            raise Refused(409, "something is being saved; wait until it is")
+        try:
+            self._check_place(what, overwrite)
+            if what == "table":
+                with lock:
+                    saved = table(folder, self.out)
+            elif what == "folder":
+                with lock:
+                    items = labelled(folder)
+                saved = save_folder(folder.root, items, self.out, overwrite)
+            elif learned is None or scores is None:
+                raise Refused(409, "there is no model yet; train one first")
+            elif what == "onnx":
+                saved = save_onnx(learned, folder.root / folder.paths[0], self.out, overwrite)
+            else:
+                saved = save_model(learned, *scores, folder.root, self.out, overwrite)
+        except (UsageError, OSError) as error:
+            raise Refused(409, str(error)) from None
+        finally:
+            self._turn.release()
+        self.done[what] = saved
+        return saved
+
+    def _check_place(self, what: What, overwrite: bool) -> None:
+        place = self.out / PARTS.get(what, "")
+        if what in PARTS and not overwrite and place.exists() and (place.is_file() or any(place.iterdir())):
+            raise Refused(409, f"{place} is there already; save again to replace it")
+
+
 def save_model(
     learned: Learned, right: Score, zero: Score, images: Path, out: Path, overwrite: bool
 ) -> Saved:
@@ -62,7 +133,7 @@ def save_model(
     return Saved(str(place), command, "The model, with its card. The command names all images of the folder.")
 
 
-def save_onnx(learned: Learned, image: Path | None, out: Path, overwrite: bool) -> Saved:
+def save_onnx(learned: Learned, image: Path, out: Path, overwrite: bool) -> Saved:
     """Write an ONNX file with its runner, checked against the model.
 
     Raises:
@@ -79,8 +150,7 @@ def save_onnx(learned: Learned, image: Path | None, out: Path, overwrite: bool) 
             model.save(Path(folder) / "model")
             model = load(Path(folder) / "model", device="cpu")
         export_onnx(model, None, place, Console(quiet=True), overwrite)
-    shown = str(image) if image else "IMAGE"
-    command = shlex.join(["python", str(place / "run.py"), shown])
+    command = shlex.join(["python", str(place / "run.py"), str(image)])
     return Saved(str(place), command, "The model and its names as ONNX, which runs without torch.")
 
 

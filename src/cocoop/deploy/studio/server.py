@@ -36,8 +36,9 @@ def studio(folder: Path | None, port: int, console: Console, show: bool = False,
         from cocoop.deploy.studio.app import make_app
     except ImportError as error:
         raise CocoopError(f"the studio needs more: pip install 'cocoop[serve]' ({error})") from None
-    from cocoop.deploy.studio.folder import open_folder
-    from cocoop.deploy.studio.studio import Options, Studio
+    from cocoop.deploy.studio.loading import Options
+    from cocoop.deploy.studio.opening import open_folder
+    from cocoop.deploy.studio.studio import Studio
 
     if str(options.get("template", "{}")).count("{}") != 1:
         raise UsageError(f"--template {options['template']!r} needs {{}} once, where the name stands")

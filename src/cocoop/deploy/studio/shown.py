@@ -39,10 +39,10 @@ def state(studio: Studio) -> dict[str, Any]:
             },
             "backbone": {
                 "name": features.backbone.name if features else "",
-                "loading": studio.loading,
-                "doing": studio.doing if studio.loading else "",
-                "warning": studio.warning,
-                "error": studio.error,
+                "loading": studio.waiting,
+                "doing": studio.loading.doing if studio.waiting else "",
+                "warning": studio.loading.warning,
+                "error": studio.loading.error,
             },
             "suggestions": {"by": found.by, "why": found.why},
             "counts": {view: len(listed(Wanted(view), images)) for view in VIEWS},
@@ -53,8 +53,10 @@ def state(studio: Studio) -> dict[str, Any]:
             "can_redo": bool(undone),
             "undo": done[-1].words if done else "",
             "redo": undone[-1].words if undone else "",
-            "saved": {what: studio.saved[what].path if what in studio.saved else "" for what in WHAT},
-            "predict": studio.saved["model"].command if "model" in studio.saved else "",
+            "saved": {
+                what: studio.saves.done[what].path if what in studio.saves.done else "" for what in WHAT
+            },
+            "predict": studio.saves.done["model"].command if "model" in studio.saves.done else "",
             "limits": {
                 "upload_bytes": options.limits.request_bytes,
                 "upload_files": options.limits.images,

@@ -1,60 +1,30 @@
 """The studio behind its page: a folder, a backbone, what is found out of them, a model; under one lock."""
 
 import importlib
-import io
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 
-from cocoop.data import Dataset, Item
-from cocoop.data.decode import decode_photo
-from cocoop.data.own.source import TEMPLATE
-from cocoop.deploy.serve.limits import DEFAULT, Limits, Refused
+from cocoop.deploy.serve.limits import Refused
 from cocoop.deploy.studio.asked import Asked
 from cocoop.deploy.studio.background import Background, Known
 from cocoop.deploy.studio.folder import Folder
 from cocoop.deploy.studio.learned import Learned, Score
 from cocoop.deploy.studio.listing import Found, Images
+from cocoop.deploy.studio.loading import Loading, Options
 from cocoop.deploy.studio.pictures import Pictures
-from cocoop.deploy.studio.save import PARTS, Saved, What, labelled, save_folder, save_model, save_onnx, table
-from cocoop.errors import UsageError, in_words
+from cocoop.deploy.studio.save import Saved, Saves, What
+from cocoop.errors import in_words
 from cocoop.utils.display import reason
 
 if TYPE_CHECKING:  # the page is there before torch is loaded
-    from cocoop.backbones.clip import Backbone
     from cocoop.deploy.studio.features import Features
     from cocoop.deploy.studio.texts import NameTexts
     from cocoop.deploy.studio.training import Training
-
-AUTO = "auto"  # what can be had here
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a folder is opened.
-
-    Attributes:
-        out: where models and copies are saved.
-        backbone: its name; "auto" for what can be had here.
-        template: the zero-shot prompt, with `{}` for the class name.
-        device: where the backbone is put.
-        precision: of it.
-        memory_budget: bytes for the text encoder; None for what the machine allows.
-        limits: what is refused.
-    """
-
-    out: Path
-    backbone: str = AUTO
-    template: str = TEMPLATE
-    device: str = AUTO
-    precision: str = AUTO
-    memory_budget: int | None = None
-    limits: Limits = DEFAULT
 
 
 class Studio:
@@ -68,6 +38,8 @@ class Studio:
         version: goes up with everything that lists show.
         pictures: of the images.
         features: of the images; None until the backbone is loaded.
+        loading: of the backbone.
+        saves: what is taken away.
         found: what was found out so far.
         learned: the model; None without one.
         training: the last training; None before the first.
@@ -84,14 +56,12 @@ class Studio:
         self.found = Found()
         self.learned: Learned | None = None
         self.training: "Training | None" = None
-        self.warning = self.error = ""
-        self.saved: dict[str, Saved] = {}
+        self.loading = Loading(folder.root, options)
+        self.saves = Saves(options.out)
         self._trained_on = (folder.names, folder.labels)
         self._held: frozenset[int] = frozenset()
-        self._saving = threading.Lock()
         self.taking = threading.Lock()  # held by whoever writes images into the folder
         self._stopped = False
-        self._said = io.StringIO()  # while the backbone is loaded
         self._loader = threading.Thread(target=self._load, name="backbone", daemon=True)
         self._background = Background(self._known, self._publish, self._failed)
 
@@ -113,21 +83,16 @@ class Studio:
             features.stop()
 
     @property
-    def loading(self) -> bool:
+    def waiting(self) -> bool:
         """Whether the backbone is still being loaded."""
-        return self.features is None and not self.error
-
-    @property
-    def doing(self) -> str:
-        """What was said last while the backbone is loaded, such as that it is fetched."""
-        return self._said.getvalue().strip().rpartition("\n")[2]
+        return self.features is None and not self.loading.error
 
     @property
     def busy(self) -> bool:
         """Whether anything runs in the background."""
         running = self.training is not None and self.training.progress.state == "running"
         finding = self.features is not None and (self.features.busy or self._background.busy)
-        return self.loading or running or finding
+        return self.waiting or running or finding
 
     def change(self, change: Callable[[Folder], None]) -> list[int]:
         """Change names or labels; return the places of images whose label is another now.
@@ -151,8 +116,7 @@ class Studio:
             fresh = self.folder.ids[before:]
             if self.features and fresh:
                 self.features.add(fresh, self.folder.paths[before:])
-                if not before and not self.warning:
-                    self.warning = self._photographs()
+                self.loading.look(self.features.backbone, self.folder.paths)
             self.version += 1
             self._background.notify()
         return ids
@@ -194,8 +158,8 @@ class Studio:
 
     def can_train(self) -> str:
         """Return why nothing can be trained yet, or ""."""
-        if self.error:
-            return self.error
+        if self.loading.error:
+            return self.loading.error
         if self.features is None:
             return "the backbone is still being loaded"
         if len(np.unique(self.folder.labels[self.folder.labels >= 0])) < 2:
@@ -248,94 +212,29 @@ class Studio:
             self.training.cancel()
 
     def save(self, what: What, overwrite: bool) -> Saved:
-        """Save something.
-
-        Raises:
-            Refused: something is being saved already, or there is no model.
-            CocoopError: it cannot be saved, or is there already.
-        """
-        if not self._saving.acquire(blocking=False):
-            raise Refused(409, "something is being saved; wait until it is")
-        try:
-            saved = self._save(what, overwrite)
-        except (UsageError, OSError) as error:
-            raise Refused(409, str(error)) from None
-        finally:
-            self._saving.release()
+        """Save something; raises as `Saves.save` does."""
         with self.lock:
-            self.saved[what] = saved
-        return saved
-
-    def _save(self, what: What, overwrite: bool) -> Saved:
-        out, folder = self.options.out, self.folder
-        place = out / PARTS.get(what, "")
-        if what in PARTS and not overwrite and place.exists() and (place.is_file() or any(place.iterdir())):
-            raise Refused(409, f"{place} is there already; save again to replace it")
-        if what == "table":
-            with self.lock:
-                return table(folder, out)
-        if what == "folder":
-            with self.lock:
-                items = labelled(folder)
-            return save_folder(folder.root, items, out, overwrite)
-        if (learned := self.learned) is None:
-            raise Refused(409, "there is no model yet; train one first")
-        if what == "onnx":
-            image = folder.root / folder.paths[0] if folder.paths else None
-            return save_onnx(learned, image, out, overwrite)
-        right, zero = self.scores()
-        return save_model(learned, right, zero, folder.root, out, overwrite)
+            learned, scores = self.learned, self.scores() if self.learned else None
+        return self.saves.save(what, overwrite, self.folder, self.lock, learned, scores)
 
     def _load(self) -> None:
-        try:
-            from cocoop.deploy.studio.features import Features
-            from cocoop.deploy.studio.texts import NameTexts
-
-            clip = self._backbone()
-            features = Features(clip, self.folder.root, self._encoded)
-            texts = NameTexts(clip, self.options.template, self.options.memory_budget)
-        except Exception as error:
-            self.error = in_words(error) or reason(error)
+        clip = self.loading.load(list(self.folder.paths))
+        if clip is None:
             return
+        from cocoop.deploy.studio.features import Features
+        from cocoop.deploy.studio.texts import NameTexts
+
+        features = Features(clip, self.folder.root, self._encoded)
+        texts = NameTexts(clip, self.options.template, self.options.memory_budget)
         with self.lock:
             if self._stopped:
                 return
             features.add(self.folder.ids, self.folder.paths)
             self.features, self.texts = features, texts
+            self.loading.look(clip, self.folder.paths)
             self.version += 1
             features.start()
             self._background.start()
-
-    def _backbone(self) -> "Backbone":
-        from cocoop.estimator.backbone import backbone_for
-
-        options, said = self.options, self._said
-        console = Console(file=said, width=10_000)
-        clip = backbone_for(options.backbone, self._data(), options.device, options.precision, console)
-        self.warning = " ".join(
-            line.removeprefix("warning: ")
-            for line in said.getvalue().splitlines()
-            if line.startswith("warning: ")
-        )
-        return clip
-
-    def _data(self) -> Dataset:
-        items = tuple(Item(path, 0, "") for path in self.folder.paths)
-        return Dataset(
-            self.folder.root.name, TEMPLATE, self.folder.root, {"test": items}, decode=decode_photo
-        )
-
-    def _photographs(self) -> str:
-        """Return the warning that is due where images came into an empty folder."""
-        from cocoop.backbones.clip import EMBEDDED
-        from cocoop.estimator.backbone import warn_of_photographs
-
-        assert self.features is not None
-        if self.features.backbone.name != EMBEDDED:
-            return ""
-        said, data = io.StringIO(), self._data()
-        warn_of_photographs(data, data.splits["test"], Console(file=said, width=10_000))
-        return said.getvalue().strip().removeprefix("warning: ")
 
     def _encoded(self) -> None:
         with self.lock:

@@ -33,7 +33,9 @@ def try_names(
     """
     features, texts, limit = studio.features, studio.texts, studio.options.limits.classes
     if features is None or texts is None:
-        raise Refused(409, studio.error or "the backbone is still being loaded; try again in a few seconds")
+        raise Refused(
+            409, studio.loading.error or "the backbone is still being loaded; try again in a few seconds"
+        )
     if len(words) > limit:
         raise Refused(422, f"{len(words)} names are too many; give at most {limit}")
     names = _named(words)
