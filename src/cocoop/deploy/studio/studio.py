@@ -19,6 +19,7 @@ from cocoop.deploy.studio.loading import Loading, Options
 from cocoop.deploy.studio.pictures import Pictures
 from cocoop.deploy.studio.save import Saved, Saves, What
 from cocoop.errors import in_words
+from cocoop.methods import METHODS
 from cocoop.utils.display import reason
 
 if TYPE_CHECKING:  # the page is there before torch is loaded
@@ -67,6 +68,7 @@ class Studio:
 
     def start(self) -> None:
         """Load the backbone, and find out what there is, in the background."""
+        METHODS.names()  # looked through before several threads ask
         self._loader.start()
         # what groups are made with takes a second to import, which can be meanwhile
         threading.Thread(target=importlib.import_module, args=["sklearn.cluster"], daemon=True).start()
