@@ -101,8 +101,11 @@ def picture(page: Any, name: str) -> None:
 
 
 def type_names(page: Any, names: str) -> None:
+    from playwright.sync_api import expect
+
     page.fill("#name", names)
     page.press("#name", "Enter")
+    expect(page.locator("#name")).to_have_value("")  # taken
 
 
 def stood_on(page: Any) -> str:
