@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -27,6 +28,11 @@ MANY = 10_000
 IN_PAGE = 150  # tiles that a screen and some rows beyond it have at most
 LIVE = "#said"
 PATIENCE = 60_000  # milliseconds; a busy machine takes long to load a backbone
+DROP = """([name, text]) => {
+    const data = new DataTransfer();
+    data.items.add(new File([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))], name));
+    document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
+}"""
 FLAWS = (Path(__file__).parent / "accessible.js").read_text(encoding="utf-8")
 
 
@@ -127,13 +133,18 @@ def test_an_empty_folder_becomes_a_model(chromium: Any, drawings: Path, tmp_path
     folder.mkdir()
     with studio(folder) as (address, _), page_at(chromium, address) as page:
         expect(page.locator("#empty")).to_contain_text("There are no images yet")
+        page.evaluate(DROP, [images[0].name, b64encode(images[0].read_bytes()).decode()])
+        expect(page.locator("#uploading")).to_contain_text("1 image added")
         page.set_input_files("#files", [*images, broken])
-        expect(page.locator("#uploading")).to_contain_text(f"{len(images)} images added")
+        expect(page.locator("#uploading")).to_contain_text(
+            f"{len(images) - 1} images added. 1 image was there already"
+        )
         expect(page.locator("#uploading li")).to_contain_text("words.png")
         page.get_by_role("button", name="Close").first.click()
         type_names(page, ", ".join(NAMES))
         expect(page.locator(".tile .chance").first).to_contain_text("%")
 
+        explore(page)
         page.locator(".tile").first.focus()  # from here on with the keyboard alone
         for _ in images:
             name = next(name for name in NAMES if name.replace(" ", "_") in stood_on(page))
@@ -166,6 +177,38 @@ def test_an_empty_folder_becomes_a_model(chromium: Any, drawings: Path, tmp_path
         sum(name.replace(" ", "_") in str(image) for name, image in zip(answers, images, strict=True))
         > len(images) // 2
     )
+
+
+def explore(page: Any) -> None:
+    """Label in every other way, and take it back."""
+    from playwright.sync_api import expect
+
+    page.locator(".tile").nth(1).focus()
+    page.keyboard.press("a")
+    expect(page.locator(".tile.labelled")).to_have_count(1)
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("l")
+    page.keyboard.type("melon")
+    page.keyboard.press("Enter")
+    expect(page.locator(".tile.labelled .name")).to_have_text([re.compile(".+"), "watermelon", "watermelon"])
+    page.keyboard.press("Enter")
+    page.keyboard.press("2")
+    expect(page.locator("#preview-path")).to_contain_text(page.locator(".tile").nth(5).get_attribute("title"))
+    page.keyboard.press("Escape")
+    page.click("#tab-unlabelled")
+    page.locator(".tile").first.click()
+    page.keyboard.press("1")
+    expect(page.locator("#renew")).to_contain_text("1 label changed")
+    expect(page.locator(".tile.labelled")).to_have_count(1)  # it does not jump away
+    page.keyboard.press("u")
+    expect(page.locator(".tile.labelled")).to_have_count(0)
+    page.click("#tab-groups")
+    page.locator(".group").get_by_role("button", name="Label ").first.click()
+    expect(page.get_by_role("button", name="Undo")).to_have_attribute("title", re.compile(r"Undo: label \d+"))
+    for left in ("5", "4", "3", "1", "0"):
+        page.click("#undo")
+        expect(page.locator("#tab-labelled .number")).to_have_text(left)
+    page.click("#tab-all")
 
 
 def test_a_kill_loses_nothing(chromium: Any, drawings: Path, tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ find("files").addEventListener("change", (event) => {
   event.target.value = ""; // so that the same file can be chosen again
 });
 
+addEventListener("paste", (event) => event.clipboardData.files.length && send(event.clipboardData.files));
+
 const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
 addEventListener("dragover", (event) => {
   if (!carriesFiles(event)) return;

@@ -2,7 +2,7 @@
 
 import { find, make } from "./dom.js";
 import { items, onItems, want } from "./items.js";
-import { extend, onSelection, select, selection, toggle } from "./selection.js";
+import { extend, onSelection, select, selection, standOn, toggle } from "./selection.js";
 import { dropTile, fillTile, makeTile } from "./tile.js";
 import { onView, open, view } from "./view.js";
 
@@ -133,6 +133,7 @@ onSelection(drawSoon);
 scroller.addEventListener("scroll", drawSoon, { passive: true });
 new ResizeObserver(() => lay(false)).observe(scroller);
 
+grid.addEventListener("focusin", (event) => standOn(Number(event.target.dataset.place))); // a screen reader goes where it likes
 grid.addEventListener("mousedown", (event) => {
   const tile = event.target.closest(".tile");
   if (!tile || event.button) return;

@@ -14,7 +14,7 @@ function drawFeatures() {
   const bar = find("features-bar");
   if (busy) Object.assign(bar, { max: total, value: done });
   else bar.removeAttribute("value");
-  find("features-text").textContent = busy ? `${count(done)} of ${many(total, "image")} looked at. ${left(eta)}`.trim() : "The model of images is being loaded.";
+  find("features-text").textContent = busy ? `${count(done)} of ${many(total, "image")} looked at. ${left(eta)}`.trim() : `Loading. ${sentence(state.backbone.doing)}`.trim();
 }
 
 function drawNotices() {

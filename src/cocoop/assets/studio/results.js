@@ -6,6 +6,8 @@ import { show } from "./grid.js";
 import { onState, state } from "./state.js";
 import { many, percent } from "./words.js";
 
+const MOST = 40; // classes in the table; of more, those with the most mistakes
+
 let shown = "";
 
 /** A name, its accuracy as a number and as a bar, and the 95% interval upon it. */
@@ -40,17 +42,25 @@ function cell(number, names, row, column) {
   return make("td", { class: row === column ? "right" : "wrong" }, button);
 }
 
+/** The places of the classes to show, in their order. */
+function worst(counts) {
+  const mistakes = counts.map((row, place) => row.reduce((sum, number, column) => sum + (column === place ? 0 : number + counts[column][place]), 0));
+  const places = counts.map((_, place) => place).sort((one, other) => mistakes[other] - mistakes[one]);
+  return places.slice(0, MOST).sort((one, other) => one - other);
+}
+
 function drawConfusion({ confusion: { names, counts }, per_class: each }) {
+  const places = worst(counts);
   const head = (words, scope) => make("th", { scope, title: words }, make("span", {}, words));
-  const rows = counts.map((row, place) => {
-    const one = each?.[place];
-    const share = one?.images ? percent(one.correct / one.images) : "";
-    return make("tr", {}, head(names[place], "row"), ...row.map((number, column) => cell(number, names, place, column)),
-      make("td", { class: "recall" }, share));
+  const rows = places.map((row) => {
+    const { images, correct } = each[row];
+    const cells = places.map((column) => cell(counts[row][column], names, row, column));
+    return make("tr", {}, head(names[row], "row"), ...cells, make("td", { class: "recall" }, images ? percent(correct / images) : ""));
   });
-  const top = make("tr", {}, make("td", {}), ...names.map((name) => head(name, "col")), make("th", { scope: "col", class: "recall" }, "right"));
+  const top = make("tr", {}, make("td", {}), ...places.map((place) => head(names[place], "col")), make("th", { scope: "col", class: "recall" }, "right"));
+  const part = places.length < names.length ? ` The ${MOST} of ${names.length} classes with the most mistakes.` : "";
   find("confusion").replaceChildren(
-    make("p", { class: "hint", id: "confusion-words" }, "Rows are labels, columns are answers. A number shows its images."),
+    make("p", { class: "hint", id: "confusion-words" }, `Rows are labels, columns are answers. A number shows its images.${part}`),
     make("div", { class: "scrolled", tabindex: "0", role: "region", "aria-labelledby": "confusion-words" },
       make("table", {}, make("thead", {}, top), make("tbody", {}, ...rows))));
 }
@@ -59,7 +69,7 @@ async function draw() {
   const model = state.model;
   find("results").hidden = !model;
   find("stale").hidden = !model?.stale;
-  const key = JSON.stringify(model && { ...model, stale: 0 });
+  const key = JSON.stringify(model && [{ ...model, stale: 0 }, model.stale ? state.version : 0]);
   if (!model || key === shown) return;
   shown = key;
   drawScores(model);

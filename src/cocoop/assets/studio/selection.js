@@ -14,6 +14,13 @@ export function select(place) {
   hold([view.ids[selection.focus]]);
 }
 
+/** Stand on an image without selecting it. */
+export function standOn(place) {
+  if (place === selection.focus) return;
+  selection.focus = selection.anchor = place;
+  hold(selection.ids);
+}
+
 /** Select from where the selection began to here. */
 export function extend(place) {
   selection.focus = bound(place);
