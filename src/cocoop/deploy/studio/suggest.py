@@ -1,13 +1,13 @@
 """What features tell of images: names, groups, what to label next, labels that look wrong. Pure functions."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-GROUPS = (4, 48)  # as many at least, where there are as many images, and at most
-MEMBERS = 25  # images of a group, about
+GROUPS = (4, 48)  # at least, where there are as many images, and at most; between them the root of the images
 NEXT = 256  # images that are proposed to be labelled next
 POOL = 2048  # of the least certain ones, from which these are chosen
 SHOWN = 3  # names that are suggested for an image
@@ -50,7 +50,7 @@ def groups(unit: Float[ndarray, "n d"], seed: int = 0) -> tuple[Int[ndarray, " n
         return np.empty(0, np.int32), np.empty((0, unit.shape[1]), unit.dtype)
     from sklearn.cluster import MiniBatchKMeans  # a second to import
 
-    count = min(len(unit), max(GROUPS[0], min(GROUPS[1], len(unit) // MEMBERS)))
+    count = min(len(unit), max(GROUPS[0], min(GROUPS[1], round(math.sqrt(len(unit))))))
     means = MiniBatchKMeans(count, random_state=seed, batch_size=1024, n_init=1, max_iter=30)
     found = means.fit(unit).labels_
     sizes = np.bincount(found, minlength=count)
