@@ -305,6 +305,27 @@ def test_names_are_text_and_nothing_else(chromium: Any, labelled: str) -> None:
         expect(page.locator("#names li")).to_have_count(len(NAMES))
 
 
+def test_what_is_refused_is_said_and_taken_back(chromium: Any, labelled: str) -> None:
+    from playwright.sync_api import expect
+
+    with page_at(chromium, labelled) as page:
+        page.route(
+            "**/api/label", lambda route: route.fulfill(status=409, json={"error": "the disk is full"})
+        )
+        expect(page.locator(".tile.labelled").first).to_be_visible()
+        before = counts(page)
+        page.locator(".tile").first.click()
+        page.keyboard.press("Delete")
+        expect(page.locator("#label-problem")).to_have_text("The disk is full.")
+        expect(page.locator(".tile").first).to_have_class(re.compile("labelled"))
+        assert counts(page) == before
+        page.unroute("**/api/label")
+        page.fill("#name", "x" * 300)
+        page.press("#name", "Enter")
+        expect(page.locator("#name-problem")).not_to_be_empty()
+        expect(page.locator("#name")).to_have_value("x" * 300)  # what was typed stays
+
+
 def test_a_training_is_watched_and_cancelled(chromium: Any, labelled: str) -> None:
     from playwright.sync_api import expect
 
@@ -343,9 +364,14 @@ def test_a_phone_is_wide_enough_to_try_names(chromium: Any, labelled: str) -> No
         expect(page.locator(".tile").first).to_be_visible()
         picture(page, "phone-images")
         page.get_by_role("button", name="Try", exact=True).click()
-        page.fill("#try-names", "something sweet, something baked, <i>fruit</i>")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url) if "/api/try" in request.url else None)
+        words = "something sweet, something baked, <i>fruit</i>"
+        page.locator("#try-names").press_sequentially(words, delay=5)
         expect(page.locator("#tried > li").first).to_contain_text("%")
+        expect(page.locator("#tried > li").first).to_contain_text("<i>fruit</i>")
         assert page.locator("#tried i:not(.share)").count() == 0
+        assert len(asked) <= len(words) // 5  # it waits until the typing pauses
         picture(page, "phone-try")
         page.fill("#try-names", "x" * 300)
         expect(page.locator("#try-problem")).not_to_be_empty()

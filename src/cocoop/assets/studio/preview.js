@@ -29,7 +29,7 @@ export function lookAt(place) {
 }
 
 function build() {
-  const step = (by, words, sign) => make("button", { type: "button", "aria-label": words, title: words, click: () => go(by) }, sign);
+  const step = (by, words, sign) => make("button", { type: "button", "aria-label": words, title: words, autofocus: by === 1, click: () => go(by) }, sign);
   dialog.append(
     make("header", {}, parts.path, parts.place, step(-1, "Previous image", "←"), step(1, "Next image", "→"),
       make("button", { type: "button", click: () => dialog.close() }, "Close")),

@@ -32,9 +32,7 @@ async function save(what, overwrite) {
 }
 
 function offerOverwrite(what) {
-  const { words } = buttons.get(what);
-  const again = make("button", { type: "button", click: () => save(what, true) }, `Replace the ${words.toLowerCase()}`);
-  find("save-problem").append(" ", again);
+  find("save-problem").append(" ", make("button", { type: "button", click: () => save(what, true) }, "Replace it"));
 }
 
 function show(what, { path, command, words }) {
