@@ -203,6 +203,22 @@ def test_labels_of_images_that_are_gone_are_said_and_kept(tmp_path: Path) -> Non
     assert (tmp_path / "labels.csv.before2").exists()
 
 
+def test_a_table_that_was_edited_meanwhile_is_kept(tmp_path: Path) -> None:
+    folder = open_folder(write(tmp_path, "a.png", "b.png"))
+    folder.label({0: "x"})
+    folder.label({1: "y"})
+    assert not (tmp_path / "labels.csv.before").exists()
+    edited = "path,label\na.png,by hand\n"
+    (tmp_path / "labels.csv").write_text(edited)
+    folder.label({1: "z"})
+    assert (tmp_path / "labels.csv.before").read_text() == edited
+    assert (tmp_path / "labels.csv").read_text() == "path,label\na.png,x\nb.png,z\n"
+    (tmp_path / "labels.csv").unlink()
+    folder.rename([(each, None) for each in folder.names])  # changes nothing
+    folder.write()
+    assert labelled(open_folder(tmp_path)) == {"a.png": "x", "b.png": "z"}
+
+
 def test_names_that_differ_in_case_alone_are_one(tmp_path: Path) -> None:
     write(tmp_path, "a.png", "b.png", "c.png")
     (tmp_path / "labels.csv").write_text("path,label\na.png,Red apple\nb.png,red_apple\nc.png,pear\n")

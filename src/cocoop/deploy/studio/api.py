@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from cocoop.deploy.serve.form import Form
@@ -83,6 +83,25 @@ class SaveBody(Body):
     overwrite: bool = False
 
 
+def read_wanted(
+    view: View = "all",
+    label: str | None = None,
+    group: int | None = None,
+    true: str | None = None,
+    predicted: str | None = None,
+) -> Wanted:
+    """Read off a query which images are wanted. Raises Refused for half a cell of the confusion."""
+    if (true is None) != (predicted is None):
+        raise Refused(422, "give true and predicted, or none of them")
+    cell = None if true is None or predicted is None else (true, predicted)
+    return Wanted(view, label, group, cell)
+
+
+Offset = Annotated[int, Query(ge=0)]
+Count = Annotated[int, Query(ge=0, le=PAGE)]
+Images = Annotated[Wanted, Depends(read_wanted)]
+
+
 def add_api(app: FastAPI, studio: Studio) -> None:
     """Put the API of a studio into an application."""
     _add_lists(app, studio)
@@ -97,30 +116,17 @@ def _add_lists(app: FastAPI, studio: Studio) -> None:
 
     @app.get("/api/images")
     def images(
-        ids: str | None = None,
-        offset: Offset = 0,
-        count: Count = 100,
-        view: View = "all",
-        label: str | None = None,
-        group: int | None = None,
-        true: str | None = None,
-        predicted: str | None = None,
+        wanted: Images, ids: str | None = None, offset: Offset = 0, count: Count = 100
     ) -> dict[str, Any]:
         if ids is not None:
             places = [_place(studio, identity) for identity in ids.split(",")[:PAGE] if identity]
             return shown.some(studio, places)
-        return shown.images(studio, _wanted(view, label, group, true, predicted), offset, count)
+        return shown.images(studio, wanted, offset, count)
 
     @app.get("/api/ids")
-    def ids(
-        view: View = "all",
-        label: str | None = None,
-        group: int | None = None,
-        true: str | None = None,
-        predicted: str | None = None,
-    ) -> dict[str, Any]:
+    def ids(wanted: Images) -> dict[str, Any]:
         with studio.lock:
-            places = listed(_wanted(view, label, group, true, predicted), studio.images())
+            places = listed(wanted, studio.images())
             return {"version": studio.version, "ids": [studio.folder.ids[i] for i in places[:ALL].tolist()]}
 
     @app.get("/api/groups")
@@ -208,25 +214,12 @@ def _add_learning(app: FastAPI, studio: Studio) -> None:
         return problem(422 if isinstance(error, UsageError) else 409, str(error))
 
 
-Offset = Annotated[int, Query(ge=0)]
-Count = Annotated[int, Query(ge=0, le=PAGE)]
-
-
 def _changed(studio: Studio, change: Callable[[Folder], None]) -> dict[str, Any]:
     with studio.lock:
         changed, folder = studio.change(change), studio.folder
         words = [*folder.words(), None]
         pairs = [{"id": folder.ids[place], "label": words[folder.labels[place]]} for place in changed]
         return {**shown.state(studio), "changed": pairs}
-
-
-def _wanted(
-    view: View, label: str | None, group: int | None, true: str | None, predicted: str | None
-) -> Wanted:
-    if (true is None) != (predicted is None):
-        raise Refused(422, "give true and predicted, or none of them")
-    cell = None if true is None or predicted is None else (true, predicted)
-    return Wanted(view, label, group, cell)
 
 
 def _renamed(folder: Folder, body: NamesBody) -> list[tuple[Name, str | None]]:

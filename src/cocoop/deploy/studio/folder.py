@@ -5,9 +5,8 @@ labels.csv    path,label of every labelled image: a table that `cocoop fit` read
 names.json    {"name": ["name", "phrase", ...]}, as `--names` reads it
 ```
 
-Both are written whole at every change, so that a crash loses nothing that was said. The first time, labels
-are those that the folder tells by itself: by class folders or by a table. A table that another tool wrote, or
-one that would lose rows, is kept beside as `labels.csv.before`.
+Both are written whole at every change, so that a crash loses nothing that was said. A table that somebody
+else wrote, before or meanwhile, or one that would lose rows, is kept beside as `labels.csv.before`.
 """
 
 import hashlib
@@ -72,6 +71,7 @@ class Folder:
         self.place = {each: index for index, each in enumerate(self.ids)}
         self._cells = [cell(path) for path in self.paths]
         self._written = b""  # the table
+        self._seen = stamp(self.root / LABELS)  # of it, as it was read or written
 
     def words(self) -> list[str]:
         """The names as texts."""
@@ -165,16 +165,16 @@ class Folder:
         if self.read_only:
             raise CocoopError(self.read_only)
         try:
-            if self.keep_before:
+            if self.keep_before or stamp(self.root / LABELS) != self._seen:
                 keep(self.root / LABELS)
-                self.keep_before = False
+                self.keep_before, self._written = False, b""
             table, called = (
                 self._table(names, labels),
                 {each.name: [each.name, *each.others] for each in names},
             )
             if table != self._written:
                 write_bytes(self.root / LABELS, table)
-                self._written = table
+                self._written, self._seen = table, stamp(self.root / LABELS)
             if names != self.names or not (self.root / NAMES).exists():
                 write_json(self.root / NAMES, called)
         except OSError as error:
@@ -218,6 +218,15 @@ def cell(text: str) -> str:
     """Return a text as a cell of a table, quoted where a reader could take it for something else."""
     plain = text == text.strip() and not any(sign in text for sign in ',"\r\n')
     return text if plain else '"' + text.replace('"', '""') + '"'
+
+
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Return the size of a file and when it was changed; None where there is none."""
+    try:
+        info = path.stat()
+    except OSError:
+        return None
+    return info.st_size, info.st_mtime_ns
 
 
 def keep(path: Path) -> None:
