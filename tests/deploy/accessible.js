@@ -6,7 +6,8 @@
   const byId = (element, attribute) => document.getElementById(element.getAttribute(attribute) ?? "")?.innerText;
   const named = (one) =>
     one.getAttribute("aria-label") || byId(one, "aria-labelledby") || one.labels?.[0]?.innerText || one.innerText;
-  const controls = "button, input, select, textarea, progress, dialog, " +
+  const controls =
+    "button, input, select, textarea, progress, dialog, " +
     "[role=grid], [role=gridcell], [role=tab], [role=tablist], [role=region], [role=toolbar]";
 
   const pointers = ["for", "aria-labelledby", "aria-describedby", "aria-controls"];
@@ -16,7 +17,8 @@
 
   // WCAG 2: the contrast of a text with what is behind it
   const channel = (value) => (value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
-  const light = (rgb) => rgb.reduce((sum, value, place) => sum + [0.2126, 0.7152, 0.0722][place] * channel(value / 255), 0);
+  const light = (rgb) =>
+    rgb.reduce((sum, value, place) => sum + [0.2126, 0.7152, 0.0722][place] * channel(value / 255), 0);
   const numbers = (colour) => colour.match(/[\d.]+/g).map(Number);
   const behind = (one) => {
     const colour = numbers(getComputedStyle(one).backgroundColor);
@@ -35,4 +37,4 @@
     pale: shown(all("body *").filter((one) => text(one) && !one.closest(":disabled, .unseen") && pale(one))),
     undescribed: shown(all("img:not([alt])")),
   };
-}
+};

@@ -57,7 +57,13 @@ function report(words, problems = []) {
   const box = find("uploading");
   const list = problems.length ? make("ul", {}, ...problems.map((problem) => make("li", {}, problem))) : null;
   box.hidden = false;
-  box.replaceChildren(...[words, list, make("button", { type: "button", class: "link", click: () => (box.hidden = true) }, "Close")].filter(Boolean));
+  box.replaceChildren(
+    ...[
+      words,
+      list,
+      make("button", { type: "button", class: "link", click: () => (box.hidden = true) }, "Close"),
+    ].filter(Boolean),
+  );
 }
 
 find("files").addEventListener("change", (event) => {

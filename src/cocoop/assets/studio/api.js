@@ -15,7 +15,8 @@ export class Silence extends Error {}
 export async function ask(method, path, body, signal) {
   const options = { method, signal };
   if (body instanceof FormData) options.body = body;
-  else if (body !== undefined) Object.assign(options, { body: JSON.stringify(body), headers: { "content-type": "application/json" } });
+  else if (body !== undefined)
+    Object.assign(options, { body: JSON.stringify(body), headers: { "content-type": "application/json" } });
   let answer;
   try {
     answer = await fetch(`api/${path}`, options);

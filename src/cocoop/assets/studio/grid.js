@@ -19,7 +19,10 @@ let width = 0;
 let drawing = 0;
 
 /** How many places a key moves: down a row, down a page. */
-export const reach = () => ({ row: columns, page: columns * Math.max(1, Math.floor(scroller.clientHeight / height())) });
+export const reach = () => ({
+  row: columns,
+  page: columns * Math.max(1, Math.floor(scroller.clientHeight / height())),
+});
 
 /** Put the keyboard on the image that the selection stands on, in sight. */
 export function stand() {
@@ -133,7 +136,8 @@ onSelection(drawSoon);
 scroller.addEventListener("scroll", drawSoon, { passive: true });
 new ResizeObserver(() => lay(false)).observe(scroller);
 
-grid.addEventListener("focusin", (event) => standOn(Number(event.target.dataset.place))); // a screen reader goes where it likes
+// a screen reader goes where it likes
+grid.addEventListener("focusin", (event) => standOn(Number(event.target.dataset.place)));
 grid.addEventListener("mousedown", (event) => {
   const tile = event.target.closest(".tile");
   if (!tile || event.button) return;

@@ -32,23 +32,61 @@ async function draw() {
 function drawGroups(groups) {
   const held = document.activeElement?.closest?.("#groups [data-held]")?.dataset.held;
   find("groups").replaceChildren(...groups.map(card));
-  if (held) find("groups").querySelector(`[data-held="${CSS.escape(held)}"]`)?.focus();
+  if (held)
+    find("groups")
+      .querySelector(`[data-held="${CSS.escape(held)}"]`)
+      ?.focus();
 }
 
 function card({ group, count: number, unlabelled, ids, suggestion }) {
   const title = `Group ${group + 1}`;
-  const pictures = ids.map((id) => make("img", { src: `api/thumb/${id}`, alt: "", loading: "lazy", draggable: "false" }));
-  const choice = make("select", {
-    "aria-label": `Label for ${title}`, "data-held": `choice-${group}`, change: () => chosen.set(group, choice.value),
-  }, ...state.names.map(({ name }) => make("option", { value: name }, name)));
-  const guess = chosen.get(group) ?? suggestion?.name;
+  const pictures = ids.map((id) =>
+    make("img", { src: `api/thumb/${id}`, alt: "", loading: "lazy", draggable: "false" }),
+  );
+  const choice = make(
+    "select",
+    {
+      "aria-label": `Label for ${title}`,
+      "data-held": `choice-${group}`,
+      change: () => chosen.set(group, choice.value),
+    },
+    ...state.names.map(({ name }) => make("option", { value: name }, name)),
+  );
+  const listed = (wanted) => state.names.some(({ name }) => name === wanted);
+  const guess = [chosen.get(group), suggestion?.name].find(listed);
   if (guess !== undefined) choice.value = guess;
-  const give = make("button", { type: "button", "data-held": `give-${group}`, click: () => labelGroup(group, choice.value) }, unlabelled === number ? `Label all ${count(number)}` : `Label the other ${count(unlabelled)}`);
+  const give = make(
+    "button",
+    { type: "button", "data-held": `give-${group}`, click: () => labelGroup(group, choice.value) },
+    unlabelled === number ? `Label all ${count(number)}` : `Label the other ${count(unlabelled)}`,
+  );
   choice.disabled = give.disabled = !state.names.length || !unlabelled;
-  return make("section", { class: "group", "aria-label": title },
-    make("header", {}, make("h3", {}, title), make("p", { class: "hint" }, many(number, "image") + (suggestion ? `, perhaps ${suggestion.name} (${percent(suggestion.p)})` : "")),
-      make("div", { class: "row" }, choice, give)),
-    make("button", { type: "button", class: "strip", "aria-label": `Look at ${title}`, "data-held": `look-${group}`, click: () => show({ view: "all", group }) }, ...pictures));
+  return make(
+    "section",
+    { class: "group", "aria-label": title },
+    make(
+      "header",
+      {},
+      make("h3", {}, title),
+      make(
+        "p",
+        { class: "hint" },
+        many(number, "image") + (suggestion ? `, perhaps ${suggestion.name} (${percent(suggestion.p)})` : ""),
+      ),
+      make("div", { class: "row" }, choice, give),
+    ),
+    make(
+      "button",
+      {
+        type: "button",
+        class: "strip",
+        "aria-label": `Look at ${title}`,
+        "data-held": `look-${group}`,
+        click: () => show({ view: "all", group }),
+      },
+      ...pictures,
+    ),
+  );
 }
 
 async function labelGroup(group, name) {

@@ -26,13 +26,24 @@ const LIST = [
 ];
 
 const MOVES = {
-  ArrowLeft: () => -1, ArrowRight: () => 1, ArrowUp: () => -reach().row, ArrowDown: () => reach().row,
-  PageUp: () => -reach().page, PageDown: () => reach().page, Home: () => -Infinity, End: () => Infinity,
+  ArrowLeft: () => -1,
+  ArrowRight: () => 1,
+  ArrowUp: () => -reach().row,
+  ArrowDown: () => reach().row,
+  PageUp: () => -reach().page,
+  PageDown: () => reach().page,
+  Home: () => -Infinity,
+  End: () => Infinity,
 };
 
 const COMMANDS = {
-  a: acceptSelected, l: pick, u: renew, Delete: () => labelSelected(null), Backspace: () => labelSelected(null),
-  "/": () => find("name").focus(), "?": showKeys,
+  a: acceptSelected,
+  l: pick,
+  u: renew,
+  Delete: () => labelSelected(null),
+  Backspace: () => labelSelected(null),
+  "/": () => find("name").focus(),
+  "?": showKeys,
 };
 
 const writes = (element) => element.closest("input, textarea, select, [contenteditable]") && element.type !== "range";
@@ -75,7 +86,13 @@ function onKey(event) {
   if (event.defaultPrevented || writes(event.target)) return;
   const grid = event.target.closest("#grid");
   if (document.querySelector("dialog[open]")) return;
-  const here = grid || event.target === document.body || event.target === find("images") || event.ctrlKey || event.metaKey || event.key === "?";
+  const here =
+    grid ||
+    event.target === document.body ||
+    event.target === find("images") ||
+    event.ctrlKey ||
+    event.metaKey ||
+    event.key === "?";
   if ((grid && inGrid(event)) || (here && anywhere(event))) event.preventDefault();
 }
 
@@ -83,8 +100,11 @@ function onKey(event) {
 export function showKeys() {
   const dialog = find("keys");
   const rows = LIST.map(([keys, words]) => make("tr", {}, make("th", { scope: "row" }, keys), make("td", {}, words)));
-  dialog.replaceChildren(make("h2", { id: "keys-title" }, "Keys"), make("table", {}, make("tbody", {}, ...rows)),
-    make("form", { method: "dialog" }, make("button", { class: "main" }, "Close")));
+  dialog.replaceChildren(
+    make("h2", { id: "keys-title" }, "Keys"),
+    make("table", {}, make("tbody", {}, ...rows)),
+    make("form", { method: "dialog" }, make("button", { class: "main" }, "Close")),
+  );
   dialog.showModal();
 }
 

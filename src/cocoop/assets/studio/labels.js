@@ -17,9 +17,13 @@ let sending = false;
 /** Give images a label, or take it off where the name is null. */
 export function label(ids, name) {
   if (!ids.length) return;
-  const what = ids.length === 1 ? items.get(ids[0])?.name ?? "1 image" : many(ids.length, "image");
+  const what = ids.length === 1 ? (items.get(ids[0])?.name ?? "1 image") : many(ids.length, "image");
   announce(name === null ? `${what}: no label.` : `${what}: ${name}.`);
-  send("label", { ids, name }, ids.map((id) => ({ id, label: name })));
+  send(
+    "label",
+    { ids, name },
+    ids.map((id) => ({ id, label: name })),
+  );
 }
 
 /** Label what is selected and go on to the next image. */
@@ -46,7 +50,11 @@ export async function acceptSelected() {
     .map((item) => ({ id: item.id, name: item.suggestion[0].name }));
   if (!labels.length) return announce("No selected image has a suggestion without a label.");
   announce(labels.length === 1 ? `${labels[0].name}.` : `${many(labels.length, "suggestion")} taken over.`);
-  send("label", { labels }, labels.map(({ id, name }) => ({ id, label: name })));
+  send(
+    "label",
+    { labels },
+    labels.map(({ id, name }) => ({ id, label: name })),
+  );
   advance();
   stand();
 }

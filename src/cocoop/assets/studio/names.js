@@ -35,23 +35,52 @@ async function add(event) {
 
 function row(one, place) {
   const key = place < KEYS ? String(place + 1) : null;
-  const give = make("button", {
-    type: "button", class: "give", "aria-keyshortcuts": key, title: `${one.name}: give it to the selected images`,
-    disabled: !selection.ids.size, click: () => labelSelected(one.name),
-  }, make("i", { class: "chip", "data-colour": colour(one.name) }), make("span", { class: "name" }, one.name),
-  make("kbd", { "aria-hidden": "true" }, key ?? ""));
-  const see = make("button", {
-    type: "button", class: "count", title: "Labelled, and suggested",
-    "aria-label": `Show ${one.name}: ${many(one.count, "label")}, ${many(one.suggested, "suggestion")}`,
-    click: () => show({ view: "all", label: one.name }),
-  }, make("b", {}, count(one.count)), one.suggested ? make("span", {}, `+${count(one.suggested)}`) : null);
+  const give = make(
+    "button",
+    {
+      type: "button",
+      class: "give",
+      "aria-keyshortcuts": key,
+      title: `${one.name}: give it to the selected images`,
+      disabled: !selection.ids.size,
+      click: () => labelSelected(one.name),
+    },
+    make("i", { class: "chip", "data-colour": colour(one.name) }),
+    make("span", { class: "name" }, one.name),
+    make("kbd", { "aria-hidden": "true" }, key ?? ""),
+  );
+  const see = make(
+    "button",
+    {
+      type: "button",
+      class: "count",
+      title: "Labelled, and suggested",
+      "aria-label": `Show ${one.name}: ${many(one.count, "label")}, ${many(one.suggested, "suggestion")}`,
+      click: () => show({ view: "all", label: one.name }),
+    },
+    make("b", {}, count(one.count)),
+    one.suggested ? make("span", {}, `+${count(one.suggested)}`) : null,
+  );
   const open = edited.name === one.name;
-  const change = make("button", {
-    type: "button", class: "edit", "aria-label": `Edit ${one.name}`, title: "Edit", "aria-expanded": String(open),
-    click: () => edit(open ? null : one, one.name),
-  }, "⋯");
-  return make("li", {}, make("div", { class: "class" }, give, see, change),
-    one.problem ? make("p", { class: "problem" }, one.problem) : null, open ? edited.form : null);
+  const change = make(
+    "button",
+    {
+      type: "button",
+      class: "edit",
+      "aria-label": `Edit ${one.name}`,
+      title: "Edit",
+      "aria-expanded": String(open),
+      click: () => edit(open ? null : one, one.name),
+    },
+    "⋯",
+  );
+  return make(
+    "li",
+    {},
+    make("div", { class: "class" }, give, see, change),
+    one.problem ? make("p", { class: "problem" }, one.problem) : null,
+    open ? edited.form : null,
+  );
 }
 
 /** Open the form of one class, or close it; the keyboard goes with it. */
@@ -63,7 +92,8 @@ function edit(one, back) {
   else (buttonCalled(`Edit ${back}`) ?? find("name")).focus();
 }
 
-const buttonCalled = (label) => [...list.querySelectorAll("button")].find((one) => one.getAttribute("aria-label") === label);
+const buttonCalled = (label) =>
+  [...list.querySelectorAll("button")].find((one) => one.getAttribute("aria-label") === label);
 
 function draw() {
   const key = JSON.stringify([state.names, selection.ids.size > 0]);

@@ -30,19 +30,35 @@ export function editor(one, close) {
     event.preventDefault();
     const changed = { name: name.value.trim(), phrases: lines(phrases.value), was: one.name };
     if (!changed.name) return say(problem, "A class needs a name.");
-    if (await put(state.names.map((other) => (other.name === one.name ? changed : plain(other))), problem)) close(changed.name);
+    if (
+      await put(
+        state.names.map((other) => (other.name === one.name ? changed : plain(other))),
+        problem,
+      )
+    )
+      close(changed.name);
   };
   const remove = async () => {
     if (!(await put(state.names.filter((other) => other.name !== one.name).map(plain), problem))) return;
     close(null);
     announce(`${one.name} removed. Undo brings it back.`);
   };
-  return make("form", { class: "editor", submit: change, keydown: (event) => event.key === "Escape" && close(one.name) },
+  return make(
+    "form",
+    { class: "editor", submit: change, keydown: (event) => event.key === "Escape" && close(one.name) },
     make("label", {}, "Name", name),
     make("label", {}, "Other words for it, one a line", phrases),
     problem,
-    make("div", { class: "row" },
+    make(
+      "div",
+      { class: "row" },
       make("button", { class: "main" }, "Change"),
-      make("button", { type: "button", click: remove }, one.count ? `Remove with ${many(one.count, "label")}` : "Remove"),
-      make("button", { type: "button", click: () => close(one.name) }, "Close")));
+      make(
+        "button",
+        { type: "button", click: remove },
+        one.count ? `Remove with ${many(one.count, "label")}` : "Remove",
+      ),
+      make("button", { type: "button", click: () => close(one.name) }, "Close"),
+    ),
+  );
 }

@@ -14,7 +14,9 @@ function drawFeatures() {
   const bar = find("features-bar");
   if (busy) Object.assign(bar, { max: total, value: done });
   else bar.removeAttribute("value");
-  find("features-text").textContent = busy ? `${count(done)} of ${many(total, "image")} looked at. ${left(eta)}`.trim() : `Loading. ${sentence(state.backbone.doing)}`.trim();
+  find("features-text").textContent = busy
+    ? `${count(done)} of ${many(total, "image")} looked at. ${left(eta)}`.trim()
+    : `Loading. ${sentence(state.backbone.doing)}`.trim();
 }
 
 function drawNotices() {
@@ -24,10 +26,12 @@ function drawNotices() {
   const key = JSON.stringify([problems, words]);
   if (key === shown) return;
   shown = key;
-  const close = (one) => make("button", { type: "button", class: "link", click: () => closed.add(one) && drawNotices() }, "Close");
+  const close = (one) =>
+    make("button", { type: "button", class: "link", click: () => closed.add(one) && drawNotices() }, "Close");
   find("notices").replaceChildren(
     ...problems.map((one) => make("li", { class: "problem" }, sentence(one))),
-    ...words.map((one) => make("li", {}, sentence(one), " ", close(one))));
+    ...words.map((one) => make("li", {}, sentence(one), " ", close(one))),
+  );
 }
 
 onState(() => {

@@ -19,15 +19,33 @@ export function pick() {
   };
   const found = () => state.names.filter(({ name }) => name.toLowerCase().includes(field.value.trim().toLowerCase()));
   const draw = () => {
-    list.replaceChildren(...found().map(({ name }) => make("li", {}, make("button", { type: "button", click: () => choose(name) },
-      make("i", { class: "chip", "data-colour": colour(name) }), make("span", { class: "name" }, name)))));
+    list.replaceChildren(
+      ...found().map(({ name }) =>
+        make(
+          "li",
+          {},
+          make(
+            "button",
+            { type: "button", click: () => choose(name) },
+            make("i", { class: "chip", "data-colour": colour(name) }),
+            make("span", { class: "name" }, name),
+          ),
+        ),
+      ),
+    );
   };
-  const form = make("form", {
-    submit: (event) => {
-      event.preventDefault();
-      if (found().length) choose(found()[0].name);
+  const form = make(
+    "form",
+    {
+      submit: (event) => {
+        event.preventDefault();
+        if (found().length) choose(found()[0].name);
+      },
     },
-  }, make("label", { for: "pick" }, `Label ${many(selection.ids.size, "image")} as`), field, list);
+    make("label", { for: "pick" }, `Label ${many(selection.ids.size, "image")} as`),
+    field,
+    list,
+  );
   dialog.replaceChildren(form);
   dialog.onclose = stand;
   draw();

@@ -29,11 +29,25 @@ export function lookAt(place) {
 }
 
 function build() {
-  const step = (by, words, sign) => make("button", { type: "button", "aria-label": words, title: words, autofocus: by === 1, click: () => go(by) }, sign);
+  const step = (by, words, sign) =>
+    make(
+      "button",
+      { type: "button", "aria-label": words, title: words, autofocus: by === 1, click: () => go(by) },
+      sign,
+    );
   dialog.append(
-    make("header", {}, parts.path, parts.place, step(-1, "Previous image", "←"), step(1, "Next image", "→"),
-      make("button", { type: "button", click: () => dialog.close() }, "Close")),
-    make("div", { class: "large" }, parts.image), make("footer", {}, parts.label, parts.guesses));
+    make(
+      "header",
+      {},
+      parts.path,
+      parts.place,
+      step(-1, "Previous image", "←"),
+      step(1, "Next image", "→"),
+      make("button", { type: "button", click: () => dialog.close() }, "Close"),
+    ),
+    make("div", { class: "large" }, parts.image),
+    make("footer", {}, parts.label, parts.guesses),
+  );
 }
 
 function go(by) {
@@ -51,13 +65,21 @@ function draw() {
   say(parts.path, item?.path ?? "…");
   parts.place.textContent = `${count(selection.focus + 1)} of ${count(view.ids.length)}`;
   const label = item?.label ?? null;
-  parts.label.replaceChildren(make("i", { class: "chip", "data-colour": label === null ? "none" : colour(label) }), label ?? "No label yet");
+  parts.label.replaceChildren(
+    make("i", { class: "chip", "data-colour": label === null ? "none" : colour(label) }),
+    label ?? "No label yet",
+  );
   parts.guesses.replaceChildren(...chances(item?.suggestion ?? []));
 }
 
 const KEYS = {
-  ArrowLeft: () => go(-1), ArrowUp: () => go(-1), ArrowRight: () => go(1), ArrowDown: () => go(1),
-  a: acceptSelected, Delete: () => labelSelected(null), Backspace: () => labelSelected(null),
+  ArrowLeft: () => go(-1),
+  ArrowUp: () => go(-1),
+  ArrowRight: () => go(1),
+  ArrowDown: () => go(1),
+  a: acceptSelected,
+  Delete: () => labelSelected(null),
+  Backspace: () => labelSelected(null),
 };
 
 dialog.addEventListener("keydown", (event) => {

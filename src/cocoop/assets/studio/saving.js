@@ -36,9 +36,13 @@ function offerOverwrite(what) {
 }
 
 function show(what, { path, command, words }) {
-  const line = make("li", { "data-what": what },
-    make("p", { class: "hint" }, words || buttons.get(what).words), make("p", { class: "row" }, make("code", {}, path), copier(path, "the path")),
-    command ? make("p", { class: "row" }, make("code", {}, command), copier(command, "the command")) : null);
+  const line = make(
+    "li",
+    { "data-what": what },
+    make("p", { class: "hint" }, words || buttons.get(what).words),
+    make("p", { class: "row" }, make("code", {}, path), copier(path, "the path")),
+    command ? make("p", { class: "row" }, make("code", {}, command), copier(command, "the command")) : null,
+  );
   find("saved").querySelector(`[data-what="${what}"]`)?.remove();
   find("saved").prepend(line);
 }
@@ -62,7 +66,8 @@ function copier(text, what) {
 /** Show what was saved before the page was opened. */
 function drawSaved() {
   for (const [what, path] of Object.entries(state.saved ?? {})) {
-    if (path && !find("saved").querySelector(`[data-what="${what}"]`)) show(what, { path, command: what === "model" ? state.predict : "" });
+    if (path && !find("saved").querySelector(`[data-what="${what}"]`))
+      show(what, { path, command: what === "model" ? state.predict : "" });
   }
 }
 

@@ -7,7 +7,16 @@ const BUSY = 500; // milliseconds
 const IDLE = 2000;
 const COLOURS = 12;
 
-export const state = { version: null, names: [], counts: {}, features: {}, backbone: {}, training: null, model: null, limits: {} };
+export const state = {
+  version: null,
+  names: [],
+  counts: {},
+  features: {},
+  backbone: {},
+  training: null,
+  model: null,
+  limits: {},
+};
 
 const listeners = [];
 const ask = newest();
@@ -39,7 +48,10 @@ export async function poll() {
     if (told === before) adopt(news); // else an answer to a change has come meanwhile, and is newer
     say(find("trouble"), "");
   } catch (error) {
-    say(find("trouble"), error instanceof Silence ? `${error.message} It is asked again until it answers.` : error.message);
+    say(
+      find("trouble"),
+      error instanceof Silence ? `${error.message} It is asked again until it answers.` : error.message,
+    );
   }
   clearTimeout(timer);
   timer = setTimeout(poll, state.busy ? BUSY : IDLE);

@@ -15,8 +15,12 @@ export function makeTile(place, column) {
   const chance = make("span", { class: "chance" });
   const bar = make("i", { class: "likely" });
   const note = make("span", { class: "note" });
-  const tile = make("div", { role: "gridcell", class: "tile", tabindex: "-1", "aria-colindex": column + 1, "data-place": place },
-    make("span", { class: "frame" }, image, note), make("span", { class: "caption" }, chip, name, chance, bar));
+  const tile = make(
+    "div",
+    { role: "gridcell", class: "tile", tabindex: "-1", "aria-colindex": column + 1, "data-place": place },
+    make("span", { class: "frame" }, image, note),
+    make("span", { class: "caption" }, chip, name, chance, bar),
+  );
   return Object.assign(tile, { parts: { image, chip, name, chance, bar, note } });
 }
 

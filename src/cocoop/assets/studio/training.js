@@ -30,7 +30,10 @@ async function offer() {
 /** Say what the chosen method is, and offer its settings. */
 function describe() {
   const { title, summary, open, presets } = methods.find(({ name }) => name === find("method").value);
-  find("preset").replaceChildren(make("option", { value: "" }, "its own"), ...presets.map((name) => make("option", { value: name }, name)));
+  find("preset").replaceChildren(
+    make("option", { value: "" }, "its own"),
+    ...presets.map((name) => make("option", { value: name }, name)),
+  );
   const closed = open ? "" : " It answers only for the classes that it was trained on.";
   say(find("method-hint"), `${sentence(`${title} ${summary}`)}${closed}`);
 }

@@ -29,7 +29,12 @@ const trySoon = calm(300, async () => {
 
 function row({ id, names }) {
   const words = items.get(id)?.name ?? "";
-  return make("li", {}, make("img", { src: `api/thumb/${id}`, alt: words, loading: "lazy" }), make("ol", { class: "chances" }, ...chances(names.slice(0, 3))));
+  return make(
+    "li",
+    {},
+    make("img", { src: `api/thumb/${id}`, alt: words, loading: "lazy" }),
+    make("ol", { class: "chances" }, ...chances(names.slice(0, 3))),
+  );
 }
 
 find("try-names").addEventListener("input", trySoon);

@@ -17,7 +17,15 @@ export const VIEWS = [
   ["unreadable", "Unreadable", "Every image can be read."],
 ];
 
-export const view = { query: { view: "all" }, ids: [], places: new Map(), version: null, touched: 0, loading: true, problem: "" };
+export const view = {
+  query: { view: "all" },
+  ids: [],
+  places: new Map(),
+  version: null,
+  touched: 0,
+  loading: true,
+  problem: "",
+};
 
 const MOST = 20_000; // images that the studio lists
 

@@ -14,9 +14,18 @@ const tabs = new Map();
 function build() {
   for (const [name, words] of VIEWS) {
     const number = make("span", { class: "number" });
-    const tab = make("button", {
-      type: "button", role: "tab", id: `tab-${name}`, "aria-controls": "panel", click: () => open({ view: name }),
-    }, words, number);
+    const tab = make(
+      "button",
+      {
+        type: "button",
+        role: "tab",
+        id: `tab-${name}`,
+        "aria-controls": "panel",
+        click: () => open({ view: name }),
+      },
+      words,
+      number,
+    );
     tabs.set(name, { tab, number });
     find("views").append(tab);
   }
@@ -65,10 +74,12 @@ function drawBar() {
   const unknown = chosenItems.includes(undefined); // out of sight, and never looked at
   const offers = chosenItems.filter((item) => item?.label === null && item.suggestion.length).length;
   find("accept").hidden = !offers;
-  find("accept").textContent = offers === 1 && !unknown ? "Accept the suggestion" : `Accept ${unknown ? "the" : count(offers)} suggestions`;
+  find("accept").textContent =
+    offers === 1 && !unknown ? "Accept the suggestion" : `Accept ${unknown ? "the" : count(offers)} suggestions`;
   const labels = chosenItems.filter((item) => item && item.label !== null).length;
   find("unlabel").hidden = !labels;
-  find("unlabel").textContent = labels === 1 && !unknown ? "Take the label off" : `Take ${unknown ? "the" : count(labels)} labels off`;
+  find("unlabel").textContent =
+    labels === 1 && !unknown ? "Take the label off" : `Take ${unknown ? "the" : count(labels)} labels off`;
 }
 
 function drawEmpty() {

@@ -25,8 +25,22 @@ export function sentence(text) {
 
 /** Names that a person typed or pasted, by commas or lines, each once. */
 export function split(text) {
-  return [...new Set(text.split(/[\n,]/).map((name) => name.trim()).filter(Boolean))];
+  return [
+    ...new Set(
+      text
+        .split(/[\n,]/)
+        .map((name) => name.trim())
+        .filter(Boolean),
+    ),
+  ];
 }
 
 /** Names by lines only: a phrase may hold commas. */
-export const lines = (text) => [...new Set(text.split("\n").map((line) => line.trim()).filter(Boolean))];
+export const lines = (text) => [
+  ...new Set(
+    text
+      .split("\n")
+      .map((line) => line.trim())
+      .filter(Boolean),
+  ),
+];
