@@ -151,7 +151,7 @@ def test_a_model_beside_zero_shot_and_the_images_behind_the_confusion(photos: Pa
     state = client.idle()
     model, labels = state["model"], photos / "labels.csv"
     data = open_source(str(labels))
-    assert (state["training"]["state"], state["can_train"]) == ("done", "")
+    assert (state["training"]["state"], state["can_train"]) == ("done", ""), state["training"]
     held = {item.path for item in data.items("test")}
     assert {i["path"] for i in client.items() if i["held_out"]} == held  # as `cocoop fit` holds out
     assert (model["images"], model["held_out"]) == (len(data.items("train")), len(held))

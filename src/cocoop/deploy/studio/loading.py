@@ -85,14 +85,14 @@ class Loading:
 
     def look(self, clip: "Backbone", paths: Sequence[str]) -> None:
         """Look whether the first images of a folder that was empty are photographs, which it may not know."""
-        from cocoop.backbones.names import EMBEDDED
+        from cocoop.backbones.pretrained import SHIPPED
         from cocoop.estimator.backbone import warn_of_photographs
 
         if self._looked or not paths:
             return
         self._looked, said, data = True, io.StringIO(), self._data(paths)
-        if clip.name == EMBEDDED:
-            warn_of_photographs(data, data.splits["test"], Console(file=said, width=10_000))
+        if clip.name in SHIPPED:
+            warn_of_photographs(clip.name, data, data.splits["test"], Console(file=said, width=10_000))
             self._take(said)
 
     def _take(self, said: io.StringIO) -> None:

@@ -25,6 +25,7 @@ from cocoop.estimator import PromptClassifier
 from cocoop.estimator.calibration import FEWEST
 from cocoop.methods._hooks import views_of
 from cocoop.training.loop import Epoch
+from cocoop.training.samples import shots_of
 from cocoop.utils.display import reason
 
 SELECTED_ON = 0.5  # share of the images to learn from that a method selects its settings on, if it does
@@ -169,7 +170,8 @@ class Training:
 
     def _fit(self, model: PromptClassifier, learn: list[int], judge: list[int]) -> None:
         clip, recipe = self._features.backbone, model.choice.recipe
-        self.progress.done, self.progress.total = 0, recipe.all_steps(len(learn)) if recipe else 0
+        shots = shots_of(self._words(learn))
+        self.progress.done, self.progress.total = 0, recipe.all_steps(len(learn), shots) if recipe else 0
         counted = register_optimizer_step_post_hook(self._step)
         try:
             with few_threads(clip.device, clip.width):
