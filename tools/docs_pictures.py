@@ -72,11 +72,7 @@ def server(*arguments: str) -> Iterator[str]:
 
 def write(name: str, png: bytes) -> None:
     """Write a picture with few colours, which makes it small."""
-    image = (
-        Image.open(BytesIO(png))
-        .convert("RGB")
-        .quantize(COLOURS, kmeans=1, dither=Image.Dither.NONE)
-    )
+    image = Image.open(BytesIO(png)).convert("RGB").quantize(COLOURS, kmeans=1, dither=Image.Dither.NONE)
     DOCS.mkdir(exist_ok=True)
     image.save(DOCS / f"{name}.png", optimize=True)
     print(f"{DOCS / name}.png: {(DOCS / f'{name}.png').stat().st_size / 1000:.0f} kB, {image.size}")

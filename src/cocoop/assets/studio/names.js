@@ -5,7 +5,7 @@ import { show } from "./grid.js";
 import { labelSelected } from "./labels.js";
 import { editor, plain, put } from "./naming.js";
 import { onSelection, selection } from "./selection.js";
-import { colour, onState, state } from "./state.js";
+import { colour, onState, poll, state } from "./state.js";
 import { count, lines, many, split } from "./words.js";
 
 const KEYS = 9; // classes with a number key
@@ -22,6 +22,7 @@ export function labelByKey(digit) {
 
 async function add(event) {
   event.preventDefault();
+  if (state.version === null) await poll(); // else what is there already would come after
   const field = find("name");
   const typed = field.value;
   const known = new Set(state.names.map(({ name }) => name));
