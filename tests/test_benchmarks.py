@@ -1,11 +1,13 @@
 """The benchmarks run, agree, and count right; no test asserts a time."""
 
+import random
 from pathlib import Path
 
 import pytest
 import torch
+from fastapi.testclient import TestClient
 
-from benchmarks import commands
+from benchmarks import commands, studio
 from benchmarks.closed_form import closed_form
 from benchmarks.features import bench_features
 from benchmarks.fit import bench_fit
@@ -21,6 +23,10 @@ from benchmarks.vocabulary import Sampled, made_up
 from cocoop import UsageError, load_backbone
 from cocoop.data.decode import decode_photo
 from cocoop.data.shards import find_shards
+from cocoop.deploy.studio.app import make_app
+from cocoop.deploy.studio.loading import Options
+from cocoop.deploy.studio.opening import open_folder
+from cocoop.deploy.studio.studio import Studio
 from cocoop.methods import METHODS
 from tests.trees import write_images
 
@@ -136,6 +142,38 @@ def test_drawings_are_written_into_shards_under_names_of_their_own(tmp_path: Pat
     assert [len(list(shard.images())) for shard in shards] == [3, 3, 1]
     assert len({path for path, _ in images}) == 7
     assert all(decode_photo(data).size == (64, 64) for _, data in images)
+
+
+def test_the_studio_is_clicked_through(tmp_path: Path) -> None:
+    names = studio.write_images(tmp_path / "images", 12)
+    assert len(list((tmp_path / "images").glob("*.jpg"))) == 12
+    assert len(set(names)) == len(names) > 1
+    opened = Studio(open_folder(tmp_path / "images"), Options(tmp_path / "out", backbone="toy"))
+    opened.start()
+    with TestClient(make_app(opened, None), base_url="http://127.0.0.1") as client:
+        page = Local(client)
+        page.wait(studio.looked_at)
+        studio.click(page, names[:2], 1, "now", random.Random(0))
+        page.wait(studio.suggested)
+    opened.stop()
+    assert len(page.milliseconds) == 14
+    assert all(len(each) == 1 for each in page.milliseconds.values())
+    assert studio.percentile([3.0, 1.0, 2.0], 0.5) == 2.0
+
+
+class Local(studio.Page):
+    """A page that asks an application in this process."""
+
+    def __init__(self, client: TestClient) -> None:
+        self.milliseconds = {}
+        self._client = client
+
+    def ask(self, method: str, path: str, body: object = None, what: str = "") -> object:
+        answer = self._client.request(method, path, json=body)
+        assert answer.status_code == 200, answer.text
+        if what:
+            self.milliseconds.setdefault(what, []).append(0.0)
+        return answer.json() if "json" in answer.headers["content-type"] else answer.content
 
 
 def test_the_parts_of_a_view_and_both_ways_of_waiting_are_measured() -> None:

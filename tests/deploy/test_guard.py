@@ -23,9 +23,10 @@ from starlette.middleware import Middleware
 
 from cocoop import CoCoOp
 from cocoop.deploy.serve.answers import SideBySide
-from cocoop.deploy.serve.app import Room, Watch, make_app
+from cocoop.deploy.serve.app import make_app
+from cocoop.deploy.serve.connections import LOOPBACK, Room, Watch
 from cocoop.deploy.serve.guard import Guard
-from cocoop.deploy.serve.server import LOOPBACK, _is_local
+from cocoop.deploy.serve.server import _is_local
 from tests.deploy.test_serve import IMAGES, LABELS, LIMITS, RED, post
 
 HOST = "127.0.0.1:7860"

@@ -18,9 +18,10 @@ import cocoop
 from cocoop import CoCoOp, CocoopError, CoOp, ZeroShot
 from cocoop.deploy.serve.answers import SideBySide, Upload, split_names
 from cocoop.deploy.serve.app import make_app
+from cocoop.deploy.serve.connections import LOOPBACK
 from cocoop.deploy.serve.limits import Limits, Refused
 from cocoop.deploy.serve.page import render
-from cocoop.deploy.serve.server import LOOPBACK, name_models, serve
+from cocoop.deploy.serve.server import name_models, serve
 from tests.cli.test_cli import call
 from tests.estimator.test_estimator import painted
 

@@ -1,6 +1,11 @@
 """One file adds an object to a registry, and a wrong name is answered with the nearest."""
 
+import importlib
+import pkgutil
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,3 +55,25 @@ def test_modules_with_an_underscore_are_not_imported(tmp_path: Path, monkeypatch
         "walked.one",
         "walked.two",
     }
+
+
+def test_threads_that_ask_at_once_see_all_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry: Registry[type] = Registry("method", "cocoop.methods")
+    modules = list(pkgutil.iter_modules(importlib.import_module("cocoop.methods").__path__))
+    looking = threading.Event()
+
+    def slowly(path: object) -> Iterator[pkgutil.ModuleInfo]:
+        looking.set()
+        time.sleep(0.1)  # in which the other one asks
+        yield from modules
+
+    monkeypatch.setattr(pkgutil, "iter_modules", slowly)
+    found: list[list[str]] = []
+    first = threading.Thread(target=lambda: found.append(registry.names()))
+    first.start()
+    looking.wait()
+    names = registry.names()
+    first.join()
+    assert found == [names]
+    monkeypatch.undo()
+    assert names == Registry("method", "cocoop.methods").names()

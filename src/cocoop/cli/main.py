@@ -23,6 +23,7 @@ from cocoop.cli.reproduce import app as reproduce_app
 from cocoop.cli.run import app as run_app
 from cocoop.cli.run import called
 from cocoop.cli.serve import app as serve_app
+from cocoop.cli.studio import app as studio_app
 from cocoop.errors import CocoopError, UsageError, in_words
 from cocoop.utils.display import terminal
 
@@ -39,6 +40,7 @@ app.add_typer(own_app)
 app.add_typer(export_app)
 app.add_typer(push_app)
 app.add_typer(serve_app)
+app.add_typer(studio_app)
 app.add_typer(data_app, name="data")
 app.add_typer(backbones_app, name="backbones")
 out = terminal()

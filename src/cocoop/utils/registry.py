@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -30,6 +31,7 @@ class Registry(Generic[T]):
         self._objects: dict[str, T] = {}
         self._sources = Sources(package)
         self._places: dict[str, tuple[str, str]] | None = None  # module and class, for classes read so far
+        self._walking = threading.RLock()
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorate an object to register it under `name`. Raises ValueError where the name is taken."""
@@ -75,9 +77,14 @@ class Registry(Generic[T]):
 
     def _walk(self) -> dict[str, tuple[str, str]]:
         """Look through the package once; return where the classes are that need not be imported for it."""
-        if self._places is not None:
+        with self._walking:  # threads wait; what is imported meanwhile may ask, and sees what there is so far
+            if self._places is None:
+                self._places = {}
+                self._look_through(self._places)
             return self._places
-        self._sources, self._places = Sources(self._package), {}
+
+    def _look_through(self, places: dict[str, tuple[str, str]]) -> None:
+        self._sources = Sources(self._package)
         package = importlib.import_module(self._package)
         for name in sorted(module.name for module in pkgutil.iter_modules(package.__path__)):
             module = f"{self._package}.{name}"
@@ -89,10 +96,9 @@ class Registry(Generic[T]):
                 importlib.import_module(module)
                 continue
             for each, cls in classes.items():
-                if each in self._places or each in self._objects:
+                if each in places or each in self._objects:
                     raise self._taken(each)
-                self._places[each] = (module, cls)
-        return self._places
+                places[each] = (module, cls)
 
     def _taken(self, name: str) -> ValueError:
         return ValueError(f"two objects are registered as {self.kind} {name!r}")

@@ -1,34 +1,13 @@
 """The HTTP API: POST /api/predict and GET /api/models; refusals are 4xx or 5xx with {"error": ...}."""
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Any
 
 from anyio import from_thread
-from fastapi import Depends, FastAPI, Request, UploadFile
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, ValidationError
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData
-from starlette.exceptions import HTTPException
-from starlette.types import Message, Receive
+from fastapi import FastAPI, Request
+from pydantic import BaseModel, Field
 
 from cocoop.deploy.serve.answers import Answer, SideBySide, Upload, split_names
-from cocoop.deploy.serve.guard import problem
-from cocoop.deploy.serve.limits import Refused
-
-TOP_K = 5
-FIELDS = 16  # of a form beside its files; two are used
-TAIL = 1024  # bytes at the end of a form, among which its last boundary is
-
-
-class Question(BaseModel):
-    """The form that is sent."""
-
-    images: list[UploadFile] = Field(description="Image files.")
-    classes: str = Field("", description="Names, by commas or lines; the model's own where empty.")
-    top_k: int = Field(TOP_K, ge=1, description="Names an image.")
+from cocoop.deploy.serve.form import BODY, Form, Question, add_refusals
 
 
 class Named(BaseModel):
@@ -75,33 +54,6 @@ class Problem(BaseModel):
     error: str = Field(description="What is wrong, and what would be right.")
 
 
-async def read_form(request: Request) -> AsyncIterator[Question]:
-    """Read a form no further than is allowed; its files are gone when it has been answered."""
-    content, options = parse_options_header(request.headers.get("content-type"))
-    if content != b"multipart/form-data":
-        raise Refused(415, "send a form: multipart/form-data with a file in the field images")
-    # else the sender would name the decoder, among them slow ones
-    if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"us-ascii"):
-        raise Refused(415, "send the form in UTF-8")
-    limit = request.app.state.limits.images
-    complete = Request(request.scope, _uncut(request.receive, options.get(b"boundary", b"")))
-    try:
-        async with complete.form(max_files=limit, max_fields=FIELDS) as form:
-            yield _checked(form)
-    except FormParserError:
-        raise Refused(400, "the form cannot be read") from None
-
-
-Form = Annotated[Question, Depends(read_form)]
-# what FastAPI would say of the form if it read it itself
-BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"multipart/form-data": {"schema": Question.model_json_schema()}},
-    }
-}
-
-
 # of requests that are refused, also where FastAPI would say something else of 422
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem} for status in (400, 403, 408, 413, 415, 422, 429, 500, 503)
@@ -110,6 +62,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 def add_api(app: FastAPI, models: SideBySide) -> None:
     """Put the API over some models into an application."""
+    add_refusals(app)
 
     @app.post("/api/predict", openapi_extra=BODY, responses=REFUSALS, response_model_exclude_unset=True)
     def predict(request: Request, question: Form) -> ImageAnswers:
@@ -125,21 +78,6 @@ def add_api(app: FastAPI, models: SideBySide) -> None:
         }
         return {"models": described, "classes": models.classes}
 
-    @app.exception_handler(Refused)
-    def refused(request: Request, error: Refused) -> JSONResponse:
-        return problem(error.status, error.message)
-
-    @app.exception_handler(RequestValidationError)
-    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        return problem(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
-
-    @app.exception_handler(HTTPException)
-    def failed(request: Request, error: HTTPException) -> JSONResponse:
-        answer = problem(error.status_code, str(error.detail))
-        answer.headers.update(error.headers or {})
-        return answer
-
 
 def ask(models: SideBySide, question: Question, request: Request) -> list[Answer]:
     """Answer a form, in a thread of its own, while its sender waits. Raises Refused."""
@@ -149,30 +87,6 @@ def ask(models: SideBySide, question: Question, request: Request) -> list[Answer
         return not from_thread.run(request.is_disconnected)
 
     return models.answer(uploads, split_names(question.classes), question.top_k, wanted)
-
-
-def _uncut(receive: Receive, boundary: bytes) -> Receive:
-    """Refuse a form that ends before its end: a file that it has the beginning of would stay open."""
-    tail = b""
-
-    async def checked() -> Message:
-        nonlocal tail
-        message = await receive()
-        tail = (tail + message.get("body", b""))[-TAIL:]
-        over = message["type"] == "http.request" and not message.get("more_body", False)
-        if over and b"--%s--" % boundary not in tail:
-            raise Refused(400, "the form is cut off")
-        return message
-
-    return checked
-
-
-def _checked(form: FormData) -> Question:
-    fields = {name: form[name] for name in ("classes", "top_k") if name in form}
-    try:
-        return Question.model_validate({"images": form.getlist("images")} | fields)
-    except ValidationError as error:
-        raise RequestValidationError(error.errors()) from None
 
 
 def _described(answer: Answer) -> ImageAnswer:

@@ -168,7 +168,8 @@ class Exchange:
             self._started = True
             shown = self._scope["path"].startswith("/static/")
             kept = (b"cache-control", b"no-cache" if shown else b"no-store")
-            message["headers"] = [*message["headers"], *HEADERS, kept]
+            said = any(name == kept[0] for name, _ in message["headers"])
+            message["headers"] = [*message["headers"], *HEADERS, *([] if said else [kept])]
         await self._send(message)
 
 

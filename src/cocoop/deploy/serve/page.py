@@ -15,7 +15,8 @@ from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader
 
 from cocoop.deploy.serve.answers import Answer, SideBySide
-from cocoop.deploy.serve.api import TOP_K, Form, ask
+from cocoop.deploy.serve.api import ask
+from cocoop.deploy.serve.form import TOP_K, Form
 
 WEB = Path(__file__).parent / "web"
 UNSURE = 8  # images in the gallery of the least certain

@@ -1,6 +1,5 @@
 """`cocoop serve`: the page and the API on one port, until it is stopped."""
 
-import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address
@@ -16,7 +15,6 @@ from cocoop.errors import CocoopError
 from cocoop.estimator import PromptClassifier, load
 
 APPROXIMATE = ("screened", "linear")
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(
@@ -50,13 +48,14 @@ def serve(
         CocoopError: the extra `serve` is missing, a model cannot be loaded, or the address is taken.
     """
     try:
-        from cocoop.deploy.serve.app import make_app, run
+        from cocoop.deploy.serve.app import make_app
+        from cocoop.deploy.serve.connections import LOOPBACK, listen, run
     except ImportError as error:
         raise CocoopError(f"serving needs more: pip install 'cocoop[serve]' ({error})") from None
     options: dict[str, Any] = {"precision": precision, "memory_budget": memory_budget, "testing": testing}
     loaded = [load(folder, device=device, **options) for folder in folders]
     named = name_models(list(zip(folders, loaded, strict=True)))
-    with _listen(host, port) as listener:
+    with listen(host, port) as listener:
         address = listener.getsockname()
         local = _is_local(host)
         hosts = {*LOOPBACK, *names, host} if local or names else None
@@ -90,11 +89,3 @@ def _is_local(host: str) -> bool:
     with suppress(ValueError):
         return ip_address(host).is_loopback
     return host == "localhost"
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        raise CocoopError(f"cannot listen at {host}, port {port}: {error}; give another --port") from None
