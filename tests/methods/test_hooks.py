@@ -144,7 +144,8 @@ class Model(nn.Module):
         return zimg.new_empty(1, 1, 0, self.width)
     def image(self, state, tower):
         prompts = {1: F.dropout(self.vectors, 0.5, self.training)}
-        first, second = state.unbind(1) if self.training else (state, state)
+        pairs = state.dim() == (5 if self.cut == "pixels" else 4)
+        first, second = state.unbind(1) if pairs else (state, state)
         return torch.cat([tower.above(first, self.cut, prompts), tower.above(second, self.cut)], 1)
     def second_stage(self, ftxt):
         self.names += len(ftxt)

@@ -286,6 +286,7 @@ def test_promptsrc_without_its_terms_is_ivlp(deep: Backbone) -> None:
         gradients.append([parameter.grad for parameter in each.parameters()])
     torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
     assert features(Classifier(deep, method, NAMES), pixels).shape == (5, 16)  # nothing frozen once trained
+    assert not Classifier(deep, method.eval(), NAMES).text
 
 
 def test_the_average_of_promptsrc_is_that_of_its_epochs(deep: Backbone) -> None:

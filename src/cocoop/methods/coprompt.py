@@ -127,7 +127,7 @@ class Model(nn.Module):
         ),
         "coprompt-quick": Preset(
             Config(),
-            Recipe(epochs=3, batch_size=4, lr=0.0035, augmentation="randaugment"),
+            Recipe(epochs=5, batch_size=4, lr=0.0035, augmentation="randaugment"),
             "fewer epochs than released, for the demo",
             BY_DATASET,
         ),
