@@ -7,17 +7,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cocoop import Backbone
-from cocoop.methods._hooks import Bank, cut_of
+from cocoop.methods._hooks import Bank, cut_of, step_views_of
 from cocoop.training.classifier import Classifier, evaluating
 
 
 def states(method: Any, clip: Backbone, count: int = 5) -> Tensor:
-    """What images are at the method's cut: unit features, but where it learns inside the image tower."""
+    """What a step has of images: unit features, but where the method learns inside the image tower."""
     generator = torch.Generator().manual_seed(1)
     if (cut := cut_of(method)) == "feature":
         return F.normalize(torch.randn(count, clip.embed_dim, generator=generator).to(clip.dtype), dim=1)
-    pixels = torch.randn(count, 3, *clip.preprocess.edges, generator=generator)
-    return clip.encode_image(pixels, cut)
+    views = step_views_of(method)
+    pixels = torch.randn(count * views, 3, *clip.preprocess.edges, generator=generator)
+    seen = clip.encode_image(pixels, cut)
+    return seen if views == 1 else seen.unflatten(0, (count, views))
 
 
 def features(classifier: Classifier, state: Tensor) -> Tensor:

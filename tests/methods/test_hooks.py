@@ -126,7 +126,7 @@ class Config:
 
 @METHODS.register("towered")
 class Model(nn.Module):
-    """Vectors inside the image tower, which draws; a scale inside the text tower; and a second feature."""
+    """Vectors inside the image tower, which draws; a scale inside the text tower; another view's feature."""
     facts = Facts("Towered", "is a test", PAPER, cut="block")
     config_type = Config
     presets = {"towered": Preset(Config(), Recipe(
@@ -136,6 +136,7 @@ class Model(nn.Module):
         super().__init__()
         self.width, self.prompts = backbone.width, (Prompt(template),)
         self.cut = cfg.cut if cfg.cut >= 0 else "pixels"
+        self.step_views = 2
         self.vectors = nn.Parameter(torch.zeros(1, 2, backbone.vision.width))
         self.register_buffer("names", torch.zeros((), dtype=torch.long))
         self.scale = nn.Parameter(torch.zeros(backbone.width))
@@ -143,7 +144,9 @@ class Model(nn.Module):
         return zimg.new_empty(1, 1, 0, self.width)
     def image(self, state, tower):
         prompts = {1: F.dropout(self.vectors, 0.5, self.training)}
-        return torch.cat([tower.above(state, self.cut, prompts), tower.above(state, self.cut)], 1)
+        pairs = state.dim() == (5 if self.cut == "pixels" else 4)
+        first, second = state.unbind(1) if pairs else (state, state)
+        return torch.cat([tower.above(first, self.cut, prompts), tower.above(second, self.cut)], 1)
     def second_stage(self, ftxt):
         self.names += len(ftxt)
     def text_changes(self):

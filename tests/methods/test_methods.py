@@ -97,8 +97,9 @@ def test_contract(name: str, preset: str, toy: Backbone) -> None:
     assert hasattr(config, "selects_on") <= (cls.facts.selects_on != "nothing")
     assert all(parameter.dtype == torch.float32 for parameter in learned.values())
     if learned:
-        method.train()  # it may see more of the images then
-        torch.stack(list(losses(classifier, zimg, torch.tensor([0, 1, 2, 0, 1])).values())).sum().backward()
+        method.train()  # it may see more of images and classes then
+        terms = losses(Classifier(toy, method, NAMES), zimg, torch.tensor([0, 1, 2, 0, 1]))
+        torch.stack(list(terms.values())).sum().backward()
         begun = {key: each for key, each in learned.items() if each.numel()}  # others begin in a later stage
         without = [key for key, parameter in begun.items() if parameter.grad is None]
         assert not without, f"no gradient reaches {without}"

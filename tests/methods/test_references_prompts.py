@@ -1,7 +1,9 @@
 """Deep prompts of both towers are their formulas: open_clip's modules with the vectors put in, in fp64."""
 
+import json
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,9 @@ from cocoop.methods._settings import resolve
 from cocoop.training.classifier import Classifier
 from cocoop.training.keep import Kept
 from cocoop.training.step import losses
+from cocoop.utils.seeding import seeded
 from tests.conftest import make_tower
+from tests.described import described
 from tests.methods.banks import features, states
 
 NAMES = ["red apple", "green tea", "dog", "dog house"]
@@ -121,11 +125,39 @@ def of_promptsrc(method: Any, clip: Backbone, cfg: Any, pixels: Tensor) -> tuple
     }
 
 
+def about(clip: Backbone, source: str) -> list[Tensor]:
+    """Raw features of the sentences about every class, by open_clip."""
+    given = json.loads(Path(source.partition("#")[0]).read_text())
+    return [torch.cat([of_texts(clip, (), text)[:1] for text in given[name]]) for name in NAMES]
+
+
+def adapted(adapter: Any, ratio: float, features: Tensor) -> Tensor:
+    inner = (features @ adapter.down.weight.T).clamp(min=0)
+    return unit(ratio * (inner @ adapter.up.weight.T).clamp(min=0) + (1 - ratio) * features)
+
+
+def of_coprompt(method: Any, clip: Backbone, cfg: Any, pairs: Tensor) -> tuple[Tensor, Terms]:
+    ours, other = pairs[:, 0], pairs[:, 1]
+    image = adapted(method.adapt_image, 0.1, of_pixels(clip, ours, coupled(method.base)))
+    text = adapted(method.adapt_text, 0.2, of_texts(clip, method.base.ctx))
+    sentences = about(clip, cfg.sentences)
+    number = int(torch.randint(max(map(len, sentences)), ()))
+    teacher = unit(torch.stack([each[number % len(each)] for each in sentences])).detach()
+    frozen = unit(of_pixels(clip, other)).detach()
+    logits = SCALE * image @ text.T
+    return logits, {
+        "cross-entropy": F.cross_entropy(logits, LABELS),
+        "text": cfg.weight * (1 - (text * teacher).sum(1).mean()),
+        "image": cfg.weight * (1 - (image * frozen).sum(1).mean()),
+    }
+
+
 REFERENCES: dict[str, Callable[[Any, Backbone, Any, Tensor], tuple[Tensor, Terms]]] = {
     "vpt": of_vpt,
     "ivlp": of_ivlp,
     "maple": of_maple,
     "promptsrc": of_promptsrc,
+    "coprompt": of_coprompt,
 }
 
 
@@ -187,7 +219,7 @@ def test_couplings_that_say_nothing_put_zeros_among_the_patches(deep: Backbone) 
     assert all(each.bias.grad.abs().sum() for each in method.couplings)  # yet they learn
 
 
-@pytest.mark.parametrize("name", ["vpt", "ivlp", "maple", "promptsrc"])
+@pytest.mark.parametrize("name", ["vpt", "ivlp", "maple", "promptsrc", "coprompt"])
 def test_settings_that_make_no_sense(name: str, deep: Backbone) -> None:
     for field in ("n_ctx", "depth"):
         with pytest.raises(UsageError, match=f"{field} must be at least 1, not 0"):
@@ -226,6 +258,11 @@ def test_settings_that_make_no_sense(name: str, deep: Backbone) -> None:
             {"weight_text": 25, "weight_image": 10, "weight_logits": 1},
         ),
         ("promptsrc-transfer", ("sgd", 0.0025, 4, 20), {"n_ctx": 4, "depth": 3, "depth_image": 3}),
+        (
+            "coprompt-released",
+            ("sgd", 0.0035, 4, 8),
+            {"n_ctx": 2, "depth": 9, "weight": 1, "ratio_image": 0.1},
+        ),
         ("maple-transfer", ("sgd", 0.0026, 4, 2), {"n_ctx": 2, "depth": 3}),
     ],
 )
@@ -234,7 +271,7 @@ def test_released_values(preset: str, recipe: tuple[Any, ...], config: dict[str,
     assert choice.recipe is not None
     values = (choice.recipe.optimizer, choice.recipe.lr, choice.recipe.batch_size, choice.recipe.epochs)
     assert values == recipe
-    assert choice.recipe.augmentation == "crop"
+    assert choice.recipe.augmentation == ("randaugment" if choice.method == "coprompt" else "crop")
     assert config.items() <= vars(choice.config).items()
 
 
@@ -249,6 +286,7 @@ def test_promptsrc_without_its_terms_is_ivlp(deep: Backbone) -> None:
         gradients.append([parameter.grad for parameter in each.parameters()])
     torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
     assert features(Classifier(deep, method, NAMES), pixels).shape == (5, 16)  # nothing frozen once trained
+    assert not Classifier(deep, method.eval(), NAMES).text
 
 
 def test_the_average_of_promptsrc_is_that_of_its_epochs(deep: Backbone) -> None:
@@ -274,3 +312,51 @@ def test_promptsrc_averages_late_on_some_datasets() -> None:
     assert (resolve("promptsrc").recipe.average, transfer.average) == ((15, 1), (6, 10))
     with pytest.raises(UsageError, match="weight_image must be a number from 0 on, not -1"):
         resolve("promptsrc", None, {"weight_image": -1.0})
+
+
+def test_coprompt_without_consistency_and_adapters_is_maple(deep: Backbone) -> None:
+    cfg = described(
+        resolve("coprompt", None, {"weight": 0.0, "ratio_text": 0, "ratio_image": 0}).config, NAMES
+    )
+    method: Any = build("coprompt", cfg, deep, template=TEMPLATE, n_classes=4, seed=0)
+    method.double()
+    pairs, maple = states(method, deep), built("maple", deep)
+    maple.load_state_dict(method.base.state_dict())
+    gradients = []
+    for each, seen in ((method, pairs), (maple, pairs[:, 0])):
+        sum(losses(Classifier(deep, each, NAMES), seen, LABELS).values()).backward()
+        learned = getattr(each, "base", each)
+        gradients.append([parameter.grad for parameter in learned.parameters()])
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
+
+
+def test_coprompt_compares_with_another_view_and_a_sentence_that_is_drawn(deep: Backbone) -> None:
+    cfg = described(resolve("coprompt").config, NAMES)
+    method: Any = build("coprompt", cfg, deep, template=TEMPLATE, n_classes=4, seed=0)
+    pairs = states(method.double(), deep)
+    classifier, drawn = Classifier(deep, method, NAMES), set()
+    for seed in range(9):
+        with seeded(seed):
+            drawn.add(losses(classifier, pairs, LABELS)["text"].item())
+    assert len(drawn) == 3  # of one, two and three sentences about the classes
+    out = classifier.output(pairs)
+    torch.testing.assert_close(out.others[:, 0], of_pixels(deep, pairs[:, 1]))
+    plain = classifier.output(pairs[:, 0])
+    torch.testing.assert_close(plain.logits, out.logits)
+    assert plain.others.shape[1] == 0
+    assert not Classifier(deep, method.eval(), ["violin"]).sentences  # none are needed any more
+
+
+def test_values_that_coprompt_sets_on_single_datasets() -> None:
+    on = {name: resolve("coprompt").on(name) for name in ("imagenet", "oxford_pets", "food101", "emoji/food")}
+    values = {name: (each.config.depth, each.config.n_ctx, each.config.weight) for name, each in on.items()}
+    assert values == {
+        "imagenet": (12, 4, 8),
+        "oxford_pets": (12, 2, 0.1),
+        "food101": (9, 4, 0.5),
+        "emoji/food": (9, 2, 1),
+    }
+    assert (on["food101"].recipe.epochs, on["imagenet"].recipe.epochs) == (5, 8)
+    for field, value in (("weight", -1), ("ratio_text", 1.5)):
+        with pytest.raises(UsageError, match=f"{field} must be"):
+            resolve("coprompt", None, {field: value})

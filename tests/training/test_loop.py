@@ -1,9 +1,13 @@
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from cocoop import Backbone, Classifier, CocoopError
+from cocoop import Backbone, Classifier, CocoopError, UsageError
+from cocoop.methods import build
 from cocoop.methods._recipe import Recipe
+from cocoop.methods._settings import resolve
 from cocoop.methods.cocoop import Model as CoCoOp
 from cocoop.methods.coop import Model as CoOp
 from cocoop.text.reference import ReferenceEncoder
@@ -11,6 +15,7 @@ from cocoop.training.linearised import hidden_statistics
 from cocoop.training.loop import batches, fit
 from cocoop.training.metrics import evaluate
 from cocoop.training.samples import Samples
+from tests.described import described
 
 NAMES = ["red apple", "green tea", "dog"]
 
@@ -138,3 +143,25 @@ def test_hidden_vectors_are_those_of_the_test_views_where_there_are_some(toy: Ba
         log = fit(fitted, Samples(lambda epoch: views, labels, plain=given), Recipe(epochs=1), seed=0)
         assert log.hidden == hidden_statistics(fitted.method, seen)
     assert "mean" not in fit(classifier(CoOp, toy), Samples(lambda epoch: views, labels), Recipe(), 0).hidden
+
+
+def test_steps_see_several_views_of_every_image(toy: Backbone) -> None:
+    """They are those of as many epochs, one after the other; each image's stand side by side."""
+    labels, asked, seen = torch.tensor([0, 1, 2, 0]), [], []
+
+    def views(epoch: int) -> torch.Tensor:
+        asked.append(epoch)
+        return torch.arange(4.0)[:, None, None, None] / 10 + torch.full((4, 3, 32, 32), epoch)
+
+    config = described(resolve("coprompt").config, NAMES)
+    method: Any = build("coprompt", config, toy, template="a {}.", n_classes=3, seed=0)
+    image = method.image
+    method.image = lambda state, tower: (seen.append(state[:, :, 0, 0, 0]), image(state, tower))[1]
+    fit(Classifier(toy, method, NAMES), Samples(views, labels), Recipe(epochs=2, batch_size=4), seed=0)
+    assert asked == [0, 1, 2, 3]
+    for epoch, state in enumerate(seen):
+        torch.testing.assert_close(state[:, 1] - state[:, 0], torch.ones(4))
+        torch.testing.assert_close(state[:, 0].sort().values, torch.arange(4.0) / 10 + 2 * epoch)
+    recipe = Recipe(epochs=1, from_views=True)
+    with pytest.raises(UsageError, match="CoPrompt sees 2 new views of every image in a step"):
+        fit(Classifier(toy, method, NAMES), Samples(views, labels), recipe, seed=0)

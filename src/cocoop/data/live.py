@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -28,6 +29,21 @@ class Live:
     def __len__(self) -> int:
         """N, as a tensor of them would have it."""
         return self.count
+
+
+def together(views: Sequence[Tensor | Live]) -> Tensor | Live:
+    """Return several views of each image in the second place; where there is but one, in none."""
+    first, *others = views
+    if not others:
+        return first
+    if isinstance(first, Tensor):
+        return torch.stack([view for view in views if isinstance(view, Tensor)], dim=1)
+    makes = [view.make for view in views if isinstance(view, Live)]
+    return Live(
+        len(first),
+        lambda places: torch.stack([make(places) for make in makes], dim=1),
+        lambda made: first.then(made.flatten(0, 1)).unflatten(0, made.shape[:2]),
+    )
 
 
 def in_batches(

@@ -15,6 +15,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from cocoop.data.augmix import augmix
+from cocoop.data.randaugment import randaugment
 from cocoop.data.views import FLIP, SCALE, TEST, View
 from cocoop.errors import CocoopError
 from cocoop.utils.seeding import checked
@@ -78,9 +79,13 @@ class Preprocess:
 
         def cut(source: Source, seed: int | None) -> Tensor:
             image = read(source)
-            if seed is not None and view.look != "training":
-                return self._look(image, seed, view.look == "augmix")
-            return _pixels(self._test(image) if seed is None else self._augmented(image, seed, view.crop))
+            if seed is None:
+                return _pixels(self._test(image))
+            if view.look == "training":
+                return _pixels(self._augmented(image, seed, view.crop))
+            if view.look == "randaugment":
+                return _pixels(randaugment(self._squashed(image), seed))
+            return self._look(image, seed, view.look == "augmix")
 
         seeds = view.seeds or [None] * len(images)
         if len(seeds) != len(images):
@@ -94,6 +99,9 @@ class Preprocess:
         """Return a random view of a test image, as TPT draws it: its crops are bilinear."""
         small = self._augmented(image, seed, SCALE[0], InterpolationMode.BILINEAR)
         return augmix(small, self._tensor, seed) if mixed else self._tensor(small)
+
+    def _squashed(self, image: Image.Image) -> Image.Image:
+        return _resized(self.edges, InterpolationMode(self.interpolation), True, image)
 
     def _tensor(self, image: Image.Image) -> Float[Tensor, "3 h w"]:
         return self._normalised(_pixels(image))

@@ -10,9 +10,9 @@ from cocoop.errors import UsageError
 
 SCALE = (0.08, 1.0)  # of a training crop, as shares of the image's area
 FLIP = 0.5  # probability of a mirrored training view
-Augmentation = Literal["crop", "mirror", "none"]
+Augmentation = Literal["crop", "mirror", "randaugment", "none"]
 AUGMENTATIONS: tuple[str, ...] = get_args(Augmentation)
-Look = Literal["training", "crop", "augmix"]
+Look = Literal["training", "randaugment", "crop", "augmix"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class View:
         seeds: of a random crop and flip of each image; None for the test view.
         crop: smallest share of an image's area that a random crop has.
         mirrored: whether the test view is mirrored.
-        look: whether a random view is one of "training", or one by which a method looks at a test image: a
-            bilinear "crop", or "augmix" on top.
+        look: whether a random view is one of "training", "randaugment" in place of crop and flip, or one by
+            which a method looks at a test image: a bilinear "crop", or "augmix" on top.
     """
 
     seeds: tuple[int, ...] | None = None
@@ -60,6 +60,8 @@ def training_view(
     """
     if augmentation == "crop":
         return View(tuple(view_seeds(seed, epoch, count)), crop)
+    if augmentation == "randaugment":
+        return View(tuple(view_seeds(seed, epoch, count)), look="randaugment")
     return View(mirrored=augmentation == "mirror" and epoch % 2 == 1)
 
 

@@ -14,7 +14,7 @@ from cocoop.data.splits import draw, select, subset_labels
 from cocoop.experiments.cell import Cell, Training
 from cocoop.experiments.store import Store
 from cocoop.methods import METHODS, Method, build
-from cocoop.methods._hooks import WithSentences, WithTextChanges, cut_of, views_of
+from cocoop.methods._hooks import WithSentences, WithTextChanges, cut_of, step_views_of, views_of
 from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import from_dict
 from cocoop.training.samples import shots_of
@@ -112,7 +112,7 @@ def _trained(
     if not keeps(clip, cut, len(items)):  # made for each step
         return {}
     epochs = recipe.all_epochs(len(items), shots_of(item.label for item in items))
-    views = recipe.views if recipe.from_views else max(recipe.views, epochs)
+    views = recipe.views if recipe.from_views else max(recipe.views, epochs * step_views_of(method))
     key = ("train", training.dataset, training.subset, training.shots, training.seed, cut)
     own = Encoding(views * len(items), views * bytes_at(clip, cut, len(items)))
     return {key: max(own, before.get(key, Encoding()), key=lambda encoding: encoding.views)}

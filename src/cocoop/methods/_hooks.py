@@ -304,6 +304,22 @@ class WithFinish(Protocol):
 
 
 @runtime_checkable
+class WithStepViews(Protocol):
+    """A method whose steps see several views of every image at once.
+
+    Attributes:
+        step_views: how many; they stand in the second place of what it is given of the images in a step.
+    """
+
+    step_views: int
+
+
+def step_views_of(method: object) -> int:
+    """Return how many views of every image a method sees in a step; most see one, which has no place."""
+    return method.step_views if isinstance(method, WithStepViews) else 1
+
+
+@runtime_checkable
 class WithImageViews(Protocol):
     """A method that looks at several views of every test image.
 

@@ -51,7 +51,7 @@ class Recipe:
         average: centre and deviation, in epochs, of the Gaussian by which the weights of all epochs are
             averaged at the end; None for no average.
         augmentation: training views: "crop" for random crops and flips, "mirror" for the test view and its
-            mirror image in turns, "none" for test views.
+            mirror image in turns, "randaugment" for whole images altered at random, "none" for test views.
         crop: smallest share of an image's area that a random crop has.
         views: views of every image that closed forms and caches are computed from.
         from_views: whether steps see those alone, where others see a new view in every epoch.

@@ -102,7 +102,7 @@ class Model(nn.Module):
         ),
         "promptsrc-quick": Preset(
             Config(),
-            Recipe(epochs=4, batch_size=4, lr=0.0025, average=(3.0, 1.0)),
+            Recipe(epochs=8, batch_size=4, lr=0.0025, average=(6.0, 1.0)),
             "fewer epochs than released, for the demo",
         ),
     }
@@ -113,8 +113,13 @@ class Model(nn.Module):
         super().__init__()
         self.base = ivlp.Model(cfg.vectors(), backbone, template=template, n_classes=n_classes, seed=seed)
         self.prompts = self.base.prompts
-        self.texts = {"teacher": Templates(cfg.templates).texts(template)}
+        self.teacher = Templates(cfg.templates).texts(template)
         self.weights = (cfg.weight_text, cfg.weight_image, cfg.weight_logits)
+
+    @property
+    def texts(self) -> Mapping[str, tuple[str, ...]]:
+        """The teacher's prompts while it is trained, and none afterwards: there are many."""
+        return {"teacher": self.teacher} if self.training else {}
 
     def forward(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "1 1 jm w"]:
         """Return the text vectors of every block in turn, the same for all images and classes."""

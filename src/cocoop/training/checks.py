@@ -6,7 +6,7 @@ from torch import Tensor
 
 from cocoop.errors import CocoopError, UsageError
 from cocoop.methods import Method
-from cocoop.methods._hooks import WithGradientRule, WithSearch, WithSecondStage
+from cocoop.methods._hooks import WithGradientRule, WithSearch, WithSecondStage, step_views_of
 from cocoop.methods._recipe import Recipe
 from cocoop.training.candidates import needs_all_classes
 from cocoop.training.classifier import Classifier
@@ -20,13 +20,19 @@ def check_fit(classifier: Classifier, samples: Samples, recipe: Recipe, group: G
     Raises:
         CocoopError: there are no images, and the method needs some.
         UsageError: a batch has fewer images than there are processes, or the method needs whole batches; or
-            the classes of a step are sampled, and a batch may hold as many, or the method needs all.
+            the classes of a step are sampled, and a batch may hold as many, or the method needs all; or all
+            steps have the same views, and the method needs several at once.
     """
     images = len(samples.labels)
     if not images and classifier.method.facts.images:
         raise CocoopError("there are no training images; check the dataset's split and the class subset")
     size = min(recipe.batch_size or images, images)
     check_sampling(classifier.method, recipe)
+    if recipe.from_views and (count := step_views_of(classifier.method)) > 1:
+        raise UsageError(
+            f"{classifier.method.facts.name} sees {count} new views of every image in a step; leave out "
+            "from_views"
+        )
     most = min(size, len(samples.labels.unique()))
     if 0 < recipe.classes_per_step <= most:
         raise UsageError(

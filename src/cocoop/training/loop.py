@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cocoop.backbones.clip import Backbone
 from cocoop.backbones.features import BATCH
-from cocoop.data.live import Live, in_batches
+from cocoop.data.live import Live, in_batches, together
 from cocoop.methods import Method
 from cocoop.methods._hooks import (
     WithFinish,
@@ -24,6 +24,7 @@ from cocoop.methods._hooks import (
     WithSearch,
     WithSecondStage,
     WithTextChanges,
+    step_views_of,
 )
 from cocoop.methods._recipe import Recipe
 from cocoop.training.bank import Banks
@@ -179,7 +180,7 @@ def _steps(
         log = restore(resume, method, optimizer, kept)
     epochs, steps = recipe.all_epochs(images, samples.shots), recipe.all_steps(images, samples.shots)
     for epoch in range(len(log.lr), epochs):
-        features: Tensor | Live = banks.views if recipe.from_views else samples.views(epoch)
+        features = banks.views if recipe.from_views else _views(samples, epoch, step_views_of(method))
         views, each_has = len(features) // max(1, images), (1,) * (samples.labels.dim() - 1)
         labels = samples.labels.repeat(views, *each_has).to(classifier.device)
         start, first = time.perf_counter(), len(log.loss)
@@ -220,6 +221,11 @@ def _steps(
         snapshot = partial(take, method, optimizer, kept, log)
         on_epoch(Epoch(epoch + 1, epochs, log.lr[-1], float(np.mean(log.loss[first:])), snapshot))
     return log
+
+
+def _views(samples: Samples, epoch: int, count: int) -> Tensor | Live:
+    """Return the views of an epoch; several of an image are drawn as those of several epochs are."""
+    return together([samples.views(epoch * count + turn) for turn in range(count)])
 
 
 def batches(count: int, size: int, seed: int, epoch: int) -> Iterator[Int[Tensor, " b"]]:
