@@ -134,7 +134,9 @@ def test_views_after_labels(photos: Path, opened: Opened) -> None:
     assert set(paths["unlabelled"]) == set(paths["next"]) == set(paths["unsure"]) == {"r0.png", "g0.png"}
     wrong = [i for i in client.items(view="labelled") if i["suggestion"][0]["name"] != i["label"]]
     assert set(paths["wrong"]) == {i["path"] for i in wrong}
-    assert client.get("ids", view="wrong")["ids"] == [i["id"] for i in client.items(view="wrong")]
+    wrong = client.get("ids", view="wrong")
+    assert wrong["ids"] == [i["id"] for i in client.items(view="wrong")]
+    assert wrong["total"] == len(wrong["ids"])
     part = client.get("images", offset=3, count=2)
     assert [i["path"] for i in part["items"]] == paths["all"][3:5]
     assert (part["total"], part["offset"]) == (12, 3)

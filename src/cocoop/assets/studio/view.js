@@ -20,6 +20,7 @@ export const VIEWS = [
 export const view = {
   query: { view: "all" },
   ids: [],
+  total: 0,
   places: new Map(),
   version: null,
   touched: 0,
@@ -36,7 +37,7 @@ export const onView = (listener) => listeners.push(listener);
 
 /** Show other images: a view, perhaps only those of a class, a group, or a cell of the confusion. */
 export function open(wanted) {
-  Object.assign(view, { query: wanted, ids: [], places: new Map(), loading: true, problem: "" });
+  Object.assign(view, { query: wanted, ids: [], total: 0, places: new Map(), loading: true, problem: "" });
   tell("opened");
   return renew();
 }
@@ -48,7 +49,8 @@ export async function renew() {
     const answer = await ask("GET", query("ids", view.query));
     if (!answer) return;
     const places = new Map(answer.ids.map((id, place) => [id, place]));
-    Object.assign(view, { ids: answer.ids, places, version: answer.version, touched: 0, loading: false, problem: "" });
+    const { ids, total, version } = answer;
+    Object.assign(view, { ids, total, places, version, touched: 0, loading: false, problem: "" });
   } catch (error) {
     Object.assign(view, { loading: false, problem: error.message });
   }

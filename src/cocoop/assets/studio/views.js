@@ -64,7 +64,8 @@ function filtered() {
 function drawBar() {
   const chosen = selection.ids.size;
   const words = filtered();
-  const total = `${many(view.ids.length, "image")} ${words}`.trim();
+  const some = view.total > view.ids.length ? `the first ${count(view.ids.length)} of ` : "";
+  const total = `${some}${many(view.total, "image")} ${words}`.trim();
   const grouped = view.query.view === "groups";
   find("shown").textContent = grouped ? "" : chosen > 1 ? `${total}, ${count(chosen)} selected` : total;
   find("all").hidden = !words;

@@ -127,7 +127,8 @@ def _add_lists(app: FastAPI, studio: Studio) -> None:
     def ids(wanted: Images) -> dict[str, Any]:
         with studio.lock:
             places = listed(wanted, studio.images())
-            return {"version": studio.version, "ids": [studio.folder.ids[i] for i in places[:ALL].tolist()]}
+            some = [studio.folder.ids[place] for place in places[:ALL].tolist()]
+            return {"version": studio.version, "total": len(places), "ids": some}
 
     @app.get("/api/groups")
     def groups() -> dict[str, Any]:
