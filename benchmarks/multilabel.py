@@ -1,4 +1,4 @@
-"""Several classes an image, on collages of the embedded drawings: mAP and F1 by method, and what crops cost.
+"""Several classes an image, on collages of the embedded drawings: mAP and F1 by method, and with crops.
 
 `python -m benchmarks.multilabel` pastes one or two drawings of twelve animals onto white; one image in ten
 has another animal and none of these. It fits, calibrates and tests with three seeds, on drawings that are by
@@ -29,7 +29,6 @@ RUNS = {
     "zeroshot": ("zeroshot", None, None, {}),
     "coop": ("coop", "coop-quick", 40, {}),
     "coop, random crops": ("coop", "coop-quick", 40, {"augmentation": "crop"}),
-    "cocoop": ("cocoop", None, 10, {"batch_size": 8, "lr": 0.01}),
     "clip-adapter": ("clip-adapter", None, 60, {}),
 }
 
