@@ -200,6 +200,8 @@ def test_vectors_start_from_words_and_are_random_behind_them(deep: Backbone) -> 
     ivlp = built("ivlp", deep, ctx_init=None, n_ctx=16, n_ctx_image=16)
     sets = [*ivlp.ctx.flatten(1), *ivlp.image_ctx.flatten(1)]
     assert len({tuple(each[:8].tolist()) for each in sets}) == len(sets), "none are the same numbers"
+    text = built("deep-language", deep, ctx_init=None, n_ctx=2)
+    assert not torch.equal(text.ctx, text.deeper[0])
     first, second, third = built("maple", deep).couplings
     assert not torch.equal(first.weight, second.weight)
     torch.testing.assert_close(second.state_dict(), third.state_dict())  # as released

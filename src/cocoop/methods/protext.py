@@ -14,10 +14,10 @@ from cocoop.errors import UsageError
 from cocoop.methods import METHODS
 from cocoop.methods._facts import Facts, Paper
 from cocoop.methods._hooks import NO_TEXT, Output, Text
+from cocoop.methods._prompts import TEXT, drawn
 from cocoop.methods._recipe import Preset, Recipe
 from cocoop.methods._sentences import EMBEDDED, pinned_source, read_sentences
 from cocoop.text.prompt import Prompt, context_template, init_context
-from cocoop.utils.seeding import checked
 
 
 @dataclass(frozen=True)
@@ -110,15 +110,11 @@ class Model(nn.Module):
     def __init__(self, cfg: Config, backbone: Backbone, *, template: str, n_classes: int, seed: int) -> None:
         super().__init__()
         ctx = init_context(backbone, cfg.ctx_init, cfg.n_ctx, seed)
-        blocks = len(backbone.text.blocks)
-        deeper = min(cfg.depth, blocks) - 1
-        generator = torch.Generator().manual_seed(checked(seed))
+        deeper = min(cfg.depth, len(backbone.text.blocks)) - 1
         self.source, self.weight = cfg.sentences, cfg.weight
         self.prompts = (Prompt(context_template(cfg.ctx_init, len(ctx)), len(ctx)),)
         self.ctx = nn.Parameter(ctx)  # (m, w)
-        self.deeper = nn.Parameter(
-            0.02 * torch.randn(deeper, *ctx.shape, generator=generator)
-        )  # (j - 1, m, w)
+        self.deeper = nn.Parameter(drawn(seed, TEXT, deeper, *ctx.shape))  # (j - 1, m, w)
 
     def forward(self, zimg: Float[Tensor, "b d"], text: Text = NO_TEXT) -> Float[Tensor, "1 1 jm w"]:
         """Return the vectors of every block in turn, the same for all images and classes."""
