@@ -130,7 +130,7 @@ def test_many_images_are_seen_fewer_times(photos: Path, monkeypatch: pytest.Monk
 def test_steps_for_every_shot_are_passes_where_nothing_was_asked(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cocoop.estimator.fit.SEEN", 18)
+    monkeypatch.setattr("cocoop.estimator.shots.SEEN", 18)
     model = ("--out", "m", "--overwrite", "--backbone", "toy", "--method", "clip-lora")
     assert call("fit", "photos", *model) == 0
     assert "epochs 3" in Path("m/README.md").read_text()

@@ -20,12 +20,6 @@ def test_methods_inside_image_towers_need_a_vision_transformer(backbone: str) ->
         assert "maple" in said
 
 
-def test_what_is_bound_to_names_is_left_out_of_tests_on_others() -> None:
-    chosen = choose(["all"], "base-to-new", full=False, backbone="toy")
-    assert not any(facts_of(name).bound for name in chosen.methods)
-    assert "tests on names that were not trained on; without: " in chosen.left_out[0]
-
-
 def test_quick_presets_are_taken_where_there_are_some() -> None:
     chosen = choose(["coop", "maple"], "base-to-new", full=False)
     assert chosen.methods == ("coop", "maple")

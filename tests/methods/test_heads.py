@@ -159,7 +159,7 @@ def test_lp_plus_plus_is_its_descent(steps: int, clip: Backbone) -> None:
 
 
 def test_lp_plus_plus_keeps_the_last_of_its_best_steps(clip: Backbone) -> None:
-    features = lp_plus_plus_bank(clip, validation=12)
+    features = lp_plus_plus_bank(clip, validation=9)
     text, zval = unit(features.text["class"][0]), unit(features.fval)
     trace = list(descended(clip, features, 30))[1:]
     right = [

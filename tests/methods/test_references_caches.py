@@ -233,7 +233,7 @@ def test_the_first_best_scales_are_selected(
 ) -> None:
     monkeypatch.setattr(cache, "AT_ONCE", at_once)
     scales = ("beta", "alpha", "gamma") if name == "ape" else ("beta", "alpha")
-    highest, steps = (20.0, 120.0, 0.4)[: len(scales)], (5, 6, 3)[: len(scales)]
+    highest, steps = (20.0, 120.0, 0.04)[: len(scales)], (5, 6, 3)[: len(scales)]
     method = fitted(name, deep, grid=steps, highest=highest, alpha=1e-6)
     reference = of_ape if name == "ape" else of_tip_adapter  # of the keys as they are before any step
     zval, tried = F.normalize(features(deep, VAL, 1, 5)[0]), []

@@ -108,10 +108,10 @@ def test_notes_say_what_was_selected_on_and_what_was_seen(monkeypatch: pytest.Mo
 
 
 def test_a_demo_of_all_methods_leaves_out_what_the_protocol_cannot_test() -> None:
-    every = choose(["all"], "few-shot", full=False)
+    every = choose(["all"], "few-shot", full=False, backbone="toy")
     assert every.left_out == ()
     assert not any(METHODS.get(name).facts.ablation for name in every.methods)
-    some = choose(["all"], "base-to-new", full=False)
+    some = choose(["all"], "base-to-new", full=False, backbone="toy")
     bound = [name for name in every.methods if METHODS.get(name).facts.bound]
     assert list(some.methods) == [name for name in every.methods if name not in bound]
     assert all(name in some.left_out[0] for name in bound)

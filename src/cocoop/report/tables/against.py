@@ -83,7 +83,8 @@ def _deviations(frame: pd.DataFrame, row: "pd.Series[Any]", columns: list[str]) 
     for column in columns:
         if column == "H":
             base, new = (float(row[half]) for half in ("base", "new"))
-            slopes = (2 * new**2 / (base + new) ** 2, 2 * base**2 / (base + new) ** 2)
+            total = (base + new) ** 2 or math.inf  # nothing right: H does not move with either
+            slopes = (2 * new**2 / total, 2 * base**2 / total)
             found["H"] = math.hypot(slopes[0] * found["base"], slopes[1] * found["new"])
         elif row["dataset"] == AVERAGE:
             found[column] = math.sqrt((part[f"{column}_std"] ** 2).sum(skipna=False)) / len(part)
