@@ -55,11 +55,11 @@ def test_learned_vectors_in_a_changed_tower(clip: Backbone, budget: int | None) 
     gradients = torch.autograd.grad(features.sin().sum(), [contexts, *learned])
     whole = TextEncoder(clip, [prompt], NAMES, 1 << 40)(contexts, changes)
     torch.testing.assert_close(gradients, torch.autograd.grad(whole.sin().sum(), [contexts, *learned]))
-    direction = [torch.randn_like(each) for each in learned]
+    direction = [drawn(*each.shape, seed=9).detach() for each in learned]
     slope = sum((g * d).sum() for g, d in zip(gradients[1:], direction, strict=True))
     with torch.no_grad():
         ahead, back = (moved(clip, contexts, prompt, learned, direction, step) for step in (1e-5, -1e-5))
-    torch.testing.assert_close(slope, (ahead - back) / 2e-5, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(slope, (ahead - back) / 2e-5, rtol=1e-5, atol=1e-7)
 
 
 def moved(
