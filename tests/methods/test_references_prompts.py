@@ -141,7 +141,7 @@ def of_coprompt(method: Any, clip: Backbone, cfg: Any, pairs: Tensor) -> tuple[T
     image = adapted(method.adapt_image, 0.1, of_pixels(clip, ours, coupled(method.base)))
     text = adapted(method.adapt_text, 0.2, of_texts(clip, method.base.ctx))
     sentences = about(clip, cfg.sentences)
-    number = int(torch.randint(max(map(len, sentences)), ()))
+    number = int(float(torch.rand(())) * max(map(len, sentences)))
     teacher = unit(torch.stack([each[number % len(each)] for each in sentences])).detach()
     frozen = unit(of_pixels(clip, other)).detach()
     logits = SCALE * image @ text.T

@@ -174,7 +174,7 @@ class Model(nn.Module):
     def loss(self, out: Output, labels: Int[Tensor, " b"]) -> dict[str, Tensor]:
         """Cross-entropy, and λ (1 - mean cosine) of adapted and frozen features, of texts and of images."""
         pairs = {
-            "text": (self.adapt_text(out.ftxt[0]), _one_of_each(out.sentences["teacher"])),
+            "text": (self.adapt_text(out.ftxt[0]), _one_of_each(out.sentences["teacher"], out.ftxt.shape[1])),
             "image": (self.adapt_image(out.fimg), out.others[:, 0]),
         }
         distances = {
@@ -187,12 +187,13 @@ class Model(nn.Module):
         }
 
 
-def _one_of_each(sentences: Sentences) -> Float[Tensor, "c d"]:
+def _one_of_each(sentences: Sentences, classes: int) -> Float[Tensor, "c d"]:
     """Return the features of one sentence of every class: for all the same, by a number drawn for the step.
 
     Where some classes have fewer sentences, theirs are counted round; the released files have as many of
     each.
     """
-    counts = sentences.labels.bincount()
-    number = torch.randint(int(counts.max()), ()).to(counts)
+    labels = sentences.labels
+    counts = labels.new_zeros(classes).index_add(0, labels, torch.ones_like(labels))
+    number = (torch.rand(()) * counts.max()).long()
     return sentences.features[counts.cumsum(0) - counts + number % counts]
