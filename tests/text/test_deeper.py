@@ -19,7 +19,7 @@ from tests.conftest import TOWERS, make_tower
 from tests.text.test_encoder import NAMES, assert_same
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     name=st.sampled_from([*["clip-gelu-deep"] * 3, *sorted(TOWERS)]),
     names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=7),

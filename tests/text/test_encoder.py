@@ -47,7 +47,7 @@ def assert_same(
         torch.testing.assert_close(mine, reference, rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     name=st.sampled_from(sorted(TOWERS)),
     names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=7),
