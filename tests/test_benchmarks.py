@@ -7,7 +7,7 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 
-from benchmarks import commands, studio
+from benchmarks import commands, studio, towers
 from benchmarks.closed_form import closed_form
 from benchmarks.features import bench_features
 from benchmarks.fit import bench_fit
@@ -113,6 +113,13 @@ def test_images_in_groups_have_the_gradient_of_the_batch() -> None:
     step = Step(load_backbone("toy"), class_names(12), batch=5, budget=10**6)
     assert step.classifier.encode_text.images_at_once(5) < 5
     torch.testing.assert_close(step.groups(), step.whole(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["maple", "promptsrc", "cocoop"])
+def test_a_step_inside_the_image_tower_is_the_released_one(name: str) -> None:
+    clip, images = load_backbone("toy"), 1 if METHODS.get(name).facts.conditional else 2
+    ours, theirs = (towers.Step(clip, name, 5, images, None, released) for released in (False, True))
+    torch.testing.assert_close(ours(), theirs(), rtol=1e-4, atol=1e-4)
 
 
 def test_a_step_over_a_vocabulary_has_a_sample_of_it() -> None:

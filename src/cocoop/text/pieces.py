@@ -34,7 +34,7 @@ def in_pieces(
         for start in range(0, count, layout.classes):
             run = piece(start, layout.classes)
             if layout.recompute:
-                run = _compact(getattr(run, "eager", run), layout.limit)
+                run = compact(getattr(run, "eager", run), layout.limit)
                 columns.append(checkpoint(run, images, use_reentrant=False, preserve_rng_state=draws))
             else:
                 columns.append(run(images))
@@ -42,7 +42,7 @@ def in_pieces(
     return torch.cat(parts)
 
 
-def _compact(piece: Piece, limit: int) -> Piece:
+def compact(piece: Piece, limit: int) -> Piece:
     """Give freed memory back before the piece is computed where the process holds over `limit` bytes."""
 
     def run(images: Tensor) -> Tensor:

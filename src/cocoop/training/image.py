@@ -16,7 +16,8 @@ from cocoop.data.dataset import Item
 from cocoop.data.storage import Root
 from cocoop.methods import Method
 from cocoop.methods._hooks import WithImage, cut_of, views_of
-from cocoop.text.memory import available_memory
+from cocoop.text.memory import available_memory, resident_memory
+from cocoop.text.pieces import compact
 
 SHARE = 4  # of the budget's parts, one is for the image tower: texts need the rest
 
@@ -42,7 +43,8 @@ def above(
     size = max(1, room // tower.bytes_of_one(method.cut))
     if size >= len(state):
         return run(state)
-    return torch.cat([checkpoint(run, part, use_reentrant=False) for part in state.split(size)])
+    piece = compact(run, resident_memory() + room)
+    return torch.cat([checkpoint(piece, part, use_reentrant=False) for part in state.split(size)])
 
 
 class LearnedTower(nn.Module):
