@@ -184,7 +184,7 @@ def test_what_is_no_name(hub: Hub, name: str) -> None:
     assert hub.requests == []
 
 
-def test_names() -> None:
+def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert address("ada/colours") == address("hf:ada/colours") == PLACE
     assert address("hf:ada/colours@refs/pr/1") == Address("ada/colours", "refs/pr/1")
     assert str(address("ada/colours@v2")) == "hf:ada/colours@v2"
@@ -192,6 +192,10 @@ def test_names() -> None:
     assert all(map(is_file, files))
     others = ["ViT-B-16/openai", "ViT-B/16", "tiny-clip", "toy", "hf:a/b", "hf-hub:a/b", "toy+0.5*tiny-clip"]
     assert not any(map(is_file, others))
+    monkeypatch.chdir(tmp_path)
+    for embedded in ("tiny-clip", "tiny-clip-vit"):  # whatever lies here
+        Path(embedded).mkdir()
+        assert not is_file(embedded)
 
 
 def test_nobody_is_signed_in(hub: Hub, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cocoop import Backbone
+from cocoop.methods import build
 from cocoop.methods._hooks import Bank, cut_of, step_views_of
+from cocoop.methods._settings import resolve
 from cocoop.training.classifier import Classifier, evaluating
+
+NAMES = ["red apple", "green tea", "dog", "dog house"]
+TEMPLATE = "a type of pet, a photo of a {}."
+LABELS = torch.tensor([0, 3, 1, 2, 3])
+SCALE = 100.0  # as in the released weights
+
+
+def built(name: str, clip: Backbone, seed: int = 0, **settings: Any) -> Any:
+    """A method over the names above, untrained, in fp64."""
+    cfg = resolve(name, None, settings).config
+    method: Any = build(name, cfg, clip, template=TEMPLATE, n_classes=len(NAMES), seed=seed)
+    return method.double()
 
 
 def states(method: Any, clip: Backbone, count: int = 5) -> Tensor:

@@ -37,23 +37,11 @@ from tests.methods import test_references_sentences as sentences
 from tests.methods import test_references_testtime as testtime
 from tests.methods import test_references_tokens as tokens
 from tests.methods import test_references_tuned as tuned
-from tests.methods.banks import bank, features, states
+from tests.methods.banks import LABELS, NAMES, SCALE, TEMPLATE, bank, features, states
 from tests.methods.references_heads import HEADS
-
-NAMES = ["red apple", "green tea", "dog", "dog house"]
-TEMPLATE = "a type of pet, a photo of a {}."
-LABELS = torch.tensor([0, 3, 1, 2, 3])
-SCALE = 100.0
 
 Terms = dict[str, Tensor]
 Reference = Callable[[Any, Backbone, Any, Tensor], tuple[Tensor, Terms]]
-
-
-@pytest.fixture(scope="module")
-def deep() -> Backbone:
-    clip = make_tower("clip-gelu-deep")
-    clip.logit_scale = SCALE  # as in the released weights
-    return clip
 
 
 def images(backbone: Backbone) -> Tensor:

@@ -22,7 +22,6 @@ from cocoop.methods._settings import resolve
 from cocoop.training.classifier import Classifier
 from cocoop.training.loop import fit
 from cocoop.training.samples import Samples
-from tests.conftest import make_tower
 
 NAMES = ["red apple", "green tea", "dog", "dog house"]
 NEW_NAMES = ["violin", "red bus", "teapot"]
@@ -33,13 +32,6 @@ VAL = torch.arange(12) % 4
 SCALE = 100.0
 CACHES = ["tip-adapter", "tip-adapter-f", "ape"]
 CLOSED = ["tip-adapter", "ape", "gda"]
-
-
-@pytest.fixture(scope="module")
-def deep() -> Backbone:
-    clip = make_tower("clip-gelu-deep")
-    clip.logit_scale = SCALE
-    return clip
 
 
 def features(backbone: Backbone, labels: Tensor, views: int, seed: int) -> Tensor:

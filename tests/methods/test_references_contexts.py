@@ -15,7 +15,7 @@ from torch.nn import functional as F
 import cocoop
 from cocoop import Backbone
 from cocoop.errors import UsageError
-from cocoop.methods import METHODS, build
+from cocoop.methods import METHODS
 from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import resolve
 from cocoop.training.classifier import Classifier
@@ -23,7 +23,7 @@ from cocoop.training.loop import fit
 from cocoop.training.prompt_file import read_prompt
 from cocoop.training.samples import Samples
 from cocoop.training.step import losses
-from tests.conftest import make_tower
+from tests.methods.banks import built
 
 NAMES = ["red apple", "green tea", "dog", "dog house"]
 NEW_NAMES = ["violin", "red bus", "teapot"]
@@ -35,22 +35,9 @@ HEADS = {"dept": "coop", "dept-cocoop": "cocoop", "dept-kgcoop": "kgcoop"}
 Terms = dict[str, Tensor]
 
 
-@pytest.fixture(scope="module")
-def deep() -> Backbone:
-    clip = make_tower("clip-gelu-deep")
-    clip.logit_scale = SCALE
-    return clip
-
-
 def images(clip: Backbone) -> Tensor:
     """Features as an image tower gives them: of any length."""
     return 3 * torch.randn(5, clip.embed_dim, generator=torch.Generator().manual_seed(4)).double()
-
-
-def built(name: str, clip: Backbone, seed: int = 0, **settings: Any) -> Any:
-    cfg = dataclasses.replace(resolve(name).config, **settings)
-    method: Any = build(name, cfg, clip, template=TEMPLATE, n_classes=len(NAMES), seed=seed)
-    return method.double()
 
 
 def shaken(method: Any) -> Any:

@@ -20,27 +20,9 @@ from cocoop.training.step import losses
 from cocoop.utils.seeding import seeded
 from tests.conftest import make_tower
 from tests.described import described
-from tests.methods.banks import features, states
-
-NAMES = ["red apple", "green tea", "dog", "dog house"]
-TEMPLATE = "a type of pet, a photo of a {}."
-LABELS = torch.tensor([0, 3, 1, 2, 3])
-SCALE = 100.0
+from tests.methods.banks import LABELS, NAMES, SCALE, TEMPLATE, built, features, states
 
 Terms = dict[str, Tensor]
-
-
-@pytest.fixture(scope="module")
-def deep() -> Backbone:
-    clip = make_tower("clip-gelu-deep")
-    clip.logit_scale = SCALE
-    return clip
-
-
-def built(name: str, clip: Backbone, **settings: Any) -> Any:
-    cfg = resolve(name, None, settings).config
-    method: Any = build(name, cfg, clip, template=TEMPLATE, n_classes=len(NAMES), seed=0)
-    return method.double()
 
 
 def unit(rows: Tensor) -> Tensor:

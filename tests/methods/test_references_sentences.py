@@ -23,20 +23,8 @@ from cocoop.training.classifier import Classifier
 from cocoop.training.loop import Epoch, fit
 from cocoop.training.samples import Samples, Validation
 from cocoop.training.step import backward, losses
-from tests.conftest import make_tower
 from tests.described import about, described
-
-NAMES = ["red apple", "green tea", "dog", "dog house"]
-TEMPLATE = "a type of pet, a photo of a {}."
-LABELS = torch.tensor([0, 3, 1, 2, 3])
-SCALE = 100.0
-
-
-@pytest.fixture(scope="module")
-def deep() -> Backbone:
-    clip = make_tower("clip-gelu-deep")
-    clip.logit_scale = SCALE
-    return clip
+from tests.methods.banks import LABELS, NAMES, SCALE, TEMPLATE
 
 
 def made(name: str, clip: Backbone, seed: int = 0, **settings: Any) -> Any:

@@ -28,11 +28,8 @@ from cocoop.training.classifier import Classifier
 from cocoop.training.loop import fit
 from cocoop.training.samples import Samples
 from tests.conftest import make_tower
+from tests.methods.banks import LABELS, NAMES, SCALE, TEMPLATE
 
-NAMES = ["red apple", "green tea", "dog", "dog house"]
-TEMPLATE = "a type of pet, a photo of a {}."
-LABELS = torch.tensor([0, 3, 1, 2, 3])
-SCALE = 100.0
 MILD = 12.0  # a temperature at which views and classes are in doubt
 EPS, DECAY = 1e-8, 0.01  # of AdamW
 

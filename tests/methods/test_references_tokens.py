@@ -9,34 +9,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cocoop import Backbone, UsageError
-from cocoop.methods import build
 from cocoop.methods._settings import resolve
 from cocoop.text.prompt import Prompt
 from cocoop.training.classifier import Classifier
 from cocoop.training.step import losses
 from tests.conftest import make_tower
-from tests.methods.banks import features, states
+from tests.methods.banks import LABELS, NAMES, SCALE, TEMPLATE, built, features, states
 from tests.text.test_added import by_hand, by_mask
 
-NAMES = ["red apple", "green tea", "dog", "dog house"]
-TEMPLATE = "a type of pet, a photo of a {}."
-LABELS = torch.tensor([0, 3, 1, 2, 3])
-SCALE = 100.0
-
 Terms = dict[str, Tensor]
-
-
-@pytest.fixture(scope="module")
-def deep() -> Backbone:
-    clip = make_tower("clip-gelu-deep")
-    clip.logit_scale = SCALE
-    return clip
-
-
-def built(name: str, clip: Backbone, seed: int = 0, **settings: Any) -> Any:
-    cfg = resolve(name, None, settings).config
-    method: Any = build(name, cfg, clip, template=TEMPLATE, n_classes=len(NAMES), seed=seed)
-    return method.double()
 
 
 def unit(rows: Tensor) -> Tensor:

@@ -14,20 +14,13 @@ from torch.nn import functional as F
 from cocoop import Backbone
 from cocoop.backbones.vision import Cut
 from cocoop.errors import UsageError
-from cocoop.methods import build
 from cocoop.methods._recipe import Recipe
 from cocoop.methods._settings import resolve
 from cocoop.training.classifier import Classifier
 from cocoop.training.loop import fit
 from cocoop.training.samples import Samples
 from cocoop.training.step import losses
-from tests.conftest import make_tower
-from tests.methods.banks import features, states
-
-NAMES = ["red apple", "green tea", "dog", "dog house"]
-TEMPLATE = "a type of pet, a photo of a {}."
-LABELS = torch.tensor([0, 3, 1, 2, 3])
-SCALE = 100.0
+from tests.methods.banks import LABELS, NAMES, SCALE, TEMPLATE, built, features, states
 
 Terms = dict[str, Tensor]
 
@@ -39,19 +32,6 @@ class Pixels:
 
     def image(self, state: Tensor, tower: Any) -> Tensor:
         return state
-
-
-@pytest.fixture(scope="module")
-def deep() -> Backbone:
-    clip = make_tower("clip-gelu-deep")
-    clip.logit_scale = SCALE
-    return clip
-
-
-def built(name: str, clip: Backbone, seed: int = 0, **settings: Any) -> Any:
-    cfg = dataclasses.replace(resolve(name).config, **settings)
-    method: Any = build(name, cfg, clip, template=TEMPLATE, n_classes=len(NAMES), seed=seed)
-    return method.double()
 
 
 def shaken(method: Any) -> Any:

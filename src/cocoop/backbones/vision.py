@@ -21,9 +21,7 @@ from cocoop.errors import UsageError
 Cut = int | Literal["pixels", "projection", "feature"]
 Tokens = slice | list[int]
 CLASS_TOKEN = slice(0, 1)
-KEPT_BLOCK = (
-    14  # vectors of a token that the backward pass through a block keeps, as its autograd graph has them
-)
+KEPT_BLOCK = 14  # vectors of a token that the backward pass through one block keeps
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +147,7 @@ class VisionTower:
         Raises:
             UsageError: prompts or changes stand below the cut, or before a block that there is not.
         """
-        first = 0 if cut == "pixels" else int(cut)
-        prompts = prompts or {}
+        first, prompts = _first(cut), prompts or {}
         self.check(first)
         self._check_above(cut, [*prompts, *changes.blocks], changes.norm_pre is not None)
         x, size = state, 0
@@ -187,10 +184,10 @@ class VisionTower:
         sizes = {"pixels": 0, "projection": self.width, "feature": self.embed_dim}
         return sizes[cut] if isinstance(cut, str) else self.tokens * self.width
 
-    def bytes_of_one(self, cut: Cut, prompts: int = 0) -> int:
-        """Return the bytes that the backward pass of one image keeps above a cut, with so many prompts."""
-        blocks = len(self.blocks) - (0 if cut == "pixels" else int(cut))
-        return blocks * (self.tokens + prompts) * self.width * KEPT_BLOCK * self.projection.element_size()
+    def bytes_of_one(self, cut: Cut) -> int:
+        """Return about the bytes that the backward pass of one image keeps above a cut."""
+        blocks = len(self.blocks) - _first(cut)
+        return blocks * self.tokens * self.width * KEPT_BLOCK * self.projection.element_size()
 
     def _attended(
         self, block: Block, x: Float[Tensor, "b n w"], mask: Bool[Tensor, "n n"] | None, ends: Tokens
@@ -205,11 +202,15 @@ class VisionTower:
         return block.finish(x[:, ends], attended.transpose(1, 2).flatten(2))
 
     def _check_above(self, cut: Cut, numbers: list[int], before: bool) -> None:
-        first = 0 if cut == "pixels" else int(cut)
         for number in numbers:
             self.check(number)
-        if (before and cut != "pixels") or any(number < first for number in numbers):
-            raise UsageError(f"something is learned below the cut of the image tower, at block {first}")
+        if (before and cut != "pixels") or any(number < _first(cut) for number in numbers):
+            raise UsageError(f"something is learned below the cut of the image tower, at block {_first(cut)}")
+
+
+def _first(cut: Cut) -> int:
+    """Return the first block above a cut."""
+    return 0 if cut == "pixels" else int(cut)
 
 
 def _placed(

@@ -38,9 +38,8 @@ class View:
 
     def at(self, places: Sequence[int]) -> "View":
         """Return the view of the images at some places of the list."""
-        return (
-            self if self.seeds is None else replace(self, seeds=tuple(self.seeds[place] for place in places))
-        )
+        seeds = self.seeds
+        return self if seeds is None else replace(self, seeds=tuple(seeds[place] for place in places))
 
     @property
     def key(self) -> str:

@@ -14,17 +14,16 @@ from cocoop.data import DATASETS, Dataset, Item, is_source, open_dataset
 from cocoop.data.splits import draw, select, validation_shots
 from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator import ZeroShot, auto
-from cocoop.estimator.backbone import AUTO, backbone_for, planned
 from cocoop.estimator.calibration import FEWEST
 from cocoop.estimator.card import Result
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.features import answered, encode, seen_by
 from cocoop.estimator.fit_multilabel import fit_multilabel
 from cocoop.estimator.fit_options import FitOptions
-from cocoop.estimator.fit_output import say_plan, say_results, say_start
+from cocoop.estimator.fit_output import say_results
 from cocoop.estimator.folder import check_place
 from cocoop.estimator.inputs import read_classes
-from cocoop.estimator.shots import all_items, limit_epochs, train_on_shots
+from cocoop.estimator.shots import all_items, prepared, train_on_shots
 from cocoop.methods import baseline
 from cocoop.methods._hooks import views_of
 
@@ -70,15 +69,8 @@ def fit(options: FitOptions, console: Console) -> PromptClassifier:
     classes = {item.name for item in train}
     held_back = validation_shots(data.splits, options.shots, model.seed)
     held_back = tuple(item for item in held_back if item.name in classes)
-    say_start(data, train, console)
-    asked = options.params.get("backbone") or AUTO
-    limit_epochs(model, len(train), len(classes))
-    if options.dry_run:
-        backbone = ": ".join(filter(None, planned(str(asked), data)))
-        say_plan(model, backbone, options.out, automatic, _truth(train), console)
+    if not prepared(model, train, data, options, console, automatic):
         return model
-    if isinstance(asked, str):
-        model.set_params(backbone=backbone_for(asked, data, model.device, model.precision, console))
     if automatic:
         fit_one = partial(train_on_shots, data=data, console=Console(quiet=True))
         best = auto.choose(model, data, train, held_back, fit_one, console, fresh is not None)
@@ -109,9 +101,7 @@ def _unknown(data: Dataset, options: FitOptions) -> tuple[Dataset, Dataset, tupl
         return data, data, ()
     if given in data.class_names:
         return without(data, given), data, tuple(item for item in all_items(data) if item.name == given)
-    if not is_source(given) and given not in DATASETS.names():
-        raise UsageError(f"--unknown {given} is neither a class of {data.name} nor a folder or other data")
-    others = open_dataset(given, options.root)
+    others = options.open_unknown(data)
     return data, others, all_items(others)
 
 

@@ -7,18 +7,17 @@ from jaxtyping import Float
 from rich.console import Console
 from torch import Tensor
 
-from cocoop.data import DATASETS, Dataset, is_source, open_dataset
+from cocoop.data import Dataset
 from cocoop.data.own.multilabel import few_shot
 from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator import ZeroShot, auto
-from cocoop.estimator.backbone import AUTO, backbone_for, planned
 from cocoop.estimator.calibration import FEWEST
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.features import encode, seen_by
 from cocoop.estimator.fit_options import FitOptions
-from cocoop.estimator.fit_output import say_plan, say_several, say_start
+from cocoop.estimator.fit_output import say_several
 from cocoop.estimator.multilabel import LabelMetrics, LabelResult, cross_tuned, measure
-from cocoop.estimator.shots import all_items, limit_epochs, train_on_shots, truth_of
+from cocoop.estimator.shots import all_items, prepared, train_on_shots, truth_of
 from cocoop.estimator.train import check_multilabel
 from cocoop.training.multilabel import targets
 
@@ -36,15 +35,8 @@ def fit_multilabel(options: FitOptions, data: Dataset, console: Console) -> Prom
     check_multilabel(model.choice)
     rng = random.Random(model.seed)
     train = few_shot(data.items("train"), data.labels, options.shots, rng)
-    say_start(data, train, console)
-    asked = options.params.get("backbone") or AUTO
-    limit_epochs(model, len(train), len(data.class_names))
-    if options.dry_run:
-        backbone = ": ".join(filter(None, planned(str(asked), data)))
-        say_plan(model, backbone, options.out, False, truth_of(data, train), console)
+    if not prepared(model, train, data, options, console):
         return model
-    if isinstance(asked, str):
-        model.set_params(backbone=backbone_for(asked, data, model.device, model.precision, console))
     clip = model.load_backbone()
     spare = data.splits.get("val", ())
     zimg = {
@@ -107,9 +99,7 @@ def _unknown(data: Dataset, options: FitOptions) -> tuple[Dataset, Dataset | Non
             )
         labels = {path: () if given in names else names for path, names in data.labels.items()}
         return replace(data, labels=labels), None
-    if not is_source(given) and given not in DATASETS.names():
-        raise UsageError(f"--unknown {given} is neither a class of {data.name} nor a folder or other data")
-    return data, open_dataset(given, options.root)
+    return data, options.open_unknown(data)
 
 
 def measured(model: PromptClassifier, data: Dataset, zimg: Float[Tensor, "n d"]) -> LabelMetrics:

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cocoop.data import DATASETS, Dataset, is_source, open_dataset
 from cocoop.data.own.reading import PLAIN, Reading
+from cocoop.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -36,3 +38,12 @@ class FitOptions:
     overwrite: bool = False
     dry_run: bool = False
     unknown: str | None = None
+
+    def open_unknown(self, data: Dataset) -> Dataset:
+        """Open the data of images of none of the classes. Raises UsageError where `unknown` names none."""
+        given = str(self.unknown)
+        if not is_source(given) and given not in DATASETS.names():
+            raise UsageError(
+                f"--unknown {given} is neither a class of {data.name} nor a folder or other data"
+            )
+        return open_dataset(given, self.root)

@@ -41,6 +41,18 @@ def progress(
         yield lambda count: bar.advance(task, count)
 
 
+@contextmanager
+def every_step(done: Callable[[], None]) -> Iterator[None]:
+    """Call `done` after every step of any optimiser inside."""
+    from torch.optim.optimizer import register_optimizer_step_post_hook  # bars need no torch
+
+    hook = register_optimizer_step_post_hook(lambda *step: done())
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 class _Lines:
     """Prints a line where some time has passed since the last.
 

@@ -14,7 +14,7 @@ from huggingface_hub import constants
 
 from cocoop.backbones.hub import HUB
 from cocoop.backbones.names import TOY
-from cocoop.backbones.pretrained import EMBEDDED
+from cocoop.backbones.pretrained import SHIPPED
 from cocoop.errors import CocoopError, UsageError
 from cocoop.estimator.card import ModelInfo
 from cocoop.estimator.folder import INFO, prompt_name
@@ -127,7 +127,7 @@ def is_file(backbone: str) -> bool:
     parts = [part.rpartition("*")[2] for part in backbone.split("+")]
     return any(
         "@" in part
-        or (part not in (EMBEDDED, TOY) and (Path(part).exists() or Path(part).suffix in SUFFIXES))
+        or (part not in (*SHIPPED, TOY) and (Path(part).exists() or Path(part).suffix in SUFFIXES))
         for part in parts
     )
 

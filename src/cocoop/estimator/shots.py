@@ -4,19 +4,50 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.console import Console
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from cocoop.backbones.device import few_threads
 from cocoop.data import Dataset, Item
+from cocoop.estimator.backbone import AUTO, backbone_for, planned
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.features import encode, encoder
+from cocoop.estimator.fit_options import FitOptions
+from cocoop.estimator.fit_output import say_plan, say_start
 from cocoop.estimator.inputs import Labels, shots_in
-from cocoop.estimator.progress import progress
+from cocoop.estimator.progress import every_step, progress
 from cocoop.estimator.train import cut_for
 from cocoop.methods._recipe import training_views
 
 SEEN = 4_000  # images a training sees, repeats counted, where neither epochs nor preset were asked for
 PAIRS = 1_500_000  # images times names that it sees then, where every image has prompts of its own
+
+
+def prepared(
+    model: PromptClassifier,
+    train: Sequence[Item],
+    data: Dataset,
+    options: FitOptions,
+    console: Console,
+    automatic: bool = False,
+) -> bool:
+    """Say what is learned from, choose length and backbone; return whether to train, or only to say the plan.
+
+    Args:
+        model: untrained.
+        train: the shots.
+        data: that they are of.
+        options: as they were asked for.
+        console: where it is said.
+        automatic: whether the method is still to be chosen.
+    """
+    say_start(data, train, console)
+    asked = options.params.get("backbone") or AUTO
+    limit_epochs(model, len(train), len(data.class_names))
+    if options.dry_run:
+        backbone = ": ".join(filter(None, planned(str(asked), data)))
+        say_plan(model, backbone, options.out, automatic, truth_of(data, train), console)
+    elif isinstance(asked, str):
+        model.set_params(backbone=backbone_for(asked, data, model.device, model.precision, console))
+    return not options.dry_run
 
 
 def limit_epochs(model: PromptClassifier, images: int, classes: int) -> None:
@@ -43,19 +74,17 @@ def train_on_shots(
     encode(clip, data, items, console)  # a bad image is named before the training
     recipe = choice.recipe
     steps = recipe.all_steps(len(items), shots_in(truth_of(data, items))) if recipe else 0
-    with few_threads(clip.device, clip.width), progress("training", max(1, steps), console) as advance:
-        counted = register_optimizer_step_post_hook(lambda *step: advance(1))
-        try:
-            model.fit_features(
-                lambda epoch: images.train(
-                    data.root, items, epoch, model.seed, None, *training_views(recipe)
-                ),
-                truth_of(data, items),
-                validation=lambda: (images.test(data.root, held), [item.name for item in held]),
-                plain=lambda: images.test(data.root, items),
-            )
-        finally:
-            counted.remove()
+    with (
+        few_threads(clip.device, clip.width),
+        progress("training", max(1, steps), console) as advance,
+        every_step(lambda: advance(1)),
+    ):
+        model.fit_features(
+            lambda epoch: images.train(data.root, items, epoch, model.seed, None, *training_views(recipe)),
+            truth_of(data, items),
+            validation=lambda: (images.test(data.root, held), [item.name for item in held]),
+            plain=lambda: images.test(data.root, items),
+        )
 
 
 def truth_of(data: Dataset, items: Sequence[Item]) -> Labels:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cocoop.backbones.block import UNCHANGED
 from cocoop.backbones.clip import Backbone
 from cocoop.errors import UsageError
 from cocoop.methods import Method
@@ -164,8 +165,7 @@ class Classifier:
         """
         with evaluating(self.method):
             run = partial(self._predict, take=self.both)
-            logits, cosines = in_pieces(run, fimg.to(self.device), 2 * len(self.class_names)).chunk(2, dim=1)
-        return logits, cosines
+            return both_in_pieces(run, fimg.to(self.device), len(self.class_names))
 
     def _predict(
         self, fimg: Float[Tensor, "b d"], take: Callable[[Output], Tensor] = lambda out: out.logits
@@ -219,12 +219,11 @@ class Classifier:
 
     def encode(self, contexts: Float[Tensor, "s k m w"]) -> Float[Tensor, "s c d"]:
         """Return the text features under context vectors; with none in a prompt they are computed once."""
-        changed = isinstance(self.method, WithTextChanges)
-        encode: Callable[[Tensor], Tensor] = self.encode_text
-        if isinstance(self.method, WithTextChanges):
-            encode = partial(self.encode_text, changes=self.method.text_changes())
+        method = self.method
+        changes = method.text_changes() if isinstance(method, WithTextChanges) else UNCHANGED
+        encode: Callable[[Tensor], Tensor] = partial(self.encode_text, changes=changes)
         encode = self.phrases.wrap(encode) if self.phrases else encode
-        if contexts.shape[2] or changed:
+        if contexts.shape[2] or changes is not UNCHANGED:
             return encode(contexts)
         if self._constant is None:
             with torch.no_grad():
@@ -294,6 +293,14 @@ def in_pieces(
     """Return the logits of many images on the CPU, those of a bounded number computed at a time."""
     rows = [predict(images).cpu() for images in fimg.split(IMAGES_AT_ONCE)] if len(fimg) else []
     return torch.cat([torch.empty(0, classes), *rows])
+
+
+def both_in_pieces(
+    both: Callable[[Float[Tensor, "b d"]], Float[Tensor, "b c2"]], fimg: Float[Tensor, "n d"], classes: int
+) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n c"]]:
+    """Return logits and cosines of many images as `in_pieces` does; `both` has them side by side."""
+    logits, cosines = in_pieces(both, fimg, 2 * classes).chunk(2, dim=1)
+    return logits, cosines
 
 
 def _rows(

@@ -16,7 +16,7 @@ from cocoop.methods._hooks import Output, WithHidden
 from cocoop.text import TextEncoder
 from cocoop.text.linear import Expansion, expand, expansion_bytes
 from cocoop.text.memory import available_memory
-from cocoop.training.classifier import Classifier, evaluating, in_pieces
+from cocoop.training.classifier import Classifier, both_in_pieces, evaluating, in_pieces
 from cocoop.utils.files import digest
 
 
@@ -60,11 +60,13 @@ class Linearised:
     @torch.no_grad()
     def similarities(self, fimg: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n c"]]:
         """Return the logits of many images, and the cosines to first order."""
-        classifier, count = self.classifier, len(self.class_names)
+        classifier = self.classifier
+
+        def both(images: Tensor) -> Tensor:
+            return classifier.both(self.output(images))
+
         with evaluating(classifier.method):
-            run = lambda images: classifier.both(self.output(images))  # noqa: E731
-            logits, cosines = in_pieces(run, fimg.to(classifier.device), 2 * count).chunk(2, dim=1)
-        return logits, cosines
+            return both_in_pieces(both, fimg.to(classifier.device), len(self.class_names))
 
 
 def linearise(

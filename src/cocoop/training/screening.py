@@ -20,7 +20,7 @@ from cocoop.backbones.cache import FeatureCache
 from cocoop.errors import UsageError
 from cocoop.methods import Method
 from cocoop.methods._hooks import Output, WithHidden
-from cocoop.training.classifier import Classifier, evaluating, in_pieces
+from cocoop.training.classifier import Classifier, both_in_pieces, evaluating
 from cocoop.training.linearised import Linearised, hidden_of, linearise
 from cocoop.training.modes import TestingMode
 
@@ -89,11 +89,9 @@ class Screened:
     @torch.no_grad()
     def similarities(self, fimg: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n c"]]:
         """Return the logits of many images, and the cosines, exact for the same classes as the logits."""
-        classifier, count = self._linearised.classifier, len(self.class_names)
+        classifier = self._linearised.classifier
         with evaluating(classifier.method):
-            images = fimg.to(classifier.device)
-            logits, cosines = in_pieces(self._screen_all, images, 2 * count).chunk(2, dim=1)
-        return logits, cosines
+            return both_in_pieces(self._screen_all, fimg.to(classifier.device), len(self.class_names))
 
     def _screen_all(self, fimg: Float[Tensor, "n d"]) -> Float[Tensor, "n c2"]:
         both = self._linearised.classifier.both

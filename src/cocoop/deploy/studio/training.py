@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from cocoop.backbones.device import few_threads
 from cocoop.data import Item
@@ -23,6 +22,7 @@ from cocoop.deploy.studio.texts import NameTexts
 from cocoop.errors import CocoopError, in_words
 from cocoop.estimator import PromptClassifier
 from cocoop.estimator.calibration import FEWEST
+from cocoop.estimator.progress import every_step
 from cocoop.methods._hooks import views_of
 from cocoop.training.loop import Epoch
 from cocoop.training.samples import shots_of
@@ -145,7 +145,7 @@ class Training:
         progress.seconds = time.monotonic() - progress.started
         self._changed()
 
-    def _check(self, *anything: object) -> None:
+    def _check(self) -> None:
         if self._cancelled.is_set():
             raise CancelledError
 
@@ -172,18 +172,14 @@ class Training:
         clip, recipe = self._features.backbone, model.choice.recipe
         shots = shots_of(self._words(learn))
         self.progress.done, self.progress.total = 0, recipe.all_steps(len(learn), shots) if recipe else 0
-        counted = register_optimizer_step_post_hook(self._step)
-        try:
-            with few_threads(clip.device, clip.width):
-                model.fit_features(
-                    lambda epoch: self._features.of(learn),
-                    self._words(learn),
-                    self._epoch,
-                    validation=lambda: (self._features.of(judge), self._words(judge)),
-                    plain=lambda: self._features.of(learn),
-                )
-        finally:
-            counted.remove()
+        with every_step(self._step), few_threads(clip.device, clip.width):
+            model.fit_features(
+                lambda epoch: self._features.of(learn),
+                self._words(learn),
+                self._epoch,
+                validation=lambda: (self._features.of(judge), self._words(judge)),
+                plain=lambda: self._features.of(learn),
+            )
         self._check()
 
     def _judged(self, model: PromptClassifier, train: list[int], held: list[int]) -> Learned:
@@ -217,7 +213,7 @@ class Training:
     def _words(self, places: Sequence[int]) -> list[str]:
         return [self._names[self._labels[place]].name for place in places]
 
-    def _step(self, *optimiser: object) -> None:
+    def _step(self) -> None:
         if threading.current_thread() is self._thread:
             self._check()
             self.progress.done += 1
