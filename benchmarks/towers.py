@@ -8,7 +8,6 @@ memory is the peak of a step over the loaded model, each in a process of its own
 """
 
 import statistics
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import torch
@@ -17,36 +16,13 @@ from torch import Tensor
 
 from benchmarks.measure import alternate, machine, peak_memory_mb, versions
 from benchmarks.text import class_names
-from cocoop.backbones.block import UNCHANGED, Changes
 from cocoop.backbones.clip import Backbone, load_backbone
 from cocoop.methods import METHODS, build, facts_of
 from cocoop.methods._hooks import cut_of
 from cocoop.methods._settings import resolve
-from cocoop.text.prompt import Prompt
 from cocoop.text.reference import ReferenceEncoder
 from cocoop.training.classifier import Classifier
 from cocoop.training.step import backward, losses
-
-
-class Released:
-    """The text features of the released computation, in place of the engine's.
-
-    Args:
-        clip: the frozen CLIP.
-        prompt: of a method.
-        names: of the classes.
-    """
-
-    memory_budget = None
-
-    def __init__(self, clip: Backbone, prompt: Prompt, names: Sequence[str]) -> None:
-        self._encode = ReferenceEncoder(clip, prompt, names)
-
-    def __call__(self, contexts: Tensor, changes: Changes = UNCHANGED) -> Tensor:
-        """Return the features of all classes; a changed tower has no such path."""
-        if changes is not UNCHANGED:
-            raise ValueError("the released computation is measured of unchanged text towers alone")
-        return self._encode(contexts)
 
 
 class Step:
@@ -71,7 +47,7 @@ class Step:
         self.method = method.train()
         self.classifier = Classifier(clip, method, names, budget)
         if released:
-            self.classifier.encode_text = Released(clip, method.prompts[0], names)  # type: ignore[assignment]
+            self.classifier.encode_text = ReferenceEncoder(clip, method.prompts[0], names)  # type: ignore[assignment]
         pixels = torch.randn(batch, 3, *clip.preprocess.edges, generator=torch.Generator().manual_seed(0))
         self.state = clip.encode_image(pixels, cut_of(method))
         self.labels = (torch.arange(batch) % classes).to(clip.device)

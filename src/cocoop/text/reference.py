@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cocoop.backbones.block import UNCHANGED, Changes
 from cocoop.backbones.clip import Backbone
 from cocoop.text.prompt import Prompt
 
@@ -22,7 +23,12 @@ class ReferenceEncoder:
         backbone: the frozen CLIP.
         prompt: one prompt; ensembles are averages of several encoders.
         class_names: candidates.
+
+    Attributes:
+        memory_budget: none is kept: a step holds what it holds.
     """
+
+    memory_budget = None
 
     def __init__(self, backbone: Backbone, prompt: Prompt, class_names: Sequence[str]) -> None:
         self._backbone = backbone
@@ -42,8 +48,16 @@ class ReferenceEncoder:
         self._ends = torch.tensor([len(prompt_slots) - 1 for prompt_slots in slots], device=backbone.device)
         self._learned = torch.tensor(learned, device=backbone.device).view(-1, 4).unbind(1)
 
-    def __call__(self, contexts: Float[Tensor, " b #c m w"]) -> Float[Tensor, "b c d"]:
-        """Return the L2-normalised text features of every class for every image's contexts."""
+    def __call__(
+        self, contexts: Float[Tensor, " b #c m w"], changes: Changes = UNCHANGED
+    ) -> Float[Tensor, "b c d"]:
+        """Return the L2-normalised text features of every class for every image's contexts.
+
+        Raises:
+            ValueError: the tower is changed, which no such computation was released for.
+        """
+        if changes is not UNCHANGED:
+            raise ValueError("the reference encodes in an unchanged tower alone")
         return torch.stack([self._one_image(context) for context in contexts])
 
     def _one_image(self, context: Float[Tensor, "#c m w"]) -> Float[Tensor, "c d"]:
