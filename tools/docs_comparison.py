@@ -3,8 +3,8 @@
     cocoop demo --methods all --seeds 1,2,3 --out runs
     cocoop demo --methods all --seeds 1,2,3 --out few \\
         --protocol few-shot --datasets emoji/activities,emoji/food
-    cocoop demo --backbone tiny-clip-vit --seeds 1,2,3 --out inside \\
-        --datasets emoji/activities,emoji/food --methods LIST
+    cocoop demo --methods all --seeds 1,2,3 --out inside \\
+        --backbone tiny-clip-vit --datasets emoji/activities,emoji/food
     python tools/docs_comparison.py runs few inside-towers=inside
 
 For each folder, it rewrites what stands between the marks of its protocol, or of the name before it, in
@@ -49,7 +49,9 @@ def content(result: Results, name: str) -> str:
     average = result.frame[result.frame["dataset"] == AVERAGE]
     average = average.sort_values(score, ascending=False, kind="stable")
     scores = tables.text(average, result.learned).drop(columns="dataset")
-    merged = scores.join(shown(cost).drop(columns=score).set_index("method"), on="method")
+    labels = average["method"]  # in the table, those that see test images say so
+    amounts = shown(cost).drop(columns=score).set_index("method").loc[labels]
+    merged = scores.join(amounts.set_index(scores.index))
     environment = result.records[0].environment
     machine = (
         f"{environment.get('machine', '')}, torch {environment['torch']}, cocoop {environment['cocoop']}"
