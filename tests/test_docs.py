@@ -43,6 +43,7 @@ def check_output(page: str) -> None:
 
     A training that is shorter than the one shown may print more, such as a warning.
     """
+    docs_output.write_scripts(PAGES[page])
     for command, shown in docs_output.commands(PAGES[page]):
         if not command.startswith("cocoop serve"):
             assert not words(shown) - words(docs_output.run(command)), command

@@ -658,43 +658,55 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     backbone.chosen.cache_clear()
 
 
-def test_photographs_on_the_embedded_backbone(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_photographs_without_a_network(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     folders("data")  # noise has no areas of one colour, as photographs have none
     assert call("fit", "data", "--out", "m", "--method", "zeroshot") == 0
     text = shown(capsys)
-    assert (
-        text.index("HF_HUB_OFFLINE")
-        < text.index("knows drawings, not photographs")
-        < text.index("held-out images")
-    )
+    assert text.index("HF_HUB_OFFLINE") < text.index("tiny-photo knows everyday things, far less well")
+    assert text.index("far less well") < text.index("held-out images")
+    assert cocoop.load("m").backbone_.name == "tiny-photo"
     assert call("predict", "m", "data/cat") == 0
-    assert capsys.readouterr().err.startswith("warning: tiny-clip knows drawings, not photographs")
-    assert (
-        call(
-            "fit", "data", "--out", "m", "--backbone", "tiny-clip-vit", "--overwrite", "--method", "zeroshot"
-        )
-        == 0
-    )
-    assert "warning: tiny-clip-vit knows drawings" in shown(capsys)
-    assert call("predict", "m", "data/cat") == 0
-    assert capsys.readouterr().err.startswith("warning: tiny-clip-vit knows drawings, not photographs")
+    assert capsys.readouterr().err == ""
     assert call("data", "check", "data") == 0
-    assert "knows drawings, not photographs" in shown(capsys)
-    with pytest.warns(UserWarning, match="drawings, not photographs"):
+    assert "--backbone auto is the embedded tiny-photo here" in shown(capsys)
+    with pytest.warns(UserWarning, match="embedded tiny-photo is used"):
         ZeroShot().fit(["data/cat/0.png", "data/dog/0.png"], ["cat", "dog"])
+    assert not asked
+
+
+def test_images_of_a_kind_that_an_embedded_backbone_does_not_know(
+    asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders("data")
+    assert call("data", "export", "emoji/activities", "--split", "val", "--out", "drawn") == 0
+    for name, data, words in (
+        ("tiny-clip-vit", "data", "knows drawings, not photographs, which these look like: .* tiny-photo"),
+        ("tiny-photo", "drawn", "knows photographs, not drawings, which these look like: .* tiny-clip,"),
+    ):
+        given = ("--out", name, "--backbone", name, "--method", "zeroshot")
+        assert call("fit", data, *given) == 0
+        assert re.search(f"warning: {name} {words}", shown(capsys))
+        image = next(path for path in sorted(Path(data).rglob("*.*")) if path.suffix in (".png", ".webp"))
+        assert call("predict", name, str(image)) == 0
+        assert re.search(f"^warning: {name} {words}", capsys.readouterr().err)
+    assert not asked
+
+
+def test_drawings_without_a_network(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert call("data", "export", "emoji/activities", "--split", "val", "--out", "drawn") == 0
     assert call("fit", "drawn", "--out", "m2", "--method", "zeroshot") == 0
+    assert cocoop.load("m2").backbone_.name == "tiny-clip"
     assert call("predict", "m2", "drawn/soccer ball") == 0
     assert call("data", "check", "drawn") == 0
     assert call("fit", "emoji/activities", "--out", "m3", "--method", "zeroshot") == 0
-    assert "not photographs" not in shown(capsys)
+    assert "which these look like" not in shown(capsys)
     assert not asked
 
 
 def test_auto_takes_the_real_backbone_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     backbone.chosen.cache_clear()
     monkeypatch.setattr(backbone.constants, "HF_HUB_OFFLINE", False)
-    for reachable, name in ((True, backbone.REAL), (False, backbone.EMBEDDED)):
+    for reachable, name in ((True, backbone.REAL), (False, "")):
         monkeypatch.setattr(backbone, "_reachable", lambda answer=reachable: answer)
         assert backbone.chosen()[0] == name
         backbone.chosen.cache_clear()

@@ -3,7 +3,7 @@
     python tools/docs_output.py docs/tutorial.md
 
 runs what stands after each `$` in the page's `console` blocks, in order and in a fresh folder, and writes
-what it prints below it. Files of the package that the page shows are added to it first.
+what it prints below it. Files that the page shows are written first, those of the package added to it.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from pathlib import Path
 from cocoop.cli import main
 
 FILE = re.compile(r'```python title="src/cocoop/([\w/]+)/(\w+\.py)"\n(.*?)```', flags=re.DOTALL)
+SCRIPT = re.compile(r'```python title="(\w+\.py)"\n(.*?)```', flags=re.DOTALL)
 BLOCK = re.compile(r"(?<=```console\n)(.*?)(?=```)", flags=re.DOTALL)
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", flags=re.MULTILINE)
 
@@ -34,6 +35,12 @@ def drop_in(page: str, folder: Path) -> None:
         path.write_text(text)
         module = importlib.import_module(f"cocoop.{package.replace('/', '.')}")
         module.__path__ = [*module.__path__, str(path.parent)]
+
+
+def write_scripts(page: str) -> None:
+    """Write the scripts that a page shows into the current folder."""
+    for name, text in SCRIPT.findall(page):
+        Path(name).write_text(text)
 
 
 def commands(page: str) -> list[tuple[str, str]]:
@@ -84,4 +91,5 @@ if __name__ == "__main__":
         os.environ["COCOOP_CACHE"] = str(Path(folder, "cache"))
         os.chdir(folder)
         drop_in(page.read_text(), Path(folder, "files"))
+        write_scripts(page.read_text())
         page.write_text(filled(page.read_text(), run))

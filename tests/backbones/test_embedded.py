@@ -13,13 +13,14 @@ from torch import Tensor
 from cocoop import Backbone, ZeroShot, load_backbone, open_dataset
 from cocoop.backbones.family import find
 from cocoop.backbones.names import model_config
-from cocoop.backbones.pretrained import EMBEDDED, EMBEDDED_VIT, SHIPPED
+from cocoop.backbones.pretrained import EMBEDDED, EMBEDDED_VIT
 from cocoop.data import open_image
 from cocoop.errors import CocoopError, UsageError
 from cocoop.utils import assets
 from cocoop.utils.seeding import seeded
 from tests.cli.test_cli import call
 
+PARTS = (EMBEDDED, EMBEDDED_VIT)
 DATA = open_dataset("emoji/activities")
 IMAGES = [open_image(DATA.root, item.path) for item in DATA.items("test")]
 
@@ -90,11 +91,11 @@ def test_it_names_drawings_that_it_never_saw(vit: Backbone) -> None:
     assert (model.predict(IMAGES, classes=DATA.class_names) == truth).mean() > 0.6
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", PARTS)
 def test_a_damaged_part_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The text weights too, which lie in tiny-clip's folder."""
     file = Path(name, "open_clip_model.safetensors")
-    for folder in SHIPPED:
+    for folder in PARTS:
         (tmp_path / folder).mkdir()
         for path in (assets.ASSETS / folder).glob("open_clip_*"):
             (tmp_path / folder / path.name).write_bytes(path.read_bytes())

@@ -26,7 +26,8 @@ from cocoop.estimator.predict_output import as_csv, as_json
 from tests.cli.test_cli import call
 from tests.estimator.test_estimator import COLOURS
 
-QUICK = ("--epochs", "2")
+EPOCHS = ("--epochs", "2")
+QUICK = (*EPOCHS, "--backbone", "tiny-clip")
 
 
 def paint(folder: Path, colours: dict[str, tuple[int, int, int]], count: int = 3) -> Path:
@@ -143,7 +144,7 @@ def test_steps_for_every_shot_are_passes_where_nothing_was_asked(
 def test_numbers_as_names_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paint(tmp_path / "d", {"0": (255, 0, 0), "1": (0, 0, 255)})
     (tmp_path / "names.csv").write_text("0,red\n1,blue\n")
-    data, out = str(tmp_path / "d"), ("--out", str(tmp_path / "m"), "--backbone", "toy", *QUICK)
+    data, out = str(tmp_path / "d"), ("--out", str(tmp_path / "m"), "--backbone", "toy", *EPOCHS)
     assert call("fit", data, *out) == 0
     assert "class names such as '0', '1' say nothing to CLIP" in capsys.readouterr().out
     assert call("fit", data, *out, "--overwrite", "--names", str(tmp_path / "names.csv")) == 0
@@ -157,7 +158,7 @@ def test_all_unreadable_images_are_named_and_nothing_is_written(
     for name in COLOURS:
         (photos / name / "9.png").write_text("no image")
         (photos / name / "8.jpg").write_bytes(b"")
-    assert call("fit", "photos", "--out", "m", "--backbone", "toy", *QUICK) == 1
+    assert call("fit", "photos", "--out", "m", "--backbone", "toy", *EPOCHS) == 1
     shown = capsys.readouterr().err
     assert "image(s) under photos cannot be used" in shown
     assert shown.count("9.png: broken (it is no image") + shown.count("8.jpg: empty") >= 3
@@ -318,12 +319,12 @@ def test_explain(photos: Path, trained: Path, capsys: pytest.CaptureFixture[str]
         ("--method", "coop", "--set", "coop.class_specific=true"): "vectors of each class",
         ("--method", "zeroshot"): "learns no context vectors",
     }.items():
-        epochs = () if "zeroshot" in method else QUICK
+        epochs = () if "zeroshot" in method else EPOCHS
         made = ("--out", "m", "--overwrite", "--backbone", "toy")
         assert call("fit", "photos", *made, *epochs, *method) == 0
         assert call("explain", "m") == 0
         assert words in capsys.readouterr().out
-    assert call("fit", "photos", *made, "--method", "coop", *QUICK) == 0
+    assert call("fit", "photos", *made, "--method", "coop", *EPOCHS) == 0
     assert call("explain", "m", "--image", "photos/red/0.png") == 2
     assert "the same vectors for all images" in capsys.readouterr().err.replace("\n", " ")
 

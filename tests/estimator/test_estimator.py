@@ -152,7 +152,7 @@ def test_the_embedded_backbone_is_warned_of_where_none_is_named(
     model = kind(epochs=None if kind is ZeroShot else 1)
     for unnamed in (model, clone(model)):
         assert unnamed.get_params()["backbone"] is None
-        with pytest.warns(UserWarning, match="drawings, not photographs.*backbone='ViT-B-16/openai'") as seen:
+        with pytest.warns(UserWarning, match="embedded tiny-photo is used.*ViT-B-16/openai") as seen:
             unnamed.fit(images, labels).predict(images)
         assert len(seen) == 1
     named = clone(model).set_params(backbone="tiny-clip")

@@ -48,10 +48,10 @@ def create_model(name: str) -> nn.Module:
         CocoopError: the weights cannot be had, or are not what they should be.
     """
     with quiet():
-        if name == EMBEDDED:
-            return _from_folder(_embedded(EMBEDDED))
         if name == EMBEDDED_VIT:
             return _embedded_vit()
+        if name in SHIPPED:
+            return _from_folder(_embedded(name))
         if name == TOY:
             with seeded(0):
                 model = open_clip.CLIP(**_TOY_CONFIG)

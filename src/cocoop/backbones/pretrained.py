@@ -3,15 +3,45 @@
 import importlib.metadata
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 EMBEDDED = "tiny-clip"  # the pre-trained model inside the package; the default everywhere
 EMBEDDED_VIT = "tiny-clip-vit"  # its text tower with a vision transformer
-SHIPPED = (EMBEDDED, EMBEDDED_VIT)
+EMBEDDED_PHOTO = "tiny-photo"  # knows photographs
+DRAWINGS, PHOTOGRAPHS = "drawings", "photographs"
 EOT_POOLS = ("argmax", "eos")  # what reading a feature at EOT is called
 STORED = Path(__file__).with_suffix(".json")  # written by tools/open_clip_names.py
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A model inside the package.
+
+    Attributes:
+        knows: what kind of images it was trained on.
+        sizes: of its images (pixels an edge), its text tower and its joint space.
+        about: more, in a few words.
+    """
+
+    knows: str
+    sizes: tuple[int, int, int]
+    about: str
+
+
+SHIPPED = {
+    EMBEDDED: Shipped(DRAWINGS, (48, 128, 128), "knows drawings"),
+    EMBEDDED_VIT: Shipped(DRAWINGS, (48, 128, 128), "knows drawings, with a ViT"),
+    EMBEDDED_PHOTO: Shipped(PHOTOGRAPHS, (224, 256, 256), "knows photographs of everyday things"),
+}
+
+
+def embedded_for(photographs: bool) -> str:
+    """Return the first model inside the package that knows photographs, or drawings."""
+    knows = PHOTOGRAPHS if photographs else DRAWINGS
+    return next(name for name, about in SHIPPED.items() if about.knows == knows)
 
 
 def pretrained() -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from cocoop.backbones.family import FAMILIES
-from cocoop.backbones.pretrained import EMBEDDED, EMBEDDED_VIT, pretrained, read_config, text_path
+from cocoop.backbones.pretrained import SHIPPED, pretrained, read_config, text_path
 from cocoop.data.benchmark.catalog import entries
 from cocoop.methods import facts_of, ordered
 from cocoop.methods._settings import all_presets
@@ -80,8 +80,9 @@ def _backbones(full: bool) -> Table:
     shown = _table("Backbones", "name", "text path", "sizes", "languages, needs, weights")
     for column in shown.columns:
         column.overflow = "fold"
-    shown.add_row(EMBEDDED, "token tree", "48, 128, 128", "English; in the package, no network")
-    shown.add_row(EMBEDDED_VIT, "token tree", "48, 128, 128", "English; in the package, with a ViT")
+    for name, shipped in SHIPPED.items():
+        sizes = ", ".join(map(str, shipped.sizes))
+        shown.add_row(name, "token tree", sizes, f"English; in the package, {shipped.about}")
     for family in FAMILIES.names():
         about = FAMILIES.get(family).about
         needs = f"; needs cocoop[{about.extra}]" if about.extra else ""

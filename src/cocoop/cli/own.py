@@ -271,7 +271,7 @@ def features(
             from cocoop.estimator.backbone import backbone_name
             from cocoop.estimator.many import Job
 
-        name = backbone_name(backbone)
+        name = backbone_name(backbone, photographs=True)  # nothing is read here
         engines.run(place, [data], Job(None, name, device=device, precision=precision), workers)
         return
     with loading():

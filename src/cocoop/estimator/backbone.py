@@ -5,17 +5,14 @@ import warnings
 from collections.abc import Sequence
 from functools import cache, lru_cache
 
-import numpy as np
 from huggingface_hub import constants, get_session
-from PIL import Image
 from rich.console import Console
 
 from cocoop.backbones.clip import EMBEDDED, Backbone, load_backbone
 from cocoop.backbones.names import cached
-from cocoop.backbones.pretrained import SHIPPED
-from cocoop.data import Dataset, Item
-from cocoop.data.decode import open_image, to_image
-from cocoop.data.storage import UNREADABLE, read_bytes
+from cocoop.backbones.pretrained import DRAWINGS, PHOTOGRAPHS, SHIPPED, embedded_for
+from cocoop.data import Dataset
+from cocoop.data.drawn import are_photographs, look_photographed
 from cocoop.errors import CocoopError
 from cocoop.utils.assets import ASSETS
 
@@ -23,10 +20,6 @@ AUTO = "auto"
 REAL = "ViT-B-16/openai"  # what "auto" takes where it can be had
 SIZE = "600 MB"  # of its weights
 PATIENCE = 3.0  # seconds until a network counts as absent
-LOOKED_AT = 16  # images that tell whether a person's own are photographs
-EDGE = 256  # pixels an edge, at which they are looked at
-FLAT = 0.15  # share of neighbouring pixels of one colour, below which nothing was drawn
-CAMERA = (b"\xff\xd8\xff", b"ftyphei", b"ftypmif")  # how files of JPEG and HEIC begin
 
 
 @lru_cache(maxsize=2)
@@ -37,27 +30,32 @@ def shared_backbone(name: str, device: str, precision: str) -> Backbone:
 
 @cache
 def chosen() -> tuple[str, str]:
-    """Return the backbone that "auto" means here, and why it is that: asked once."""
+    """Return the backbone that "auto" fetches or has here, "" for an embedded one, and why: asked once."""
     if cached(REAL):
         return REAL, "it is in the cache"
     if constants.HF_HUB_OFFLINE:
-        return EMBEDDED, f"{REAL} is not in the cache, and HF_HUB_OFFLINE is set"
+        return "", f"{REAL} is not in the cache, and HF_HUB_OFFLINE is set"
     if not _reachable():
-        return EMBEDDED, f"{REAL} is not in the cache, and {constants.ENDPOINT} cannot be reached"
+        return "", f"{REAL} is not in the cache, and {constants.ENDPOINT} cannot be reached"
     return REAL, f"it is fetched once, {SIZE}"
 
 
-def backbone_name(name: str | None) -> str:
-    """Return the name of a backbone, where "auto" or none is given the one that can be had here."""
-    return chosen()[0] if name in (None, AUTO) else str(name)
+def backbone_name(name: str | None, photographs: bool) -> str:
+    """Return the name of a backbone, where "auto" or none is given the one that can be had here.
+
+    Args:
+        name: of a backbone, or None.
+        photographs: whether the images look like photographs, for which another one is embedded.
+    """
+    return chosen()[0] or embedded_for(photographs) if name in (None, AUTO) else str(name)
 
 
 def backbone_for(name: str, data: Dataset, device: str, precision: str, console: Console) -> Backbone:
     """Load the backbone for a dataset; warn first where it will not know the images.
 
     Args:
-        name: of a backbone; "auto" takes ViT-B/16 from the cache or the network, else the embedded one,
-            which is also that of the embedded datasets.
+        name: of a backbone; "auto" takes ViT-B/16 from the cache or the network, else the embedded one
+            that knows such images.
         data: what it is for.
         device: where to put it.
         precision: see `load_backbone`.
@@ -72,10 +70,9 @@ def backbone_for(name: str, data: Dataset, device: str, precision: str, console:
         try:
             return shared_backbone(name, device, precision)
         except CocoopError as error:
-            name, why = EMBEDDED, str(error)
-    if name in SHIPPED and not _is_embedded(data):
-        items = data.splits.get("train", ()) or data.items("test")
-        warn_of_photographs(name, data, items, console, why)
+            name, why = embedded_for(are_photographs(data)), str(error)
+    if name in SHIPPED and not _is_embedded(data) and (why or any(data.splits.values())):
+        warn_of_embedded(name, are_photographs(data), console, why)
     return shared_backbone(name, device, precision)
 
 
@@ -83,75 +80,72 @@ def planned(name: str, data: Dataset) -> tuple[str, str]:
     """Return the backbone that a name means for a dataset, and why where "auto" chose it, loading nothing."""
     if name != AUTO:
         return name, ""
-    return (EMBEDDED, "") if _is_embedded(data) else chosen()
+    if _is_embedded(data):
+        return EMBEDDED, ""
+    real, why = chosen()
+    return real or embedded_for(are_photographs(data)), why
 
 
 def _is_embedded(data: Dataset) -> bool:
     return isinstance(data.root, type(ASSETS)) and data.root.is_relative_to(ASSETS)
 
 
-def warn_of_photographs(
-    name: str, data: Dataset, items: Sequence[Item], console: Console, why: str = ""
-) -> None:
-    """Say that an embedded backbone is used, why, and where images look like photographs what that means."""
-    photographs = are_photographs(data, items)
-    words = [f"{why}, so the embedded {name} is used."] if why else []
-    words += [unknown_to_it(name)] if photographs else []
-    if words:
-        console.print(f"warning: {' '.join(words)}", style="yellow", highlight=False, soft_wrap=True)
+def warn_of_embedded(name: str, photographs: bool, console: Console, why: str = "") -> None:
+    """Say that an embedded backbone is used and why, and what it does not know of such images."""
+    words = [f"{why}, so the embedded {name} is used. {limits(name)}."] if why else []
+    words += [unknown_to_it(name, photographs)]
+    if text := " ".join(filter(None, words)):
+        console.print(f"warning: {text}", style="yellow", highlight=False, soft_wrap=True)
 
 
 def photograph_warning(data: Dataset) -> str:
-    """Return what to say of own data that "auto" would give to a backbone which does not know them, or ""."""
-    items = data.splits.get("train", ()) or data.items("test")
-    return unknown_to_it(EMBEDDED) if chosen()[0] == EMBEDDED and are_photographs(data, items) else ""
+    """Return what to say of own photographs that "auto" would give to an embedded backbone, or ""."""
+    real, why = chosen()
+    if real or not are_photographs(data):
+        return ""
+    name = embedded_for(photographs=True)
+    return f"{why}, so that --backbone {AUTO} is the embedded {name} here. {limits(name)}."
 
 
-def unknown_to_it(name: str) -> str:
-    """Return what an embedded backbone does not know, and what to do."""
+def limits(name: str) -> str:
+    """Return what an embedded backbone knows, and what knows more."""
+    if SHIPPED[name].knows == DRAWINGS:
+        return f"{name} knows drawings, not photographs"
     return (
-        f"{name} knows drawings, not photographs, which these look like: expect little of it. For "
-        f"photographs use --backbone {REAL}, which is fetched once ({SIZE}), or a file of it: "
-        f"--backbone {REAL}@FILE."
+        f"{name} knows everyday things, far less well than {REAL}, which is fetched once ({SIZE}), or read "
+        f"from a file: --backbone {REAL}@FILE"
     )
 
 
-def are_photographs(data: Dataset, items: Sequence[Item]) -> bool:
-    """Whether most of some images of a dataset look like photographs; unreadable ones do not count."""
-    seen = []
-    for item in items[:: max(1, len(items) // LOOKED_AT)][:LOOKED_AT]:
-        try:
-            head = read_bytes(data.root, item.path)[:12]
-            seen.append(
-                any(mark in head for mark in CAMERA)
-                or not is_drawn(open_image(data.root, item.path, data.decode))
-            )
-        except (CocoopError, *UNREADABLE):
-            continue
-    return sum(seen) * 2 > len(seen)
-
-
-def is_drawn(image: Image.Image) -> bool:
-    """Whether an image has areas of one colour, as drawings have; noise and lenses leave none."""
-    small = image.convert("RGB")
-    small.thumbnail((EDGE, EDGE), Image.Resampling.NEAREST)
-    pixels = np.asarray(small).astype(np.int16)
-    return bool((pixels[:, 1:] == pixels[:, :-1]).all(2).mean() >= FLAT) if pixels.shape[1] > 1 else True
-
-
-def warn_unnamed(images: Sequence[object] | None, stacklevel: int) -> None:
-    """Warn that the embedded backbone is used because none was named, unless images look drawn."""
-    some = [] if images is None else images[:: max(1, len(images) // LOOKED_AT)][:LOOKED_AT]
-    drawn = [is_drawn(to_image(image)) for image in some]
-    if drawn and sum(drawn) * 2 >= len(drawn):
-        return
-    warnings.warn(
-        f"no backbone was named and {chosen()[1]}, so the embedded {EMBEDDED} is used. It knows drawings, "
-        f"not photographs: for photographs pass backbone={REAL!r}, which is fetched once ({SIZE}); for "
-        f"drawings pass backbone={EMBEDDED!r}.",
-        UserWarning,
-        stacklevel=stacklevel + 1,
+def unknown_to_it(name: str, photographs: bool) -> str:
+    """Return that an embedded backbone does not know photographs, or drawings, and what does; else ""."""
+    kind, other = (PHOTOGRAPHS, DRAWINGS) if photographs else (DRAWINGS, PHOTOGRAPHS)
+    if SHIPPED[name].knows == kind:
+        return ""
+    better = embedded_for(photographs)
+    return (
+        f"{name} knows {other}, not {kind}, which these look like: expect little of it. Use --backbone "
+        f"{better}, which is embedded too{f', or better {REAL}' if photographs else ''}."
     )
+
+
+def chosen_for(images: Sequence[object] | None, stacklevel: int) -> str:
+    """Return the backbone for images where none was named; warn of an embedded one for photographs.
+
+    Args:
+        images: of any kind that the estimator takes; None where they are not at hand.
+        stacklevel: of the warning.
+    """
+    photographs = images is None or look_photographed(images)
+    name = backbone_name(None, photographs)
+    if name in SHIPPED and photographs:
+        warnings.warn(
+            f"no backbone was named and {chosen()[1]}, so the embedded {name} is used. {limits(name)}. Pass "
+            f"backbone={name!r} to have it without this warning.",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+    return name
 
 
 def _reachable() -> bool:

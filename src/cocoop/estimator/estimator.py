@@ -15,14 +15,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cocoop.backbones.clip import EMBEDDED, Backbone
+from cocoop.backbones.clip import Backbone
 from cocoop.backbones.device import AUTO
 from cocoop.backbones.features import encode_images, keeps, live
 from cocoop.data.live import Live
 from cocoop.data.own.source import TEMPLATE
 from cocoop.data.views import training_view
 from cocoop.errors import UsageError
-from cocoop.estimator.backbone import backbone_name, shared_backbone, warn_unnamed
+from cocoop.estimator.backbone import backbone_name, chosen_for, shared_backbone
 from cocoop.estimator.calibration import Answers, calibrate_answers
 from cocoop.estimator.card import ModelInfo, Result
 from cocoop.estimator.folder import write_model
@@ -68,8 +68,8 @@ class PromptClassifier:
     Args:
         method: registered name, e.g. "cocoop".
         backbone: name for `load_backbone`, or a loaded one; None or "auto" for ViT-B-16/openai from the cache
-            or the network, and without both for the embedded tiny-clip, with a `UserWarning` when it is
-            fitted to what does not look drawn, as that knows drawings only.
+            or the network, and without both for an embedded one: tiny-clip where the images look drawn, else
+            tiny-photo, with a `UserWarning`.
         preset: one of the method's presets; None for its first.
         epochs: passes over the images; None for the preset's.
         settings: further fields of the method's `Config` or of `Recipe`, e.g. {"n_ctx": 8}.
@@ -119,6 +119,7 @@ class PromptClassifier:
     backbone_: Backbone = field(init=False)
     method_: Method = field(init=False)
     _kept: Kept = field(init=False)  # from the last question
+    _chosen: str = field(init=False, default="")  # the backbone, where none was named
 
     def fit(
         self, images: Images, labels: Labels | None = None, on_epoch: OnEpoch = lambda epoch: None
@@ -135,8 +136,8 @@ class PromptClassifier:
         """
         labels, images = labels_of(images, labels), listed(images)
         check_pairs(images, labels)
-        if self._is_embedded():
-            warn_unnamed(images, stacklevel=2)
+        self._chosen = ""
+        self._choose(images, stacklevel=2)
         clip, choice = self.load_backbone(), self.choice_for(is_several(labels))
         cut = cut_for(choice, clip, self.template)
         encode = partial(clip.encode_image, cut=cut)
@@ -170,8 +171,7 @@ class PromptClassifier:
         Raises:
             UsageError: a validation image is of a class without training images.
         """
-        if self._is_embedded():
-            warn_unnamed(None, stacklevel=2)
+        self._choose(None, stacklevel=2)
         return self._train(*samples_of(views, labels, validation, plain), on_epoch)
 
     def predict(
@@ -193,9 +193,9 @@ class PromptClassifier:
         Raises:
             UsageError: `unknown` is given and there is no threshold for these classes, see `calibrate`.
         """
+        seen = self.looks(images, classes)
         names = self.classifier(classes).class_names
-        answers = self.answers(self.looks(images, classes), classes)
-        return self.inference.names(answers, names, unknown)
+        return self.inference.names(self.answers(seen, classes), names, unknown)
 
     def predict_proba(self, images: Images, classes: Classes | None = None) -> np.ndarray:
         """Return the probabilities (n, c) of `classes`, in their order, or of `classes_`.
@@ -205,11 +205,12 @@ class PromptClassifier:
         Raises:
             UsageError: there is one class, whose probability would be 1 whatever the image.
         """
-        if not self._asked(classes).info.multilabel and len(self.classifier(classes).class_names) == 1:
+        seen = self.looks(images, classes)
+        if not self.info_.multilabel and len(self.classifier(classes).class_names) == 1:
             raise UsageError(
                 "one class alone has the probability 1, whatever the image; `similarities` tells how near"
             )
-        return self.probabilities(self.looks(images, classes), classes).numpy()
+        return self.probabilities(seen, classes).numpy()
 
     def similarities(self, images: Images, classes: Classes | None = None) -> np.ndarray:
         """Return the cosines (n, c) of images and the texts of `classes` under the learned prompts.
@@ -295,7 +296,9 @@ class PromptClassifier:
 
     def features(self, images: Images) -> Float[Tensor, "n d"]:
         """Encode images to features of the frozen CLIP, of any length, the same before and after training."""
-        return encode_images(self.load_backbone(), listed(images))
+        images = listed(images)
+        self._choose(images, stacklevel=2)
+        return encode_images(self.load_backbone(), images)
 
     def encode(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b kd"]:
         """Encode what `backbone_.preprocess` makes of images, with all that is learned in the image tower."""
@@ -306,7 +309,7 @@ class PromptClassifier:
 
         The views of an image are those that it has alone.
         """
-        return self._asked(classes).looks(images, classes)
+        return self._asked(classes, images).looks(images, classes)
 
     def logits(self, features: Features, classes: Classes | None = None) -> Scores:
         """Return the logits of image features, or of the features of all views that the method looks at."""
@@ -359,12 +362,13 @@ class PromptClassifier:
         """Return the frozen CLIP; one given by name is loaded once for all classifiers."""
         if isinstance(self.backbone, Backbone):
             return self.backbone
-        return shared_backbone(backbone_name(self.backbone), self.device, self.precision)
+        name = backbone_name(self._chosen or self.backbone, photographs=True)
+        return shared_backbone(name, self.device, self.precision)
 
-    def _is_embedded(self) -> bool:
-        """Whether no backbone was named, and none but the embedded one is to be had."""
-        unnamed = self.backbone is None or self.backbone == AUTO
-        return unnamed and backbone_name(None) == EMBEDDED
+    def _choose(self, images: Sequence[object] | None, stacklevel: int) -> None:
+        """Choose the backbone by images, where none was named or chosen."""
+        if self.backbone in (None, AUTO) and not self._chosen:
+            self._chosen = chosen_for(images, stacklevel + 1)
 
     @property
     def choice(self) -> MethodChoice:
@@ -402,11 +406,12 @@ class PromptClassifier:
         self._kept = Kept()
         return self
 
-    def _asked(self, classes: Classes | None) -> Inference:
+    def _asked(self, classes: Classes | None, images: Images | None = None) -> Inference:
         """Return what was learned, to be asked among `classes`; what learns nothing needs no fit for it."""
         if not self.__sklearn_is_fitted__() and classes is not None and not self.choice.facts.learns:
-            if self._is_embedded():
-                warn_unnamed(None, stacklevel=4)  # where `predict` is called
+            self._choose(
+                None if images is None else listed(images), stacklevel=4
+            )  # where `predict` is called
             nothing = Samples(lambda epoch: torch.empty(0), torch.empty(0).long())
             self._train(sorted(set(texts(classes))), nothing)
         self._check_fitted()

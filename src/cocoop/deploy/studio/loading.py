@@ -84,15 +84,16 @@ class Loading:
         return clip
 
     def look(self, clip: "Backbone", paths: Sequence[str]) -> None:
-        """Look whether the first images of a folder that was empty are photographs, which it may not know."""
+        """Look whether the first images of a folder that was empty are of a kind that it does not know."""
         from cocoop.backbones.pretrained import SHIPPED
-        from cocoop.estimator.backbone import warn_of_photographs
+        from cocoop.data.drawn import are_photographs
+        from cocoop.estimator.backbone import warn_of_embedded
 
         if self._looked or not paths:
             return
         self._looked, said, data = True, io.StringIO(), self._data(paths)
         if clip.name in SHIPPED:
-            warn_of_photographs(clip.name, data, data.splits["test"], Console(file=said, width=10_000))
+            warn_of_embedded(clip.name, are_photographs(data), Console(file=said, width=10_000))
             self._take(said)
 
     def _take(self, said: io.StringIO) -> None:
