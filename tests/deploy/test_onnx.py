@@ -18,7 +18,7 @@ from cocoop import CoCoOp, CocoopError, CoOp, UsageError
 from cocoop.data.decode import to_image
 from cocoop.deploy.onnx import graph, parity
 from cocoop.deploy.onnx.export import export
-from cocoop.deploy.onnx.parity import Parity, embedded_images
+from cocoop.deploy.onnx.parity import TOLERANCE, Parity, embedded_images
 from cocoop.deploy.onnx.standalone import pixels
 from tests.conftest import make_tower
 from tests.estimator.test_estimator import painted
@@ -48,7 +48,7 @@ def test_any_number_of_images(exported: dict, kind: str, count: int) -> None:
     session = onnxruntime.InferenceSession(folder / "model.onnx")
     views = [model.load_backbone().preprocess.test(image).numpy() for image in IMAGES[:count]]
     [probabilities] = session.run(None, {"images": np.stack(views)})
-    np.testing.assert_allclose(probabilities, model.predict_proba(IMAGES[:count], NAMES), atol=1e-5)
+    np.testing.assert_allclose(probabilities, model.predict_proba(IMAGES[:count], NAMES), atol=TOLERANCE)
     assert spec["classes"] == NAMES
     assert spec["method"] == kind
     assert spec["parity"]["same"] == spec["parity"]["images"] > 0
@@ -76,7 +76,7 @@ def test_other_towers(name: str) -> None:
     session = onnxruntime.InferenceSession(graph.to_onnx(clip, model.classifier(NAMES)))
     views = np.stack([clip.preprocess.test(image).numpy() for image in IMAGES])
     [probabilities] = session.run(None, {"images": views})
-    np.testing.assert_allclose(probabilities, model.predict_proba(IMAGES, NAMES), atol=1e-5)
+    np.testing.assert_allclose(probabilities, model.predict_proba(IMAGES, NAMES), atol=TOLERANCE)
 
 
 def _variants(folder: Path) -> list[Path]:
@@ -138,7 +138,7 @@ def test_the_linear_form_has_no_text_tower(tmp_path: Path) -> None:
     assert file.stat().st_size < size - 30_000  # of the toy text tower
     views = np.stack([model.load_backbone().preprocess.test(image).numpy() for image in IMAGES])
     [probabilities] = onnxruntime.InferenceSession(file).run(None, {"images": views})
-    np.testing.assert_allclose(probabilities, model.predict_proba(IMAGES, NAMES), atol=1e-5)
+    np.testing.assert_allclose(probabilities, model.predict_proba(IMAGES, NAMES), atol=TOLERANCE)
     assert spec["testing"] == "linear"
     assert spec["parity"]["exact"] >= 0.95 * spec["parity"]["images"]
     assert 0 < spec["parity"]["approximation"] < 0.05
