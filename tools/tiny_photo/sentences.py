@@ -75,27 +75,8 @@ STYLES = (
 )
 SURE = 0.5  # the length of a target from which on it counts whole
 LEAST = 0.2
-EDGE = frozenset(
-    (
-        "a",
-        "an",
-        "the",
-        "of",
-        "or",
-        "and",
-        "in",
-        "on",
-        "for",
-        "with",
-        "by",
-        "to",
-        "from",
-        "as",
-        "at",
-        "that",
-        "its",
-    )
-)
+SMALL = "a an the of or and in on for with by to from as at that which is are its"
+EDGE = frozenset(SMALL.split(" "))
 
 
 @dataclass(frozen=True)
