@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from cocoop.data.dataset import Dataset, Item
+from cocoop.data.dataset import Dataset
 from cocoop.data.decode import open_image, to_image
 from cocoop.data.storage import UNREADABLE, read_bytes
 from cocoop.errors import CocoopError
@@ -19,16 +19,12 @@ CAMERA = (b"\xff\xd8\xff", b"ftyphei", b"ftypmif")  # how files of JPEG and HEIC
 T = TypeVar("T")
 
 
-def are_photographs(data: Dataset, items: Sequence[Item] | None = None) -> bool:
+def are_photographs(data: Dataset) -> bool:
     """Whether half of some images of a dataset look like photographs, or there is none to tell by.
 
-    Unreadable ones do not count.
-
-    Args:
-        data: the dataset.
-        items: of its images; None for those of training, or of the test where there are none.
+    They are of its training, or of its test where there are none. Unreadable ones do not count.
     """
-    items = items if items is not None else data.splits.get("train", ()) or data.items("test")
+    items = data.splits.get("train", ()) or data.items("test")
     seen = []
     for item in _some(items):
         try:

@@ -71,8 +71,10 @@ def backbone_for(name: str, data: Dataset, device: str, precision: str, console:
             return shared_backbone(name, device, precision)
         except CocoopError as error:
             name, why = embedded_for(are_photographs(data)), str(error)
-    if name in SHIPPED and not _is_embedded(data) and (why or any(data.splits.values())):
-        warn_of_embedded(name, are_photographs(data), console, why)
+    if why:  # it was chosen by looking at the images
+        warn(f"{why}, so the embedded {name} is used. {limits(name)}.", console)
+    elif name in SHIPPED and not _is_embedded(data) and any(data.splits.values()):
+        warn(unknown_to_it(name, are_photographs(data)), console)
     return shared_backbone(name, device, precision)
 
 
@@ -90,11 +92,9 @@ def _is_embedded(data: Dataset) -> bool:
     return isinstance(data.root, type(ASSETS)) and data.root.is_relative_to(ASSETS)
 
 
-def warn_of_embedded(name: str, photographs: bool, console: Console, why: str = "") -> None:
-    """Say that an embedded backbone is used and why, and what it does not know of such images."""
-    words = [f"{why}, so the embedded {name} is used. {limits(name)}."] if why else []
-    words += [unknown_to_it(name, photographs)]
-    if text := " ".join(filter(None, words)):
+def warn(text: str, console: Console) -> None:
+    """Print a warning, if there is any."""
+    if text:
         console.print(f"warning: {text}", style="yellow", highlight=False, soft_wrap=True)
 
 

@@ -193,9 +193,10 @@ class PromptClassifier:
         Raises:
             UsageError: `unknown` is given and there is no threshold for these classes, see `calibrate`.
         """
-        seen = self.looks(images, classes)
-        names = self.classifier(classes).class_names
-        return self.inference.names(self.answers(seen, classes), names, unknown)
+        images = listed(images)
+        names = self._names(images, classes)
+        answers = self.answers(self.looks(images, classes), classes)
+        return self.inference.names(answers, names, unknown)
 
     def predict_proba(self, images: Images, classes: Classes | None = None) -> np.ndarray:
         """Return the probabilities (n, c) of `classes`, in their order, or of `classes_`.
@@ -205,12 +206,13 @@ class PromptClassifier:
         Raises:
             UsageError: there is one class, whose probability would be 1 whatever the image.
         """
-        seen = self.looks(images, classes)
-        if not self.info_.multilabel and len(self.classifier(classes).class_names) == 1:
+        images = listed(images)
+        names = self._names(images, classes)
+        if not self.info_.multilabel and len(names) == 1:
             raise UsageError(
                 "one class alone has the probability 1, whatever the image; `similarities` tells how near"
             )
-        return self.probabilities(seen, classes).numpy()
+        return self.probabilities(self.looks(images, classes), classes).numpy()
 
     def similarities(self, images: Images, classes: Classes | None = None) -> np.ndarray:
         """Return the cosines (n, c) of images and the texts of `classes` under the learned prompts.
@@ -309,6 +311,7 @@ class PromptClassifier:
 
         The views of an image are those that it has alone.
         """
+        images = listed(images)
         return self._asked(classes, images).looks(images, classes)
 
     def logits(self, features: Features, classes: Classes | None = None) -> Scores:
@@ -406,12 +409,13 @@ class PromptClassifier:
         self._kept = Kept()
         return self
 
-    def _asked(self, classes: Classes | None, images: Images | None = None) -> Inference:
+    def _names(self, images: Sequence[object], classes: Classes | None) -> list[str]:
+        return list(self._asked(classes, images).classifier(classes).class_names)
+
+    def _asked(self, classes: Classes | None, images: Sequence[object] | None = None) -> Inference:
         """Return what was learned, to be asked among `classes`; what learns nothing needs no fit for it."""
         if not self.__sklearn_is_fitted__() and classes is not None and not self.choice.facts.learns:
-            self._choose(
-                None if images is None else listed(images), stacklevel=4
-            )  # where `predict` is called
+            self._choose(images, stacklevel=4)  # where `predict` is called
             nothing = Samples(lambda epoch: torch.empty(0), torch.empty(0).long())
             self._train(sorted(set(texts(classes))), nothing)
         self._check_fitted()

@@ -62,6 +62,8 @@ def listed(images: Images) -> Sequence[Any]:
     """
     if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | io.BytesIO | Image.Image):
         return [images]
+    if isinstance(images, Firsts):
+        return images  # one at a time, as it came from here
     if isinstance(images, pd.DataFrame):
         return cast(Sequence[Any], _column(images, "path").tolist())
     if hasattr(images, "samples") and hasattr(images, "classes"):

@@ -18,7 +18,7 @@ from cocoop.data.decode import to_image
 from cocoop.data.drawn import is_drawn
 from cocoop.data.own.folder import list_images
 from cocoop.errors import CocoopError, UsageError
-from cocoop.estimator.backbone import warn_of_embedded
+from cocoop.estimator.backbone import unknown_to_it, warn
 from cocoop.estimator.estimator import PromptClassifier
 from cocoop.estimator.inputs import Classes
 from cocoop.estimator.progress import progress
@@ -131,7 +131,7 @@ def _encoded(
                     bad += 1
                     err.print(f"skipped: {error}", highlight=False, soft_wrap=True)
             if clip.name in SHIPPED and drawn:
-                warn_of_embedded(clip.name, sum(drawn) * 2 < len(drawn), err)
+                warn(unknown_to_it(clip.name, sum(drawn) * 2 < len(drawn)), err)
             looked = looked or bool(drawn)
             if read:
                 yield read, model.encode(torch.cat(pixels)).view(len(read), len(views), -1)

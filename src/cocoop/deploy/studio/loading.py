@@ -87,13 +87,13 @@ class Loading:
         """Look whether the first images of a folder that was empty are of a kind that it does not know."""
         from cocoop.backbones.pretrained import SHIPPED
         from cocoop.data.drawn import are_photographs
-        from cocoop.estimator.backbone import warn_of_embedded
+        from cocoop.estimator.backbone import unknown_to_it, warn
 
         if self._looked or not paths:
             return
         self._looked, said, data = True, io.StringIO(), self._data(paths)
         if clip.name in SHIPPED:
-            warn_of_embedded(clip.name, are_photographs(data), Console(file=said, width=10_000))
+            warn(unknown_to_it(clip.name, are_photographs(data)), Console(file=said, width=10_000))
             self._take(said)
 
     def _take(self, said: io.StringIO) -> None:
