@@ -193,9 +193,9 @@ class PromptClassifier:
         Raises:
             UsageError: `unknown` is given and there is no threshold for these classes, see `calibrate`.
         """
-        images = listed(images)
-        names = self._names(images, classes)
-        answers = self.answers(self.looks(images, classes), classes)
+        each = self._listed(images, classes)
+        names = self._names(each, classes)
+        answers = self.answers(self.looks(each, classes), classes)
         return self.inference.names(answers, names, unknown)
 
     def predict_proba(self, images: Images, classes: Classes | None = None) -> np.ndarray:
@@ -206,13 +206,13 @@ class PromptClassifier:
         Raises:
             UsageError: there is one class, whose probability would be 1 whatever the image.
         """
-        images = listed(images)
-        names = self._names(images, classes)
+        each = self._listed(images, classes)
+        names = self._names(each, classes)
         if not self.info_.multilabel and len(names) == 1:
             raise UsageError(
                 "one class alone has the probability 1, whatever the image; `similarities` tells how near"
             )
-        return self.probabilities(self.looks(images, classes), classes).numpy()
+        return self.probabilities(self.looks(each, classes), classes).numpy()
 
     def similarities(self, images: Images, classes: Classes | None = None) -> np.ndarray:
         """Return the cosines (n, c) of images and the texts of `classes` under the learned prompts.
@@ -311,8 +311,8 @@ class PromptClassifier:
 
         The views of an image are those that it has alone.
         """
-        images = listed(images)
-        return self._asked(classes, images).looks(images, classes)
+        each = self._listed(images, classes)
+        return self._asked(classes, each).looks(each, classes)
 
     def logits(self, features: Features, classes: Classes | None = None) -> Scores:
         """Return the logits of image features, or of the features of all views that the method looks at."""
@@ -409,10 +409,16 @@ class PromptClassifier:
         self._kept = Kept()
         return self
 
-    def _names(self, images: Sequence[object], classes: Classes | None) -> list[str]:
+    def _listed(self, images: Images, classes: Classes | None) -> Sequence[Any]:
+        """Return a list of images, once it is clear that they can be named."""
+        if classes is None or self.choice.facts.learns:
+            self._check_fitted()
+        return listed(images)
+
+    def _names(self, images: Sequence[Any], classes: Classes | None) -> list[str]:
         return list(self._asked(classes, images).classifier(classes).class_names)
 
-    def _asked(self, classes: Classes | None, images: Sequence[object] | None = None) -> Inference:
+    def _asked(self, classes: Classes | None, images: Sequence[Any] | None = None) -> Inference:
         """Return what was learned, to be asked among `classes`; what learns nothing needs no fit for it."""
         if not self.__sklearn_is_fitted__() and classes is not None and not self.choice.facts.learns:
             self._choose(images, stacklevel=4)  # where `predict` is called
